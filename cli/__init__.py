@@ -1,0 +1,1 @@
+"""The operator's one command, gsc-stream."""

@@ -1,0 +1,1 @@
+"""Asks Search Console for pages, within its quotas."""

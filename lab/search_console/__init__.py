@@ -1,0 +1,1 @@
+"""A simulator of Google's Search Console API; it shares no code with the client."""

@@ -1,0 +1,1 @@
+"""What lies between the services, and knows none of them."""

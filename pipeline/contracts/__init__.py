@@ -1,0 +1,1 @@
+"""What crosses a process: messages, topics and their codec. Pure data, no I/O."""

@@ -1,0 +1,63 @@
+"""Messages to bytes and back. Whatever cannot be read is `Invalid` with a reason, never another exception."""
+
+from collections.abc import Hashable
+from functools import cache
+from typing import Any, TypeVar, cast
+
+import msgspec
+
+from pipeline.contracts.messages import AnyMessage, Message
+from pipeline.errors import Invalid
+
+M = TypeVar("M")
+
+KNOWN_VERSIONS = (1,)
+_encoder = msgspec.json.Encoder()
+
+
+class _Head(msgspec.Struct):
+    """What can be told of a message that does not decode."""
+
+    version: Any = msgspec.field(default=None, name="v")
+    kind: Any = msgspec.field(default=None, name="type")
+
+
+def encode(message: AnyMessage) -> bytes:
+    """One message as UTF-8 JSON. Text must not hold lone surrogates (see `pipeline.contracts.text`)."""
+    return _encoder.encode(message)
+
+
+@cache
+def _decoder(expected: Hashable) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(expected)
+
+
+def decode(expected: type[M], data: bytes | None) -> M:
+    """Read one message of the expected type (a message class or a union of them).
+
+    Raises Invalid with the reason: no value, not JSON, another type, an unknown version, or a field of the wrong type.
+    """
+    if not data:
+        raise Invalid("the message has no value")
+    try:
+        message: M = _decoder(cast("Hashable", expected)).decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # ValidationError is a DecodeError
+        raise Invalid(_reason(data, error)) from error
+    return message
+
+
+def _reason(data: bytes, error: Exception) -> str:
+    try:
+        head = msgspec.json.decode(data, type=_Head)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return f"not a JSON object: {error}"
+    if head.version is None:
+        head.version = 1  # the default, as in the messages
+    if head.version not in KNOWN_VERSIONS:
+        return f"unknown version {head.version!r} of {head.kind!r}; this release reads {list(KNOWN_VERSIONS)}"
+    return str(error)
+
+
+def schema(expected: type[Message]) -> dict[str, Any]:
+    """The JSON Schema of a message, for other languages."""
+    return msgspec.json.schema(expected)

@@ -1,0 +1,32 @@
+"""Ids that are derived, never drawn: asking twice for the same gives the same."""
+
+from datetime import date
+from hashlib import blake2b
+from typing import NamedTuple
+
+from pipeline.contracts.messages import SearchType
+
+
+class Page(NamedTuple):
+    """What a batch id stands for."""
+
+    property: str
+    report: str
+    search_type: SearchType
+    date: date
+    start_row: int
+    generation: int
+
+
+def batch_id(page: Page) -> str:
+    """32 hex digits; the parts are length-prefixed, so no two pages can spell the same text."""
+    digest = blake2b(digest_size=16)
+    for part in page:
+        text = str(part).encode()
+        digest.update(len(text).to_bytes(4, "big") + text)
+    return digest.hexdigest()
+
+
+def run_id(request_id: str) -> str:
+    """32 hex digits; a request is planned as one run, however often it arrives."""
+    return blake2b(request_id.encode(), digest_size=16, person=b"gsc-stream run").hexdigest()

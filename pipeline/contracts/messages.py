@@ -1,0 +1,121 @@
+"""The messages that cross a process boundary, version 1.
+
+Rules of change: a field may be added with a default; a field is never renamed, retyped or given another meaning: that
+is a new version. Unknown fields are ignored, unknown versions are refused (see `codec`).
+Times are aware and in UTC; dates are Search Console's, so Pacific.
+"""
+
+from datetime import date, datetime
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+SearchType = Literal["web", "image", "video", "news", "discover", "googleNews"]
+DataState = Literal["final", "all", "hourly_all"]
+Priority = Literal["daily", "backfill"]
+
+Name = Annotated[str, Meta(min_length=1, max_length=2048)]
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
+RowLimit = Annotated[int, Meta(ge=1, le=25_000)]
+
+
+class Message(Struct, frozen=True, kw_only=True, tag_field="type"):
+    """What every message carries: its type (the tag) and its version."""
+
+    version: Literal[1] = field(default=1, name="v")
+
+
+class SyncRequest(Message, frozen=True, kw_only=True, tag="sync"):
+    """`gsc.sync-requests`: fetch these days. The same `request_id` again changes nothing."""
+
+    request_id: Name
+    properties: tuple[Name, ...] = ()
+    """Property urls as in the catalog; empty together with `all_properties`."""
+    all_properties: bool = False
+    start: date
+    end: date
+    """Inclusive, like the API's."""
+    reports: tuple[Name, ...] = ()
+    """Names of reports; empty: those that the catalog gives each property."""
+    priority: Priority = "backfill"
+    requested_at: datetime
+    requested_by: str = ""
+
+
+class Batch(Message, frozen=True, kw_only=True, tag="batch"):
+    """`gsc.batches`: one page to fetch. Self-contained: who reads it needs no catalog to understand it."""
+
+    batch_id: Name
+    """See `identity.batch_id`: derived from what is asked, so the same request has the same ids."""
+    run_id: Name
+    generation: Positive
+    """Later runs have larger ones; an older never overwrites a newer."""
+    priority: Priority
+    credential: Name
+    property: Name
+    report: Name
+    search_type: SearchType
+    dimensions: tuple[Name, ...]
+    """As sent to the API, so `date` among them where the report has it."""
+    data_state: DataState
+    date: date
+    start_row: Count
+    row_limit: RowLimit
+
+
+class Rows(Message, frozen=True, kw_only=True, tag="rows"):
+    """`gsc.results`: chunk `chunk` of `chunks` of the rows of one fetch of one page, by column.
+
+    Every column has the same length. A page without rows is one chunk with empty columns.
+    """
+
+    batch: Batch
+    fetch_id: Name
+    """One for each time that a page is fetched; chunks of two fetches never belong together."""
+    fetched_at: datetime
+    chunk: Count
+    chunks: Positive
+    page_rows: Count
+    """Rows of the whole page, over all its chunks."""
+    next_start_row: Positive | None
+    """Where the next page begins; None on the last page of the day."""
+    keys: tuple[list[str], ...]
+    """One list for each dimension of `batch.dimensions` except `date`, in their order."""
+    clicks: list[float]
+    impressions: list[float]
+    ctr: list[float]
+    position: list[float | None] | None
+    """None where the API gives no position (discover, googleNews)."""
+    first_incomplete_date: date | None = None
+    """From the answer's metadata: from this date on the rows may still change."""
+
+
+class Outcome(Message, frozen=True, kw_only=True, tag="outcome"):
+    """`gsc.results`: what took the place of a page's rows, so that the ledger always learns."""
+
+    batch: Batch
+    state: Literal["dead", "set_aside"]
+    """`dead`: it is in the dead letters. `set_aside`: its scope is halted, it is owed again."""
+    reason: Name
+    """A word of the table in docs/states.md, such as `permission` or `attempts_exhausted`."""
+    detail: str
+    at: datetime
+    attempts: Count = 0
+
+
+class Control(Message, frozen=True, kw_only=True, tag="control"):
+    """`gsc.control`: the desired state of a scope; the newest holds. Resuming is a value, not a tombstone."""
+
+    scope: Name
+    """`all`, `credential:ID`, `property:URL` or `run:ID`; also the message's key."""
+    state: Literal["running", "halted"]
+    reason: str
+    actor: Name
+    at: datetime
+    until: datetime | None = None
+    """A halt with an end is over from then on, without another message."""
+
+
+Result = Rows | Outcome
+AnyMessage = SyncRequest | Batch | Rows | Outcome | Control

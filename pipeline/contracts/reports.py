@@ -1,0 +1,41 @@
+"""Which reports Search Console can answer at all; an illegal combination is a 400, so it is checked before planning.
+
+Source: Google's reference page of searchanalytics.query, and its limits.
+"""
+
+from collections.abc import Iterable
+from typing import get_args
+
+from pipeline.contracts.messages import DataState, SearchType
+
+DIMENSIONS = ("date", "hour", "query", "page", "country", "device", "searchAppearance")
+SEARCH_TYPES: tuple[SearchType, ...] = get_args(SearchType)
+DATA_STATES: tuple[DataState, ...] = get_args(DataState)
+
+_FORBIDDEN_GROUPING: dict[SearchType, frozenset[str]] = {
+    "discover": frozenset({"query", "device"}),
+    "googleNews": frozenset({"query"}),
+}
+TYPES_WITHOUT_POSITION: frozenset[SearchType] = frozenset({"discover", "googleNews"})
+
+
+def illegal_combination(
+    dimensions: tuple[str, ...], search_types: Iterable[SearchType], data_state: DataState
+) -> str | None:
+    """Why the API would refuse this report, or None."""
+    if len(set(dimensions)) != len(dimensions):
+        return f"dimensions {list(dimensions)} repeat one"
+    if "searchAppearance" in dimensions and len(dimensions) > 1:
+        return "searchAppearance cannot be grouped with other dimensions"
+    if ("hour" in dimensions) != (data_state == "hourly_all"):
+        return f"the hour dimension and data_state hourly_all go together, got data_state {data_state}"
+    for search_type in search_types:
+        forbidden = _FORBIDDEN_GROUPING.get(search_type, frozenset()).intersection(dimensions)
+        if forbidden:
+            return f"search type {search_type} cannot be grouped by {', '.join(sorted(forbidden))}"
+    return None
+
+
+def value_dimensions(dimensions: tuple[str, ...]) -> tuple[str, ...]:
+    """The dimensions whose values are stored a row: all but `date`, which is a day's."""
+    return tuple(name for name in dimensions if name != "date")

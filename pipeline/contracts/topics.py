@@ -1,0 +1,46 @@
+"""The topics: one table that creation, checks, docs and Helm derive from."""
+
+from dataclasses import dataclass
+
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic as it should be; sizes in bytes, times in milliseconds."""
+
+    name: str
+    """Without the prefix; see `full_name`."""
+    key: str
+    partitions: int
+    retention_ms: int | None
+    """None: compacted, kept for ever."""
+    writers: tuple[str, ...]
+    readers: tuple[str, ...]
+
+    def full_name(self, prefix: str) -> str:
+        """The name on the broker, such as `gsc.batches`."""
+        return f"{prefix}.{self.name}"
+
+    @property
+    def config(self) -> dict[str, str]:
+        """Topic configuration as Kafka spells it."""
+        if self.retention_ms is None:
+            return {
+                "cleanup.policy": "compact",
+                "min.cleanable.dirty.ratio": "0.1",
+                "segment.ms": str(DAY_MS),
+            }
+        return {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms)}
+
+
+SYNC_REQUESTS = Topic("sync-requests", "request id", 1, 7 * DAY_MS, ("schedulers", "cli", "producer"), ("producer",))
+BATCHES = Topic("batches", "credential", 12, 7 * DAY_MS, ("producer", "fetcher"), ("fetcher",))
+RESULTS = Topic("results", "property", 12, 30 * DAY_MS, ("fetcher",), ("sink",))
+CONTROL = Topic("control", "scope", 1, None, ("all", "operators"), ("all",))
+DEAD_LETTERS = Topic("dead-letters", "as the source", 3, 30 * DAY_MS, ("all",), ("operators",))
+
+ALL = (SYNC_REQUESTS, BATCHES, RESULTS, CONTROL, DEAD_LETTERS)
+
+MAX_MESSAGE_BYTES = 1_000_000
+"""What a broker takes by default, a little under its 1 MiB; checked by librdkafka before compression."""

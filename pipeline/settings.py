@@ -1,0 +1,109 @@
+"""Settings from environment variables, prefix `GSC_`. Read once, in a `__main__`, and passed on as values.
+
+Each service composes its own model of the pieces here; `read` reports every wrong or missing variable at once.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+S = TypeVar("S", bound="Settings")
+
+PREFIX = "GSC_"
+_KAFKA = "GSC_KAFKA_"
+
+
+class SettingsError(Exception):
+    """What is wrong with the settings, a line each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class Settings(BaseModel):
+    """The base of every service's settings: field `max_in_flight` is the variable `GSC_MAX_IN_FLIGHT`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """`auto`: console on a terminal, else JSON."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class KafkaSettings(Settings):
+    """How to reach Kafka."""
+
+    kafka: Annotated[dict[str, str], Field(repr=False)]
+    """librdkafka configuration, from the variables `GSC_KAFKA_<NAME>`: `GSC_KAFKA_SASL_USERNAME` is `sasl.username`."""
+    topic_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = "gsc"
+
+
+class PostgresSettings(Settings):
+    """How to reach PostgreSQL."""
+
+    postgres_dsn: SecretStr
+
+
+class CatalogSettings(Settings):
+    """Where the catalog is."""
+
+    catalog: Path
+
+
+class HttpSettings(Settings):
+    """The HTTP face: /live, /ready, /metrics, and the planner's API."""
+
+    http_host: str = "0.0.0.0"  # noqa: S104 - probes and scrapes come from outside the pod
+    http_port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    """0 takes a free one, told in the log."""
+    http_token: SecretStr | None = None
+    """Bearer token of POST requests; without one they are refused."""
+
+
+class ControlSettings(KafkaSettings, HttpSettings):
+    """What every long-running service has in common."""
+
+
+def read(model: type[S], environment: Mapping[str, str]) -> S:
+    """The settings of one model; raises SettingsError with a line for every wrong or missing variable.
+
+    Empty variables count as missing, as compose files and Helm charts write them.
+    """
+    try:
+        return model.model_validate(_fields(model, environment))
+    except ValidationError as error:
+        raise SettingsError([_told(problem) for problem in error.errors()]) from error
+
+
+def _fields(model: type[Settings], environment: Mapping[str, str]) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        name: environment[variable] for name in model.model_fields if environment.get(variable := PREFIX + name.upper())
+    }
+    if "kafka" in model.model_fields:
+        kafka = kafka_configuration(environment)
+        if "bootstrap.servers" in kafka:
+            fields["kafka"] = kafka
+    return fields
+
+
+def kafka_configuration(environment: Mapping[str, str]) -> dict[str, str]:
+    """librdkafka's configuration: `GSC_KAFKA_SECURITY_PROTOCOL` becomes `security.protocol`."""
+    return {
+        name.removeprefix(_KAFKA).lower().replace("_", "."): value
+        for name, value in environment.items()
+        if name.startswith(_KAFKA) and value
+    }
+
+
+def _told(problem: Any) -> str:
+    field = str(problem["loc"][0]) if problem["loc"] else "settings"
+    variable = "GSC_KAFKA_BOOTSTRAP_SERVERS" if field == "kafka" else PREFIX + field.upper()
+    if problem["type"] == "missing":
+        return f"{variable}: missing"
+    message: str = problem["msg"].removeprefix("Value error, ")
+    if not problem["loc"]:
+        return message
+    return f"{variable}: {message}, got {problem['input']!r}"

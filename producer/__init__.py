@@ -1,0 +1,1 @@
+"""The planner: decides what is owed, and asks for it."""

@@ -1,0 +1,1 @@
+"""Writes rows once, however often they arrive."""
