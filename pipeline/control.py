@@ -1,0 +1,130 @@
+"""Halts, as every process sees them: `gsc.control` read from its beginning and followed.
+
+Whoever cannot read the topic must start no new calls (fail closed): see `readable`.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from confluent_kafka import KafkaException, Message, TopicPartition
+from confluent_kafka.aio import AIOConsumer
+
+from pipeline.clock import monotonic, now
+from pipeline.contracts import codec
+from pipeline.contracts.halts import Halts
+from pipeline.contracts.messages import Control
+from pipeline.contracts.topics import CONTROL
+from pipeline.errors import Invalid, Retryable
+from pipeline.kafka import TIMEOUT_S, Publisher, as_flow, consumer_configuration
+from pipeline.telemetry import gauge, logger
+
+POLL_S = 0.05
+CONFIRM_EVERY_S = 1.0
+STALE_AFTER_S = 5.0
+"""The promise is that a halt is seen within 5 s; what is older than that cannot keep it."""
+
+_log = logger(__name__)
+
+
+class ControlWatcher:
+    """Follows the control topic; `on_change` is called on the loop whenever a halt begins, ends or changes."""
+
+    def __init__(self, configuration: Mapping[str, str], prefix: str) -> None:
+        ours = {"group.id": f"{prefix}.control", "enable.auto.commit": False, "auto.offset.reset": "earliest"}
+        theirs = {name: value for name, value in configuration.items() if name != "group.protocol"}
+        self._configuration = consumer_configuration(theirs, ours)
+        self._topic = CONTROL.full_name(prefix)
+        self._listeners: list[Callable[[], None]] = []
+        self._confirmed_at = float("-inf")
+        self._position = 0
+        self._follower: asyncio.Task[None] | None = None
+        self.halts = Halts()
+
+    def subscribe(self, on_change: Callable[[], None]) -> None:
+        """Call `on_change` after every change."""
+        self._listeners.append(on_change)
+
+    def readable(self, monotonic_now: float) -> bool:
+        """Whether everything that was in the topic a moment ago is known."""
+        return monotonic_now - self._confirmed_at < STALE_AFTER_S
+
+    async def start(self) -> None:
+        """Read to the end, then follow. Raises Retryable when the topic cannot be read."""
+        self._consumer = AIOConsumer(self._configuration, max_workers=2)
+        try:
+            end = await self._end()
+            await self._consumer.assign([TopicPartition(self._topic, 0, 0)])
+            async with asyncio.timeout(TIMEOUT_S):
+                while self._position < end:
+                    await self._read()
+        except (KafkaException, TimeoutError) as error:
+            await self._consumer.close()
+            if isinstance(error, KafkaException):
+                raise as_flow(error.args[0], self._topic) from error
+            raise Retryable(f"Kafka: {self._topic} cannot be read to its end") from error
+        self._confirm()
+        self._follower = asyncio.create_task(self._follow())
+
+    async def close(self) -> None:
+        """Stop following."""
+        if self._follower is not None:
+            self._follower.cancel()
+            await asyncio.gather(self._follower, return_exceptions=True)
+            await self._consumer.close()
+
+    async def _follow(self) -> None:
+        confirmed = monotonic()
+        while True:
+            try:
+                await self._read()
+                if monotonic() - confirmed >= CONFIRM_EVERY_S:
+                    confirmed = monotonic()
+                    if self._position >= await self._end():
+                        self._confirm()
+            except KafkaException as error:
+                _log.warning("control_unreadable", error=error.args[0].str())
+                await asyncio.sleep(CONFIRM_EVERY_S)
+
+    async def _end(self) -> int:
+        partition = TopicPartition(self._topic, 0)
+        _, end = await self._consumer.get_watermark_offsets(partition, timeout=STALE_AFTER_S / 2)
+        return int(end)
+
+    def _confirm(self) -> None:
+        self._confirmed_at = monotonic()
+        gauge("gsc_control_confirmed_timestamp_seconds").set(now().timestamp())
+        gauge("gsc_halts_active").set(len(self.halts.active(now())))
+
+    async def _read(self) -> None:
+        first = await self._consumer.poll(POLL_S)
+        if first is None:
+            return
+        changed = False
+        for message in [first, *await self._consumer.consume(100, 0)]:
+            if not message.error():
+                changed |= self._apply(message)
+        if changed:
+            for listener in self._listeners:
+                listener()
+
+    def _apply(self, message: Message) -> bool:
+        self._position = (message.offset() or 0) + 1
+        key = message.key()
+        scope = (key.decode("utf-8", "replace") if isinstance(key, bytes) else key) or "all"
+        value = message.value()
+        if value is None:
+            return self.halts.forget(scope)
+        try:
+            return self.halts.apply(codec.decode(Control, value))
+        except Invalid as error:
+            _log.error("control_record_unreadable", scope=scope, error=str(error), read_as="halted")
+            return self.halts.apply(_halted_for_safety(scope, str(error)))
+
+
+def _halted_for_safety(scope: str, error: str) -> Control:
+    return Control(scope=scope, state="halted", reason=f"unreadable control record: {error}", actor="reader", at=now())
+
+
+async def announce(publisher: Publisher, prefix: str, control: Control) -> None:
+    """Write the desired state of a scope."""
+    await publisher.publish(CONTROL.full_name(prefix), control.scope, codec.encode(control))

@@ -1,0 +1,50 @@
+"""Messages that can never be processed, put aside with the reason; the partition goes on."""
+
+from dataclasses import dataclass
+
+from pipeline.contracts.topics import DEAD_LETTERS
+from pipeline.kafka import Headers, Publisher, Record
+from pipeline.telemetry import counter, logger
+
+_log = logger(__name__)
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A record and why it is dead. The value and the key are kept as they were read."""
+
+    record: Record
+    service: str
+    reason: str
+    """A word of the table in docs/states.md."""
+    error: str
+    attempts: int = 0
+
+    @property
+    def headers(self) -> Headers:
+        """Why, from where, since when."""
+        told = {
+            "reason": self.reason,
+            "error": self.error[:2000],
+            "source-topic": self.record.topic,
+            "source-partition": self.record.partition,
+            "source-offset": self.record.offset,
+            "first-seen": self.record.timestamp_ms,
+            "attempt": self.attempts,
+            "service": self.service,
+        }
+        return [(name, str(value).encode("utf-8", "backslashreplace")) for name, value in told.items()]
+
+
+async def bury(publisher: Publisher, prefix: str, letter: DeadLetter) -> None:
+    """Write the dead letter and wait until the broker has it. Raises as `Publisher` does."""
+    await publisher.forward(DEAD_LETTERS.full_name(prefix), letter.record.key, letter.record.value, letter.headers)
+    counter("gsc_dead_letters_total").labels(letter.service, letter.reason).inc()
+    _log.error(
+        "dead_letter",
+        reason=letter.reason,
+        error=letter.error,
+        source=letter.record.topic,
+        partition=letter.record.partition,
+        offset=letter.record.offset,
+    )

@@ -1,0 +1,88 @@
+"""The HTTP face of a service: /live, /ready and /metrics on one port, and the planner's API beside them."""
+
+import hmac
+from collections.abc import Awaitable, Callable, Sequence
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from pipeline.running import StartError
+from pipeline.settings import HttpSettings
+from pipeline.telemetry import logger
+
+_log = logger(__name__)
+
+Why = Callable[[], str | None]
+"""Why something is not the case, or None when it is."""
+
+
+class HttpFace:
+    """Serves probes and metrics; a probe never raises."""
+
+    def __init__(
+        self,
+        settings: HttpSettings,
+        *,
+        not_ready: Why,
+        not_live: Why = lambda: None,
+        routes: Sequence[web.RouteDef] = (),
+    ) -> None:
+        self._settings = settings
+        self._runner: web.AppRunner | None = None
+        self._app = web.Application(client_max_size=1 << 20)
+        self._app.add_routes(
+            [
+                web.get("/live", _probe(not_live)),
+                web.get("/ready", _probe(not_ready)),
+                web.get("/metrics", _metrics),
+                *routes,
+            ]
+        )
+
+    async def start(self) -> int:
+        """Listen; returns the port. Raises StartError when it is taken."""
+        runner = web.AppRunner(self._app, access_log=None)
+        await runner.setup()
+        site = web.TCPSite(runner, self._settings.http_host, self._settings.http_port)
+        try:
+            await site.start()
+        except OSError as error:
+            await runner.cleanup()
+            raise StartError(f"GSC_HTTP_PORT: cannot listen on {self._settings.http_port}: {error.strerror}") from error
+        self._runner = runner
+        port: int = runner.addresses[0][1]
+        _log.info("listening", port=port)
+        return port
+
+    async def stop(self) -> None:
+        """Close the port."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+
+def _probe(why_not: Why) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(_: web.Request) -> web.Response:
+        reason = why_not()
+        return web.json_response({"ok": reason is None, "reason": reason}, status=503 if reason else 200)
+
+    return answer
+
+
+async def _metrics(_: web.Request) -> web.Response:
+    return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def problem(status: int, message: str, field: str | None = None) -> web.Response:
+    """An error as JSON; names the field that is wrong, if one is."""
+    return web.json_response({"error": {"field": field, "message": message}}, status=status)
+
+
+def refused(request: web.Request, settings: HttpSettings) -> web.Response | None:
+    """The answer to a request without the right bearer token, or None when it has it."""
+    if settings.http_token is None:
+        return problem(403, "no requests are taken: GSC_HTTP_TOKEN is not set")
+    given = request.headers.get("Authorization", "")
+    expected = f"Bearer {settings.http_token.get_secret_value()}"
+    if hmac.compare_digest(given.encode(), expected.encode()):
+        return None
+    return problem(401, "the bearer token is missing or wrong", "Authorization")

@@ -1,0 +1,98 @@
+"""Running a service as a process: settings in, signals, exit codes.
+
+Exit codes: 0 a clean stop, 1 a failure while running, 2 wrong settings or something missing at start.
+"""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from typing import NoReturn, TypeVar
+
+from pipeline.errors import PipelineError
+from pipeline.settings import Settings, SettingsError, read
+from pipeline.telemetry import configure_logging, logger
+
+S = TypeVar("S", bound=Settings)
+Main = Callable[[asyncio.Event], Awaitable[None]]
+
+FAILED = 1
+REFUSED = 2
+
+
+class StartError(Exception):
+    """Something is wrong before the work begins; the text has a line for each problem."""
+
+
+def load(model: type[S], environment: Mapping[str, str]) -> S:
+    """The settings, or one line for each problem on stderr and exit 2."""
+    try:
+        return read(model, environment)
+    except SettingsError as error:
+        refuse(str(error))
+
+
+def refuse(text: str) -> NoReturn:
+    """Say what is wrong and end with exit code 2."""
+    print(text, file=sys.stderr)
+    raise SystemExit(REFUSED)
+
+
+def run(settings: Settings, service: str, main: Main) -> int:
+    """Run `main` until it returns; SIGTERM and SIGINT set its event, a second one ends at once."""
+    configure_logging(settings, service)
+    code = 0
+    try:
+        asyncio.run(_with_signals(main))
+    except* StartError as group:
+        refuse("\n".join(str(error) for error in _leaves(group)))
+    except* PipelineError as group:
+        for error in _leaves(group):
+            logger(service).error("failed", error=str(error))
+        code = FAILED
+    return code
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    leaves: list[BaseException] = []
+    for error in group.exceptions:
+        leaves += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return leaves
+
+
+async def _with_signals(main: Main) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: int) -> None:
+        if stop.is_set():
+            raise SystemExit(128 + number)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    await main(stop)
+
+
+async def until_stopped(stop: asyncio.Event, *services: Awaitable[None]) -> None:
+    """Run services side by side; when one of them ends or fails, or on `stop`, all are to stop."""
+
+    async def guarded(service: Awaitable[None]) -> None:
+        try:
+            await service
+        finally:
+            stop.set()
+
+    async with asyncio.TaskGroup() as group:
+        for service in services:
+            group.create_task(guarded(service))
+
+
+async def sleep_or_stop(stop: asyncio.Event, seconds: float) -> bool:
+    """Wait; True as soon as `stop` is set."""
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return False
+    return True
