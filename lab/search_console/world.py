@@ -1,0 +1,154 @@
+"""The rows that Google would have: a deterministic function of seed, property, date and search type. Pure.
+
+Every report is a grouping of the same base rows, so totals by date are the sums of the rows below them.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import date
+from random import Random
+from typing import NamedTuple
+
+from lab.search_console.settings import Site
+
+PAGE_LIMIT = 25_000
+CAP = 50_484  # the most rows that were ever seen for a day
+_EMPTY_ONE_IN = 17
+_COUNTRIES = ("usa", "jpn", "deu", "bra", "ind", "fra", "egy", "kor")
+_DEVICES = ("DESKTOP", "MOBILE", "TABLET")
+_WORDS = (
+    "kafka",
+    "ストリーム",
+    "größe",
+    "приём",
+    "بحث",
+    "search",
+    "コンソール",
+    "café",
+    "🚀 launch",
+    "e\u0301te\u0301",
+    "naïve",
+    "console",
+)
+_ODD_QUERIES = (
+    "nul\x00inside",
+    "lone \ud800 surrogate",
+    "tab\tand\nline",
+    "back\\slash",
+    "quote \"and\" 'this'",
+    "\\N",
+)
+_TYPE_SHARE = {"web": 1.0, "image": 0.3, "video": 0.1, "news": 0.1, "discover": 0.4, "googleNews": 0.1}
+_APPEARANCES = ("AMP_BLUE_LINK", "RICHCARD", "VIDEO")
+
+
+class Row(NamedTuple):
+    """A row as the API lists it; `position` is a sum over impressions until it is rendered."""
+
+    keys: tuple[str, ...]
+    clicks: int
+    impressions: int
+    position: float
+
+
+class Day(NamedTuple):
+    """What identifies the base rows; `revision` counts Google's corrections."""
+
+    seed: int
+    site: Site
+    day: date
+    search_type: str
+    revision: int = 0
+    changed: int = 0
+    added: int = 0
+    vanished: int = 0
+
+
+def rows_of(day: Day, dimensions: Sequence[str]) -> list[Row]:
+    """All rows of a day, grouped by the dimensions, by clicks descending; ties in a fixed but arbitrary order."""
+    base = _base(day)
+    groups: dict[tuple[str, ...], list[float]] = defaultdict(lambda: [0, 0, 0.0])
+    columns = [_column(day, base, name) for name in dimensions]
+    keys = zip(*columns, strict=True) if columns else [()] * len(base)
+    for key, (_, clicks, impressions, rank) in zip(keys, base, strict=True):
+        group = groups[key]
+        group[0] += clicks
+        group[1] += impressions
+        group[2] += rank * impressions
+    rows = [Row(key, int(c), int(i), p / i) for key, (c, i, p) in groups.items()]
+    rows.sort(key=lambda row: -row.clicks)
+    return rows[:CAP]
+
+
+def page_of(rows: list[Row], start: int, limit: int) -> list[Row]:
+    """A page; its first row is the last of the page before when the two tie, as happens at Google.
+
+    The row that is pushed out there is still listed on the page before the border, so none is missing: the page
+    then has one row more to its end, and the row limit holds all the same.
+    """
+    page = rows[start : start + limit]
+    if start and page and rows[start - 1].clicks == page[0].clicks and len(page) < limit:
+        return [rows[start - 1], *page]
+    return page
+
+
+def _base(day: Day) -> list[tuple[int, int, int, float]]:
+    """(number of the combination, clicks, impressions, position), from a generator of its own for each day."""
+    count = _count(day)
+    random = Random(f"{day.seed}|{day.site.url}|{day.day}|{day.search_type}")  # noqa: S311 - wanted: repeatable
+    draw = random.random
+    base = []
+    for number in range(count):
+        clicks = int(40 * draw() ** 6 * (1 + 200 / (number + 1)))
+        base.append((number, clicks, clicks + 1 + int(90 * draw() ** 3), 1 + 60 * draw()))
+    return _revised(day, base)
+
+
+def _revised(day: Day, base: list[tuple[int, int, int, float]]) -> list[tuple[int, int, int, float]]:
+    """The same day after corrections: the first rows changed, the last vanished, new ones added."""
+    kept = base[: len(base) - day.vanished] if day.vanished else base
+    changed = [(n, c + day.revision, i + 2 * day.revision, r) for n, c, i, r in kept[: day.changed]]
+    added = [(CAP * 2 + n, day.revision, day.revision + 5, 7.5) for n in range(day.added)]
+    return [*changed, *kept[day.changed :], *added]
+
+
+def _count(day: Day) -> int:
+    if day.search_type == "web" and day.day in day.site.cap_days:
+        return CAP
+    if day.search_type == "web" and day.day in day.site.full_days:
+        return PAGE_LIMIT
+    random = Random(f"{day.seed}|{day.site.url}|{day.day}|{day.search_type}|size")  # noqa: S311
+    if random.randrange(_EMPTY_ONE_IN) == 0:
+        return 0
+    return int(day.site.rows * _TYPE_SHARE[day.search_type] * random.uniform(0.7, 1.3))
+
+
+def _column(day: Day, base: list[tuple[int, int, int, float]], name: str) -> list[str]:
+    """The value of a dimension in every base row. query and page together are unique to a row."""
+    numbers = [row[0] for row in base]
+    if name == "date":
+        return [day.day.isoformat()] * len(base)
+    if name == "hour":
+        return [f"{day.day.isoformat()}T{n % 24:02}:00:00-07:00" for n in numbers]
+    if name == "country":
+        return [_COUNTRIES[n % len(_COUNTRIES)] for n in numbers]
+    if name == "device":
+        return [_DEVICES[n % len(_DEVICES)] for n in numbers]
+    if name == "searchAppearance":
+        return [_APPEARANCES[n % len(_APPEARANCES)] for n in numbers]
+    return [_page(day.site, n) if name == "page" else _query(n) for n in numbers]
+
+
+def _query(number: int) -> str:
+    odd = number - 20
+    if 0 <= odd < len(_ODD_QUERIES):
+        return _ODD_QUERIES[odd]
+    return f"{_WORDS[number % len(_WORDS)]} {_WORDS[number // 7 % len(_WORDS)]} {number}"
+
+
+def _page(site: Site, number: int) -> str:
+    root = site.url.removeprefix("sc-domain:")
+    root = root if root.startswith("http") else f"https://{root}/"
+    if number == 30:  # kilobytes, more than an index row of PostgreSQL takes
+        return f"{root}long/{'x' * 5000}?q=%F0%9F%9A%80"
+    return f"{root}path/{number // 3}/ü-{number % 3}?a=1&b=%20"
