@@ -1,12 +1,20 @@
 """Messages that can never be processed, put aside with the reason; the partition goes on."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from pipeline.contracts.topics import DEAD_LETTERS
-from pipeline.kafka import Headers, Publisher, Record
+from pipeline.kafka import Headers, Position, Record
 from pipeline.telemetry import counter, logger
 
 _log = logger(__name__)
+
+
+class Forwarding(Protocol):
+    """Writing to Kafka; returns once acknowledged."""
+
+    async def forward(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> Position:
+        """Write a message as it was read."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,7 @@ class DeadLetter:
         return [(name, str(value).encode("utf-8", "backslashreplace")) for name, value in told.items()]
 
 
-async def bury(publisher: Publisher, prefix: str, letter: DeadLetter) -> None:
+async def bury(publisher: Forwarding, prefix: str, letter: DeadLetter) -> None:
     """Write the dead letter and wait until the broker has it. Raises as `Publisher` does."""
     await publisher.forward(DEAD_LETTERS.full_name(prefix), letter.record.key, letter.record.value, letter.headers)
     counter("gsc_dead_letters_total").labels(letter.service, letter.reason).inc()

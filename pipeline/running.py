@@ -10,7 +10,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import NoReturn, TypeVar
 
 from pipeline.errors import PipelineError
-from pipeline.settings import Settings, SettingsError, read
+from pipeline.kafka import check_topics, reachable
+from pipeline.postgres import connection, missing_migrations
+from pipeline.settings import KafkaSettings, PostgresSettings, Settings, SettingsError, read
 from pipeline.telemetry import configure_logging, logger
 
 S = TypeVar("S", bound=Settings)
@@ -96,3 +98,34 @@ async def sleep_or_stop(stop: asyncio.Event, seconds: float) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+STALLED_AFTER_S = 60.0
+
+
+def stalled(last_poll: float, monotonic_now: float) -> str | None:
+    """Why a consumer is not alive: its poll loop has stopped. Throttled, halted or without a broker is alive."""
+    silent = monotonic_now - last_poll
+    return f"no poll for {silent:.0f} s" if silent > STALLED_AFTER_S else None
+
+
+async def require_topics(settings: KafkaSettings) -> None:
+    """Raise StartError when Kafka cannot be reached, or lacks topics."""
+    try:
+        await reachable(settings.kafka)
+        problems = await check_topics(settings.kafka, settings.topic_prefix)
+    except PipelineError as error:
+        raise StartError(str(error)) from error
+    if missing := [problem for problem in problems if "missing" in problem]:
+        raise StartError("\n".join(missing))
+
+
+async def require_schema(settings: PostgresSettings, application: str) -> None:
+    """Raise StartError when PostgreSQL cannot be reached, or lacks migrations."""
+    try:
+        async with connection(settings.postgres_dsn.get_secret_value(), application=application) as conn:
+            missing = await missing_migrations(conn)
+    except PipelineError as error:
+        raise StartError(str(error)) from error
+    if missing:
+        raise StartError(f"PostgreSQL: migrations are missing: {', '.join(missing)}; run `gsc-stream migrate`")

@@ -39,6 +39,9 @@ class KafkaSettings(Settings):
     kafka: Annotated[dict[str, str], Field(repr=False)]
     """librdkafka configuration, from the variables `GSC_KAFKA_<NAME>`: `GSC_KAFKA_SASL_USERNAME` is `sasl.username`."""
     topic_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = "gsc"
+    session_timeout_s: Annotated[float, Field(ge=1)] = 10.0
+    """Of a group member: with `group.protocol=classic` ours to choose; with `consumer` the broker's holds for the
+    group, and this, the length of our lease on the partitions, must not be more."""
 
 
 class PostgresSettings(Settings):
@@ -61,10 +64,6 @@ class HttpSettings(Settings):
     """0 takes a free one, told in the log."""
     http_token: SecretStr | None = None
     """Bearer token of POST requests; without one they are refused."""
-
-
-class ControlSettings(KafkaSettings, HttpSettings):
-    """What every long-running service has in common."""
 
 
 def read(model: type[S], environment: Mapping[str, str]) -> S:

@@ -30,3 +30,8 @@ def batch_id(page: Page) -> str:
 def run_id(request_id: str) -> str:
     """32 hex digits; a request is planned as one run, however often it arrives."""
     return blake2b(request_id.encode(), digest_size=16, person=b"gsc-stream run").hexdigest()
+
+
+REMEMBERED_S = 900.0
+"""Seconds for which the owner of a partition drops repeats of a batch id. Whoever publishes a batch again on purpose,
+because its result is missing, does so later than that."""

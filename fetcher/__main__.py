@@ -1,0 +1,81 @@
+"""Entry point of the fetcher."""
+
+import asyncio
+import os
+
+from fetcher.credentials import Tokens
+from fetcher.delivering import Delivery
+from fetcher.pressure import SinkPressure
+from fetcher.quota import Limiter
+from fetcher.search_console import SearchConsole
+from fetcher.service import Capacity, Fetcher, Ports
+from fetcher.settings import FetcherSettings
+from pipeline.catalog import CatalogError, read_catalog
+from pipeline.clock import monotonic
+from pipeline.consuming import Group, Membership
+from pipeline.contracts.topics import BATCHES, RESULTS
+from pipeline.control import ControlWatcher
+from pipeline.errors import Invalid
+from pipeline.health import HttpFace
+from pipeline.kafka import LagReader, Publisher, group_id
+from pipeline.running import StartError, load, require_topics, run, stalled, until_stopped
+
+
+def main() -> int:
+    """Run until SIGTERM; returns the exit code."""
+    settings = load(FetcherSettings, os.environ)  # noqa: TID251 - read once, here
+    return run(settings, "fetcher", lambda stop: _serve(settings, stop))
+
+
+async def _serve(settings: FetcherSettings, stop: asyncio.Event) -> None:
+    try:
+        catalog = read_catalog(settings.catalog)
+        tokens = Tokens(catalog)
+        limits = settings.limits(catalog)
+        limits.check()
+    except (CatalogError, Invalid) as error:
+        raise StartError(str(error)) from error
+    await require_topics(settings)
+    results = LagReader(
+        settings.kafka, group=group_id(settings.topic_prefix, "sink"), topic=RESULTS.full_name(settings.topic_prefix)
+    )
+    pressure = SinkPressure(results)
+    publisher = Publisher(settings.kafka, "gsc-fetcher")
+    control = ControlWatcher(settings.kafka, settings.topic_prefix)
+    await control.start()
+    async with SearchConsole(
+        settings.api_root, timeout_s=settings.http_timeout_s, connections=settings.max_concurrency
+    ) as console:
+        delivery = Delivery(publisher, settings.topic_prefix, settings.paging)
+        ports = Ports(console, tokens, delivery, control, pressure)
+        fetcher = Fetcher(catalog, _capacity(settings), Limiter(limits, BATCHES.partitions), ports)
+        control.subscribe(fetcher.halts_changed)
+        await _consume(settings, fetcher, pressure, stop)
+    await control.close()
+    await publisher.close()
+    tokens.close()
+
+
+def _capacity(settings: FetcherSettings) -> Capacity:
+    return Capacity(settings.max_concurrency, settings.max_in_flight, settings.max_attempts, settings.drain_s)
+
+
+async def _consume(settings: FetcherSettings, fetcher: Fetcher, pressure: SinkPressure, stop: asyncio.Event) -> None:
+    prefix = settings.topic_prefix
+    group = Group(group_id(prefix, "fetcher"), BATCHES.full_name(prefix), settings.session_timeout_s)
+    membership = Membership(settings.kafka, group, fetcher)
+    fetcher.member = membership
+    face = HttpFace(
+        settings,
+        not_ready=lambda: None if membership.lease_until > monotonic() else "no partitions, or no lease on them",
+        not_live=lambda: stalled(membership.last_poll, monotonic()),
+    )
+    await face.start()
+    try:
+        await until_stopped(stop, membership.run(stop), fetcher.run(stop), pressure.watch(stop))
+    finally:
+        await face.stop()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,107 @@
+"""The one door to httpx: a batch out, a page or a verdict back."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from fetcher.chunking import FetchedPage
+from fetcher.decoding import page_of, unzipped
+from fetcher.verdict import Dead, Retry, Verdict, judge
+from pipeline.contracts.messages import Batch
+from pipeline.errors import Invalid, Retryable
+
+CONNECT_TIMEOUT_S = 10.0
+Admit = Callable[[], Awaitable[None]]
+
+
+class SearchConsole:
+    """A pool of kept-alive connections to the API, HTTP/2 where it is offered."""
+
+    def __init__(self, root: str, *, timeout_s: float, connections: int) -> None:
+        limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+        timeout = httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S)
+        self._root = root.rstrip("/")
+        self._client = httpx.AsyncClient(http2=True, limits=limits, timeout=timeout)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.aclose()
+
+    async def query(self, batch: Batch, token: str, admit: Admit) -> FetchedPage | Verdict:
+        """Fetch one page. `admit` is awaited before the body is read: so many bodies are in memory, and no more."""
+        try:
+            async with self._client.stream(
+                "POST", self._url(batch.property), content=_body(batch), headers=_headers(token)
+            ) as response:
+                await admit()
+                body = b"".join([part async for part in response.aiter_raw()])
+        except httpx.TimeoutException as error:
+            return Retry(f"timeout: {type(error).__name__}")
+        except httpx.HTTPError as error:
+            return Retry(f"transport: {type(error).__name__}: {error}")
+        return await asyncio.to_thread(_read, batch, response, body)
+
+    async def sites(self, token: str) -> list[str]:
+        """Urls of the properties that the bearer may read. Raises Retryable or Invalid."""
+        try:
+            response = await self._client.get(f"{self._root}/webmasters/v3/sites", headers=_headers(token))
+        except httpx.HTTPError as error:
+            raise Retryable(f"{self._root}: {type(error).__name__}: {error}") from error
+        if response.status_code != httpx.codes.OK:
+            raise Invalid(f"{self._root}: {judge(response.status_code, response.content)}")
+        return [entry["siteUrl"] for entry in response.json().get("siteEntry", [])]
+
+    def _url(self, site: str) -> str:
+        return f"{self._root}/webmasters/v3/sites/{quote(site, safe='')}/searchAnalytics/query?prettyPrint=false"
+
+
+def _headers(token: str) -> dict[str, str]:
+    return {
+        "Authorization": f"Bearer {token}",
+        "Accept-Encoding": "gzip",
+        "Content-Type": "application/json",
+        "User-Agent": "gsc-stream (gzip)",  # Google's frontend compresses for agents that say so
+    }
+
+
+def _body(batch: Batch) -> bytes:
+    request: dict[str, Any] = {
+        "startDate": batch.date,
+        "endDate": batch.date,
+        "dimensions": batch.dimensions,
+        "type": batch.search_type,
+        "rowLimit": batch.row_limit,
+        "startRow": batch.start_row,
+        "dataState": batch.data_state,
+    }
+    return msgspec.json.encode(request)
+
+
+def _read(batch: Batch, response: httpx.Response, body: bytes) -> FetchedPage | Verdict:
+    try:
+        data = unzipped(body) if response.headers.get("Content-Encoding") == "gzip" else body
+        if response.status_code != httpx.codes.OK:
+            return judge(response.status_code, data, _retry_after(response))
+        content_type = response.headers.get("Content-Type", "")
+        if not content_type.startswith("application/json"):
+            return Retry(f"content type {content_type!r}")
+        return page_of(batch, data)
+    except Retryable as error:
+        return Retry(str(error))
+    except Invalid as error:
+        return Dead("unexpected_rows", str(error))
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    """Seconds; the form with a date is not used by Google."""
+    text = response.headers.get("Retry-After", "")
+    return float(text) if text.isdigit() else None

@@ -1,0 +1,48 @@
+"""The fetcher's settings."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from fetcher.paging import PagingRule
+from fetcher.quota import Limits
+from pipeline.catalog import Catalog
+from pipeline.settings import CatalogSettings, HttpSettings, KafkaSettings
+
+Positive = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class FetcherSettings(KafkaSettings, CatalogSettings, HttpSettings):
+    """Environment variables of the same names in capitals, after `GSC_`."""
+
+    api_root: Annotated[str, Field(pattern=r"^https?://[^\s/]+[^\s]*$")] = "https://searchconsole.googleapis.com"
+    max_concurrency: Positive = 32
+    """Calls in flight; 1 is the sequential mode."""
+    max_in_flight: Positive = 10
+    """Pages fetched and not yet acknowledged by the broker: bounds memory."""
+    site_qpm: Positive = 1200
+    user_qpm: Positive = 1200
+    project_qpm: Positive = 40_000
+    quota_headroom: Annotated[float, Field(gt=0, le=1)] = 0.8
+    burst: Positive = 8
+    site_qps: Annotated[float, Field(gt=0)] | None = None
+    """An optional cap a second for a property."""
+    paging: PagingRule = "full-page"
+    max_attempts: Positive = 5
+    http_timeout_s: Seconds = 120.0
+    drain_s: Seconds = 10.0
+    """How long a revocation or a stop waits for calls in flight."""
+
+    def limits(self, catalog: Catalog) -> Limits:
+        """The quotas, with the catalog's overrides."""
+        return Limits(
+            site_qpm=self.site_qpm,
+            user_qpm=self.user_qpm,
+            project_qpm=self.project_qpm,
+            headroom=self.quota_headroom,
+            burst=self.burst,
+            site_qps=self.site_qps,
+            site_overrides={item.url: item.site_qpm for item in catalog.properties if item.site_qpm},
+            user_overrides={item.id: item.user_qpm for item in catalog.credentials if item.user_qpm},
+        )
