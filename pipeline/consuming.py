@@ -6,6 +6,7 @@ coroutines on our loop. So a poll must be short: a commit waits for it.
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from typing import NamedTuple, Protocol
 
 from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, Message, TopicPartition
@@ -19,6 +20,7 @@ from pipeline.telemetry import counter, gauge, logger
 POLL_S = 0.05
 MAX_RECORDS = 500
 _log = logger(__name__)
+_in_callback: ContextVar[bool] = ContextVar("in_rebalance_callback", default=False)
 
 
 class Claim(NamedTuple):
@@ -80,6 +82,7 @@ class Membership:
         self._poll_began = 0.0
         self._failure: KafkaError | None = None
         self._consumer: AIOConsumer | None = None
+        self._turn = asyncio.Lock()
         self.lease_until = 0.0
         """On the monotonic clock; no work for the outside world may start later."""
         self.last_poll = monotonic()
@@ -90,7 +93,11 @@ class Membership:
         await self._open()
         try:
             while not stop.is_set():
-                await self._poll()
+                async with self._turn:
+                    records = await self._poll()
+                if records:
+                    await self._assignee.receive(records)
+                await self._pace()
         finally:
             await self._close()
 
@@ -104,7 +111,7 @@ class Membership:
         except KafkaException as error:
             raise as_flow(error.args[0], self._group.id) from error
 
-    async def _poll(self) -> None:
+    async def _poll(self) -> list[Record]:
         consumer = self._opened()
         self._poll_began = self.last_poll = monotonic()
         try:
@@ -114,10 +121,9 @@ class Membership:
             raise as_flow(error.args[0], self._group.topic) from error
         if self._failure is not None:
             raise Fatal(f"Kafka client: {self._failure.str()}")
-        if records := self._records(messages):
-            counter("gsc_messages_consumed_total").labels(self._group.topic).inc(len(records))
-            await self._assignee.receive(records)
-        await self._pace()
+        records = self._records(messages)
+        counter("gsc_messages_consumed_total").labels(self._group.topic).inc(len(records))
+        return records
 
     def _records(self, messages: Iterable[Message]) -> list[Record]:
         records = []
@@ -148,14 +154,23 @@ class Membership:
         return [TopicPartition(self._group.topic, number) for number in sorted(numbers)]
 
     async def commit(self, commits: Sequence[Commit]) -> None:
-        """Commit offsets of held partitions; success renews the lease. Raises Retryable."""
-        if not commits:
+        """Commit offsets, of those partitions that are still held; success renews the lease. Raises Retryable."""
+        if _in_callback.get():
+            await self._commit(commits)
             return
-        sent = monotonic()
+        # Not during a rebalance: the partitions may be another's when it is over.
+        async with self._turn:
+            await self._commit(commits)
+
+    async def _commit(self, commits: Sequence[Commit]) -> None:
         offsets = [
             TopicPartition(self._group.topic, partition, offset, metadata or None)
             for partition, offset, metadata in commits
+            if partition in self._held
         ]
+        if not offsets:
+            return
+        sent = monotonic()
         try:
             committed = await self._opened().commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
@@ -197,10 +212,13 @@ class Membership:
         await consumer.incremental_unassign(partitions)
 
     async def _give_back(self, numbers: list[int]) -> None:
+        inside = _in_callback.set(True)
         try:
             await self._assignee.revoked(numbers)
         except Retryable as error:  # the commit did not succeed: some work will be repeated, none lost
             _log.warning("revoked_without_commit", partitions=numbers, error=str(error))
+        finally:
+            _in_callback.reset(inside)
         self._held.difference_update(numbers)
         self._count("revoked", numbers)
 

@@ -6,7 +6,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from pipeline.contracts.messages import AnyMessage, Message
+from pipeline.contracts.messages import AnyMessage, Message, Result
 from pipeline.errors import Invalid
 
 M = TypeVar("M")
@@ -44,6 +44,11 @@ def decode(expected: type[M], data: bytes | None) -> M:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:  # ValidationError is a DecodeError
         raise Invalid(_reason(data, error)) from error
     return message
+
+
+def decode_result(data: bytes | None) -> Result:
+    """Read a message of `gsc.results`. Raises Invalid like `decode`."""
+    return decode(cast("type[Result]", Result), data)
 
 
 def _reason(data: bytes, error: Exception) -> str:

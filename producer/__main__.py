@@ -1,0 +1,101 @@
+"""Entry point of the planner."""
+
+import asyncio
+import os
+from contextlib import AbstractAsyncContextManager
+
+import faust
+
+from pipeline.catalog import Catalog, CatalogError, read_catalog
+from pipeline.contracts import codec
+from pipeline.contracts.messages import SyncRequest
+from pipeline.contracts.topics import BATCHES, RESULTS, SYNC_REQUESTS
+from pipeline.control import ControlWatcher
+from pipeline.errors import Fatal, Invalid
+from pipeline.health import HttpFace
+from pipeline.kafka import LagReader, Publisher, group_id
+from pipeline.postgres import Connection, connection
+from pipeline.running import StartError, load, require_schema, require_topics, run, sleep_or_stop, until_stopped
+from producer import ledger
+from producer.api import routes
+from producer.intake import build_app
+from producer.publishing import Lags, Outbox
+from producer.service import Intake
+from producer.settings import ProducerSettings
+
+
+def main() -> int:
+    """Run until SIGTERM; returns the exit code."""
+    settings = load(ProducerSettings, os.environ)  # noqa: TID251 - read once, here
+    return run(settings, "producer", lambda stop: _serve(settings, stop))
+
+
+async def _serve(settings: ProducerSettings, stop: asyncio.Event) -> None:
+    try:
+        catalog = read_catalog(settings.catalog)
+    except CatalogError as error:
+        raise StartError(str(error)) from error
+    await require_topics(settings)
+    await require_schema(settings, "gsc-producer")
+    publisher = Publisher(settings.kafka, "gsc-producer")
+    control = ControlWatcher(settings.kafka, settings.topic_prefix)
+    await control.start()
+    try:
+        await _plan(settings, catalog, publisher, control, stop)
+    finally:
+        await control.close()
+        await publisher.close()
+
+
+async def _plan(
+    settings: ProducerSettings, catalog: Catalog, publisher: Publisher, control: ControlWatcher, stop: asyncio.Event
+) -> None:
+    prefix = settings.topic_prefix
+    requests = SYNC_REQUESTS.full_name(prefix)
+
+    def open_() -> AbstractAsyncContextManager[Connection]:
+        return connection(settings.postgres_dsn.get_secret_value(), application="gsc-producer")
+
+    async def accept(request: SyncRequest) -> None:
+        await publisher.publish(requests, request.request_id, codec.encode(request))
+
+    async def progress(run_id: str) -> dict[str, object] | None:
+        async with open_() as conn:
+            return await ledger.progress(conn, run_id)
+
+    outbox = Outbox(BATCHES.full_name(prefix), publisher, _lags(settings), control.halts, settings.max_queue_size)
+    control.subscribe(outbox.planned)
+    intake = Intake(catalog, prefix, publisher, outbox, open_)
+    try:
+        app = build_app(settings.kafka, prefix, requests, intake.take)
+    except Invalid as error:
+        raise StartError(str(error)) from error
+    face = HttpFace(settings, not_ready=lambda: None, routes=routes(settings, catalog, accept, progress))
+    await face.start()
+    try:
+        await until_stopped(stop, _take_in(app, stop), outbox.run(stop, open_))
+    finally:
+        await face.stop()
+
+
+def _lags(settings: ProducerSettings) -> Lags:
+    prefix = settings.topic_prefix
+    return Lags(
+        LagReader(settings.kafka, group=group_id(prefix, "fetcher"), topic=BATCHES.full_name(prefix)),
+        LagReader(settings.kafka, group=group_id(prefix, "sink"), topic=RESULTS.full_name(prefix)),
+    )
+
+
+async def _take_in(app: faust.App, stop: asyncio.Event) -> None:
+    """Run Faust inside our own loop, beside the publisher; its crash is ours."""
+    await app.start()
+    try:
+        while not await sleep_or_stop(stop, 0.5):
+            if app.crashed:
+                raise Fatal(f"Faust crashed: {app.crash_reason!r}")
+    finally:
+        await app.stop()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

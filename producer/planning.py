@@ -1,0 +1,52 @@
+"""A request and the catalog into pages: the same request gives the same pages with the same ids. Pure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from pipeline.catalog import Catalog, Property, Report
+from pipeline.contracts.identity import Page, batch_id
+from pipeline.contracts.messages import SearchType, SyncRequest
+
+ROW_LIMIT = 25_000
+
+
+@dataclass(frozen=True)
+class PlannedPage:
+    """The first page of a day of a series; `turn` counts the pages of its property."""
+
+    batch_id: str
+    property: str
+    credential: str
+    report: Report
+    search_type: SearchType
+    date: date
+    turn: int
+
+
+def properties_of(request: SyncRequest, catalog: Catalog) -> list[Property]:
+    """The properties that a request is about, in the catalog's order. The request was admitted."""
+    return [item for item in catalog.properties if request.all_properties or item.url in request.properties]
+
+
+def reports_of(request: SyncRequest, catalog: Catalog, item: Property) -> list[Report]:
+    """The reports to fetch of a property: those asked for, or all that are kept."""
+    return [report for report in catalog.reports_of(item) if not request.reports or report.name in request.reports]
+
+
+def days_of(request: SyncRequest) -> list[date]:
+    """The days, the newest first: they are wanted most."""
+    count = (request.end - request.start).days + 1
+    return [request.end - timedelta(days=number) for number in range(count)]
+
+
+def plan(request: SyncRequest, catalog: Catalog, generation: int) -> Iterator[PlannedPage]:
+    """The first pages of everything that the request asks for."""
+    for item in properties_of(request, catalog):
+        turn = 0
+        for day in days_of(request):
+            for report in reports_of(request, catalog, item):
+                for search_type in report.search_types:
+                    page = Page(item.url, report.name, search_type, day, 0, generation)
+                    yield PlannedPage(batch_id(page), item.url, item.credential, report, search_type, day, turn)
+                    turn += 1

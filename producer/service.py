@@ -1,0 +1,57 @@
+"""The planner: takes requests in, and publishes what they make owed."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+from pipeline.catalog import Catalog
+from pipeline.clock import now, pacific_date
+from pipeline.contracts import codec
+from pipeline.contracts.messages import SyncRequest
+from pipeline.dead_letters import DeadLetter, Forwarding, bury
+from pipeline.errors import Invalid, Retryable
+from pipeline.kafka import Record
+from pipeline.postgres import Connection
+from pipeline.telemetry import logger
+from producer.admission import problems_of
+from producer.ledger import plan_run
+from producer.publishing import Outbox
+
+SERVICE = "producer"
+RETRY_S = 1.0
+
+_log = logger(__name__)
+Opening = Callable[[], AbstractAsyncContextManager[Connection]]
+
+
+class Intake:
+    """Writes requests to the ledger. Nothing is skipped: while a server is away, the request waits."""
+
+    def __init__(self, catalog: Catalog, prefix: str, publisher: Forwarding, outbox: Outbox, open_: Opening) -> None:
+        self._catalog = catalog
+        self._prefix = prefix
+        self._publisher = publisher
+        self._outbox = outbox
+        self._open = open_
+
+    async def take(self, record: Record) -> None:
+        """Plan a request, or bury what cannot be planned. Returns when either is safe."""
+        while True:
+            try:
+                return await self._take(record)
+            except Retryable as error:
+                _log.warning("intake_waits", error=str(error), retry_s=RETRY_S)
+                await asyncio.sleep(RETRY_S)
+
+    async def _take(self, record: Record) -> None:
+        try:
+            request = codec.decode(SyncRequest, record.value)
+            if problems := problems_of(request, self._catalog, pacific_date(now())):
+                raise Invalid("; ".join(map(str, problems)))
+            async with self._open() as conn:
+                planned = await plan_run(conn, request, self._catalog, now())
+        except Invalid as error:
+            await bury(self._publisher, self._prefix, DeadLetter(record, SERVICE, "invalid_request", str(error)))
+            return
+        _log.info("planned", run=planned.run_id, request=request.request_id, pages=planned.pages)
+        self._outbox.planned()

@@ -1,0 +1,59 @@
+"""Entry point of the sink."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from pipeline.clock import monotonic
+from pipeline.consuming import Group, Membership
+from pipeline.contracts.topics import RESULTS
+from pipeline.dead_letters import DeadLetter, bury
+from pipeline.health import HttpFace
+from pipeline.kafka import Publisher, group_id
+from pipeline.postgres import connection
+from pipeline.running import load, require_schema, require_topics, run, stalled, until_stopped
+from sink.service import BatchSize, Sink, Writing
+from sink.settings import SinkSettings
+from sink.writer import Writer
+
+
+def main() -> int:
+    """Run until SIGTERM; returns the exit code."""
+    settings = load(SinkSettings, os.environ)  # noqa: TID251 - read once, here
+    return run(settings, "sink", lambda stop: _serve(settings, stop))
+
+
+async def _serve(settings: SinkSettings, stop: asyncio.Event) -> None:
+    await require_topics(settings)
+    await require_schema(settings, "gsc-sink")
+    prefix = settings.topic_prefix
+    publisher = Publisher(settings.kafka, "gsc-sink")
+
+    @asynccontextmanager
+    async def open_writer() -> AsyncIterator[Writing]:
+        async with connection(settings.postgres_dsn.get_secret_value(), application="gsc-sink") as conn:
+            yield Writer(conn, settings.delete_ratio)
+
+    async def bury_(letter: DeadLetter) -> None:
+        await bury(publisher, prefix, letter)
+
+    sink = Sink(BatchSize(settings.sink_batch_bytes, settings.sink_linger_ms / 1000), open_writer, bury_)
+    group = Group(group_id(prefix, "sink"), RESULTS.full_name(prefix), settings.session_timeout_s)
+    membership = Membership(settings.kafka, group, sink)
+    sink.member = membership
+    face = HttpFace(
+        settings,
+        not_ready=lambda: None if sink.connected else "PostgreSQL cannot be reached",
+        not_live=lambda: stalled(membership.last_poll, monotonic()),
+    )
+    await face.start()
+    try:
+        await until_stopped(stop, membership.run(stop), sink.run(stop))
+    finally:
+        await face.stop()
+        await publisher.close()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

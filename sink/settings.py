@@ -1,0 +1,17 @@
+"""The sink's settings."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from pipeline.settings import HttpSettings, KafkaSettings, PostgresSettings
+
+
+class SinkSettings(KafkaSettings, PostgresSettings, HttpSettings):
+    """Environment variables of the same names in capitals, after `GSC_`."""
+
+    delete_ratio: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """The share of a day's rows that may vanish with a newer fetch; above it they are kept, and that is told."""
+    sink_batch_bytes: Annotated[int, Field(ge=1)] = 16_000_000
+    sink_linger_ms: Annotated[int, Field(ge=0)] = 100
+    """How long a batch waits for more messages."""
