@@ -16,7 +16,7 @@ GRACE_S = 10.0
 def main(argv: list[str]) -> int:
     """Run the command until it ends or stdin closes; returns its exit code."""
     command = argv[argv.index("--") + 1 :]
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True)
     print(child.pid, flush=True)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: _end(child))

@@ -1,0 +1,91 @@
+"""A small company in the simulated world: two properties, two credentials, their catalog and credential files."""
+
+import json
+import sys
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+import httpx
+import msgspec
+import yaml
+
+from lab.processes import Command, Process
+from lab.search_console.settings import Quotas, SimulatorSettings, Site, User
+from lab.services import inherited
+
+READY_S = 20.0
+_REPORTS = [
+    {"name": "by_date", "dimensions": ["date"]},
+    {"name": "by_country", "dimensions": ["date", "country"]},
+    {"name": "page_query", "dimensions": ["date", "query", "page", "country", "device"]},
+]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """How much there is to fetch, and how slow the API is."""
+
+    days: int = 150
+    properties: int = 2
+    rows: int = 1500
+    seed: int = 1
+    latency_s: float = 0.2
+    full_days: bool = True
+    """Whether there are days of exactly one full page, and days at Google's cap."""
+
+    def simulator(self, last_day: date) -> SimulatorSettings:
+        """The world of the simulator; every property is read by a user of its own, of both kinds in turn."""
+        users = tuple(
+            User(id=f"reader-{n}@example.com", kind="service_account" if n % 2 else "authorized_user")
+            for n in range(1, self.properties + 1)
+        )
+        sites = tuple(
+            Site(
+                url=f"sc-domain:shop-{n}.example" if n % 2 else f"https://www.shop-{n}.example/",
+                users=(user.id,),
+                rows=self.rows,
+                full_days=(last_day - timedelta(days=1),) if self.full_days else (),
+                cap_days=(last_day - timedelta(days=2),) if self.full_days else (),
+            )
+            for n, user in enumerate(users, start=1)
+        )
+        return SimulatorSettings(
+            sites=sites, users=users, seed=self.seed, latency_s=self.latency_s, quotas=Quotas(), token_lifetime_s=600
+        )
+
+
+@dataclass(frozen=True)
+class SimulatedGoogle:
+    """A simulator that answers, and the catalog that goes with it."""
+
+    root: str
+    process: Process
+    catalog: Path
+
+
+def start_google(settings: SimulatorSettings, folder: Path) -> SimulatedGoogle:
+    """Start the simulator as a process and write catalog and credential files for it. Raises LabError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config, ready = folder / "simulator.json", folder / "simulator.log"
+    ready.unlink(missing_ok=True)
+    config.write_bytes(msgspec.json.encode(settings))
+    argv = [sys.executable, "-m", "lab.search_console", "--config", str(config)]
+    process = Process(Command("the Search Console simulator", argv, ready, inherited()))
+    process.await_ready(lambda: b"\n" in ready.read_bytes(), READY_S)
+    root = json.loads(ready.read_text().splitlines()[0])["root"]
+    return SimulatedGoogle(root, process, _write_catalog(settings, root, folder))
+
+
+def _write_catalog(settings: SimulatorSettings, root: str, folder: Path) -> Path:
+    credentials = []
+    for number, user in enumerate(settings.users, start=1):
+        file = folder / f"reader-{number}.json"
+        file.write_text(httpx.get(f"{root}/_sim/credentials/{user.id}").raise_for_status().text)
+        credentials.append({"id": f"reader-{number}", "type": user.kind, "file": file.name})
+    by_user = {user.id: entry["id"] for user, entry in zip(settings.users, credentials, strict=True)}
+    properties = [{"url": site.url, "credential": by_user[site.users[0]]} for site in settings.sites]
+    catalog = folder / "catalog.yaml"
+    whole = {"credentials": credentials, "properties": properties, "reports": _REPORTS}
+    catalog.write_text(yaml.safe_dump(whole, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return catalog
