@@ -164,7 +164,7 @@ class Membership:
 
     async def _commit(self, commits: Sequence[Commit]) -> None:
         offsets = [
-            TopicPartition(self._group.topic, partition, offset, metadata or None)
+            TopicPartition(self._group.topic, partition, offset, metadata)
             for partition, offset, metadata in commits
             if partition in self._held
         ]

@@ -79,6 +79,8 @@ def _instrument(name: str, kind: type[Instrument]) -> Instrument:
     return instrument
 
 
+# Without local variables: they may hold tokens.
+_tracebacks = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
 _SECRET = ("password", "secret", "token", "authorization", "assertion")
 
 
@@ -92,9 +94,14 @@ def _without_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> Mutabl
 def configure_logging(settings: Settings, service: str) -> None:
     """Log to stderr, our own lines and those of libraries alike, as JSON or for a console."""
     to_console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
-    structlog.contextvars.bind_contextvars(service=service)
+
+    # Not by context variables: librdkafka's threads call back without them.
+    def with_service(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        event["service"] = service
+        return event
+
     shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
+        with_service,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -108,9 +115,7 @@ def configure_logging(settings: Settings, service: str) -> None:
         cache_logger_on_first_use=True,
     )
     renderers: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer()]
-        if to_console
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        [structlog.dev.ConsoleRenderer()] if to_console else [_tracebacks, structlog.processors.JSONRenderer()]
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
