@@ -41,6 +41,8 @@ class OffsetTracker:
         self._advance()
 
     def _advance(self) -> None:
+        while self._end in self._done:  # done by the owner before, and not read again
+            self._end += 1
         floor = min(self._in_flight, default=self._end)
         # Offsets below the floor are done or do not exist; those that the owner before did above `_end`
         # were not read yet, and stay.

@@ -1,0 +1,46 @@
+"""Servers for the tests: real ones, started once for a test session, or those that are named."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.choosing import LabChoice, Servers, running_servers
+from lab.database import create_database, drop_database
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kafka", help="a Kafka that runs already, HOST:PORT")
+    parser.addoption("--postgres", help="a PostgreSQL that runs already, as a DSN")
+
+
+@pytest.fixture(scope="session")
+def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
+    choice = LabChoice(request.config.getoption("--kafka"), request.config.getoption("--postgres"))
+    with running_servers(choice) as running:
+        yield running
+
+
+@pytest.fixture
+def dsn(servers: Servers) -> Iterator[str]:
+    """An empty database of the test's own."""
+    name = f"test_{uuid.uuid4().hex}"
+    yield create_database(servers.dsn, name)
+    drop_database(servers.dsn, name)
+
+
+@pytest.fixture
+def kafka(servers: Servers) -> dict[str, str]:
+    return {"bootstrap.servers": servers.bootstrap_servers}
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """Topics of the test's own."""
+    return f"t{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path

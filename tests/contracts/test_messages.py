@@ -1,0 +1,79 @@
+"""Every example must decode for ever; the schemas are those of the code."""
+
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from pipeline.contracts import codec
+from pipeline.contracts.messages import Batch, Control, Message, Outcome, Rows, SyncRequest
+from pipeline.errors import Invalid
+
+TYPES: dict[str, type[Message]] = {
+    "sync": SyncRequest,
+    "batch": Batch,
+    "rows": Rows,
+    "outcome": Outcome,
+    "control": Control,
+}
+EXAMPLES = sorted((Path(__file__).parent / "examples").glob("*.json"))
+
+
+def type_of(path: Path) -> str:
+    return path.name.partition("-")[0]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_decodes_and_keeps_its_meaning(path: Path) -> None:
+    message = codec.decode(TYPES[type_of(path)], path.read_bytes())
+    again = json.loads(codec.encode(message))  # type: ignore[arg-type]
+    assert {name: again[name] for name in json.loads(path.read_bytes())} == json.loads(path.read_bytes())
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_is_valid_by_the_schema(path: Path) -> None:
+    schema = json.loads(files("pipeline.contracts").joinpath("schemas", f"{type_of(path)}.json").read_text())
+    jsonschema.validate(json.loads(path.read_bytes()), schema)
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_the_schema_is_that_of_the_code(name: str) -> None:
+    committed = json.loads(files("pipeline.contracts").joinpath("schemas", f"{name}.json").read_text())
+    assert committed == json.loads(json.dumps(codec.schema(TYPES[name])))
+
+
+def test_every_type_has_an_example() -> None:
+    assert {type_of(path) for path in EXAMPLES} == set(TYPES)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"v": 2}, "unknown version 2 of 'batch'; this release reads [1]"),
+        ({"v": "1"}, "unknown version '1'"),
+        ({"type": "rows"}, "Invalid value 'rows' - at `$.type`"),
+        ({"start_row": "0"}, "Expected `int`, got `str` - at `$.start_row`"),
+        ({"start_row": -1}, "at `$.start_row`"),
+        ({"date": "yesterday"}, "at `$.date`"),
+        ({"search_type": "books"}, "at `$.search_type`"),
+        ({"property": ""}, "at `$.property`"),
+    ],
+)
+def test_what_cannot_be_read_is_invalid_with_a_reason(change: dict[str, object], reason: str) -> None:
+    example = json.loads((Path(__file__).parent / "examples/batch-v1-first-page.json").read_bytes())
+    with pytest.raises(Invalid) as caught:
+        codec.decode(Batch, json.dumps({**example, **change}).encode())
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [None, b"", b"\xff\xfe", b"{", b"[]", b"null", b'"x"'])
+def test_poison_is_invalid(data: bytes | None) -> None:
+    with pytest.raises(Invalid):
+        codec.decode(Batch, data)
+
+
+def test_unknown_fields_are_ignored() -> None:
+    example = json.loads((Path(__file__).parent / "examples/control-v1-running.json").read_bytes())
+    assert codec.decode(Control, json.dumps({**example, "later": [1]}).encode()).scope == "all"

@@ -1,0 +1,161 @@
+"""The sink's writer on a real PostgreSQL."""
+
+from collections.abc import AsyncIterator, Sequence
+from itertools import count, permutations
+from typing import Any
+
+import pytest
+from support.examples import NOW, a_batch, some_rows
+
+from pipeline.contracts import codec
+from pipeline.contracts.messages import Batch, Outcome, Rows
+from pipeline.kafka import Record
+from pipeline.postgres import Connection, connection, migrate, missing_migrations
+from sink.batching import Received
+from sink.writer import Applied, Writer
+
+offsets = count()
+
+
+@pytest.fixture
+async def conn(dsn: str) -> AsyncIterator[Connection]:
+    async with connection(dsn, application="test") as opened:
+        await migrate(opened)
+        for generation in (4, 5, 6):
+            await opened.execute(
+                "insert into gsc.runs values (%s, %s, %s, 'backfill', '{}', now())",
+                (f"run-{generation}", f"request-{generation}", generation),
+            )
+        yield opened
+
+
+@pytest.fixture
+def writer(conn: Connection) -> Writer:
+    return Writer(conn, delete_ratio=0.5)
+
+
+def generation(number: int, **changes: Any) -> Batch:
+    return a_batch(generation=number, run_id=f"run-{number}", **changes)
+
+
+async def write(writer: Writer, *messages: Rows | Outcome) -> Applied:
+    return await writer.write(
+        [Received(Record("gsc.results", 0, next(offsets), None, codec.encode(m), 0), m) for m in messages]
+    )
+
+
+async def table(conn: Connection) -> dict[str, float]:
+    return dict(await (await conn.execute("select query, clicks from gsc.facts")).fetchall())
+
+
+async def states(conn: Connection) -> list[tuple[int, str]]:
+    return await (
+        await conn.execute("select start_row, state from gsc.pages order by generation, start_row")
+    ).fetchall()
+
+
+async def complete(conn: Connection) -> int | None:
+    row = await (await conn.execute("select max(complete_generation) from gsc.days")).fetchone()
+    return row[0] if row else None
+
+
+async def test_migrating_twice_changes_nothing(conn: Connection) -> None:
+    assert await missing_migrations(conn) == []
+    assert await migrate(conn) == []
+
+
+async def test_a_page_its_ledger_and_its_day(conn: Connection, writer: Writer) -> None:
+    applied = await write(writer, some_rows(generation(5), ["a", "b"]))
+    assert applied == Applied(pages=1, rows=2, written=2, deleted=0, days=1)
+    assert await table(conn) == {"a": 1.0, "b": 2.0}
+    assert await states(conn) == [(0, "applied")]
+    assert await complete(conn) == 5
+
+
+async def test_the_same_again_changes_nothing(conn: Connection, writer: Writer) -> None:
+    await write(writer, some_rows(generation(5), ["a", "b"]))
+    other = some_rows(generation(5), ["a", "c"], fetch_id="again", clicks=[9.0, 9.0])
+    assert (await write(writer, other)).written == 0
+    assert await table(conn) == {"a": 1.0, "b": 2.0}
+
+
+async def test_an_older_generation_never_overwrites(conn: Connection, writer: Writer) -> None:
+    await write(writer, some_rows(generation(5), ["a", "b"]))
+    await write(writer, some_rows(generation(4), ["a", "z"], clicks=[99.0, 99.0]))
+    assert await table(conn) == {"a": 1.0, "b": 2.0}
+    assert await states(conn) == [(0, "applied"), (0, "applied")]
+    assert await complete(conn) == 5
+
+
+async def test_a_newer_generation_changes_adds_and_removes(conn: Connection, writer: Writer) -> None:
+    await write(writer, some_rows(generation(5), ["a", "b", "gone"]))
+    applied = await write(writer, some_rows(generation(6), ["a", "b", "new"], clicks=[7.0, 8.0, 9.0]))
+    assert applied.deleted == 1
+    assert await table(conn) == {"a": 7.0, "b": 8.0, "new": 9.0}
+
+
+async def test_too_many_vanished_rows_are_kept(conn: Connection, writer: Writer) -> None:
+    await write(writer, some_rows(generation(5), ["a", "b", "c"]))
+    assert (await write(writer, some_rows(generation(6), ["a"]))).deleted == 0
+    assert set(await table(conn)) == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+async def test_chunks_and_pages_in_any_order(conn: Connection, writer: Writer, order: Sequence[int]) -> None:
+    first, second = generation(5, row_limit=2), generation(5, row_limit=2, start_row=2)
+    messages = [
+        some_rows(first, ["a"], chunk=0, chunks=2, page_rows=2, next_start_row=2),
+        some_rows(first, ["b"], chunk=1, chunks=2, page_rows=2, next_start_row=2),
+        some_rows(second, ["c"]),
+    ]
+    done = []
+    for number in order:
+        done.append(await complete(conn))
+        await write(writer, messages[number])
+    assert done == [None] * 3
+    assert set(await table(conn)) == {"a", "b", "c"}
+    assert await states(conn) == [(0, "applied"), (2, "applied")]
+    assert await complete(conn) == 5
+    assert await (await conn.execute("select * from gsc.parked_chunks")).fetchall() == []
+
+
+async def test_an_orphan_of_a_killed_fetch_leaves_no_row(conn: Connection, writer: Writer) -> None:
+    batch = generation(5)
+    await write(writer, some_rows(batch, ["stale"], chunk=0, chunks=2, page_rows=2, fetch_id="killed"))
+    assert await table(conn) == {}
+    await write(writer, some_rows(batch, ["a"], fetch_id="second"))
+    await write(writer, some_rows(batch, ["late"], chunk=1, chunks=2, page_rows=2, fetch_id="killed"))
+    assert set(await table(conn)) == {"a"}
+
+
+async def test_an_empty_day_is_complete(conn: Connection, writer: Writer) -> None:
+    assert (await write(writer, some_rows(generation(5), []))).days == 1
+    assert await complete(conn) == 5
+
+
+async def test_a_row_repeated_at_a_border_counts_once(conn: Connection, writer: Writer) -> None:
+    first = some_rows(generation(5, row_limit=2), ["a", "b"], next_start_row=2)
+    second = some_rows(generation(5, row_limit=2, start_row=2), ["b", "c"], clicks=[2.0, 3.0])
+    assert (await write(writer, first, second)).written == 3
+    assert await table(conn) == {"a": 1.0, "b": 2.0, "c": 3.0}
+
+
+async def test_outcomes_settle_pages_that_were_published(conn: Connection, writer: Writer) -> None:
+    await write(writer, some_rows(generation(5, row_limit=1), ["a"], next_start_row=1))
+    following = generation(5, row_limit=1, start_row=1)
+    await write(writer, Outcome(batch=following, state="set_aside", reason="halted", detail="", at=NOW))
+    assert await states(conn) == [(0, "applied"), (1, "owed")]
+    await write(writer, Outcome(batch=following, state="dead", reason="permission", detail="", at=NOW))
+    assert await states(conn) == [(0, "applied"), (1, "dead")]
+    assert await complete(conn) is None
+
+
+async def test_strange_text_is_stored(conn: Connection, writer: Writer) -> None:
+    texts = ["nul\x00", "tab\t", "new\nline", "back\\slash", "\\N", "日本語 🚀", "x" * 20_000, "'", '"']
+    await write(writer, some_rows(generation(5), texts))
+    assert set(await table(conn)) == {text.replace("\x00", "\\x00") for text in texts}
+
+
+async def test_runs_that_nobody_planned_are_told(writer: Writer) -> None:
+    message = some_rows(a_batch(run_id="nobody"), ["a"])
+    assert await writer.unknown_runs([Received(Record("", 0, 0, None, b"", 0), message)]) == {"nobody"}

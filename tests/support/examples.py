@@ -1,0 +1,53 @@
+"""Messages and pages for tests."""
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+import msgspec
+
+from pipeline.contracts.identity import Page, batch_id
+from pipeline.contracts.messages import Batch, Rows
+
+NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
+DAY = date(2026, 3, 1)
+
+
+def a_batch(**changes: Any) -> Batch:
+    batch = Batch(
+        batch_id="",
+        run_id="run-1",
+        generation=5,
+        priority="backfill",
+        credential="acme",
+        property="sc-domain:example.com",
+        report="page_query",
+        search_type="web",
+        dimensions=("date", "query", "page"),
+        data_state="final",
+        date=DAY,
+        start_row=0,
+        row_limit=25_000,
+    )
+    batch = msgspec.structs.replace(batch, **changes)
+    page = Page(batch.property, batch.report, batch.search_type, batch.date, batch.start_row, batch.generation)
+    return batch if batch.batch_id else msgspec.structs.replace(batch, batch_id=batch_id(page))
+
+
+def some_rows(batch: Batch, texts: list[str], **changes: Any) -> Rows:
+    """A chunk with a row for each text; clicks count up from 1."""
+    count = len(texts)
+    rows = Rows(
+        batch=batch,
+        fetch_id="fetch-1",
+        fetched_at=NOW,
+        chunk=0,
+        chunks=1,
+        page_rows=count,
+        next_start_row=None,
+        keys=(list(texts), [f"https://example.com/{text}" for text in texts]),
+        clicks=[float(n + 1) for n in range(count)],
+        impressions=[float(10 * (n + 1)) for n in range(count)],
+        ctr=[0.1] * count,
+        position=[1.5] * count,
+    )
+    return msgspec.structs.replace(rows, **changes)

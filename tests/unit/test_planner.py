@@ -1,0 +1,110 @@
+"""Planning, admission and what is owed again."""
+
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.examples import NOW
+
+from pipeline.catalog import DEFAULT_REPORTS, Catalog, Credential, Property, Report
+from pipeline.contracts.messages import SyncRequest
+from pipeline.errors import Invalid
+from pipeline.kafka import PartitionLag, Position
+from producer.admission import HISTORY_DAYS, Gate, build_request, problems_of
+from producer.ledger import Overdue
+from producer.owing import lost
+from producer.planning import plan
+
+TODAY = date(2026, 3, 10)
+CATALOG = Catalog(
+    credentials=(Credential(id="acme", type="service_account", file=Path("acme.json")),),
+    properties=(
+        Property(url="sc-domain:a.com", credential="acme", reports=("by_page",)),
+        Property(url="https://b.com/", credential="acme"),
+    ),
+    reports=(
+        Report(name="by_page", dimensions=("date", "page"), search_types=("web", "image")),
+        Report(name="by_query", dimensions=("date", "query")),
+    ),
+)
+
+
+def a_request(**changes: Any) -> SyncRequest:
+    fields = {"start": "2026-03-01", "end": "2026-03-03", "all": True, "request_id": "r"} | changes
+    return build_request(fields, now=NOW, requested_by="test")
+
+
+def test_the_same_request_gives_the_same_pages() -> None:
+    pages = list(plan(a_request(), CATALOG, 7))
+    assert pages == list(plan(a_request(), CATALOG, 7))
+    assert len(pages) == 3 * (2 + 3)
+    assert {page.batch_id for page in pages}.isdisjoint(page.batch_id for page in plan(a_request(), CATALOG, 8))
+
+
+def test_every_property_counts_its_own_turns() -> None:
+    pages = list(plan(a_request(), CATALOG, 7))
+    for url, count in (("sc-domain:a.com", 6), ("https://b.com/", 9)):
+        assert [page.turn for page in pages if page.property == url] == list(range(count))
+
+
+@given(days=st.integers(1, 400), reports=st.sampled_from([(), ("by_page",)]))
+def test_every_page_has_an_id_of_its_own(days: int, reports: tuple[str, ...]) -> None:
+    start = date(2026, 3, 3) - timedelta(days=days - 1)
+    pages = list(plan(a_request(start=start.isoformat(), reports=reports), CATALOG, 1))
+    assert len({page.batch_id for page in pages}) == len(pages) == days * (4 if reports else 5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "text"),
+    [
+        ({"start": "2026-03-05"}, "end", "2026-03-03 is before start 2026-03-05"),
+        ({"end": "2026-03-11"}, "end", "2026-03-11 is in the future"),
+        ({"start": str(TODAY - timedelta(days=HISTORY_DAYS + 1))}, "start", "keeps 16 months"),
+        ({"all": False}, "properties", "none given"),
+        ({"properties": ["sc-domain:a.com"]}, "properties", "not both"),
+        ({"all": False, "properties": ["sc-domain:x.com"]}, "properties", "unknown property 'sc-domain:x.com'"),
+        ({"reports": ["nope"]}, "reports", "unknown report 'nope'"),
+        (
+            {"all": False, "properties": ["sc-domain:a.com"], "reports": ["by_query"]},
+            "reports",
+            "'by_query' is not kept of sc-domain:a.com",
+        ),
+    ],
+)
+def test_a_request_that_cannot_be_planned(changes: dict[str, Any], field: str, text: str) -> None:
+    problems = problems_of(a_request(**changes), CATALOG, TODAY)
+    assert [(p.field, text in p.message) for p in problems] == [(field, True)]
+
+
+def test_a_good_request_has_no_problem() -> None:
+    assert problems_of(a_request(end=TODAY.isoformat()), CATALOG, TODAY) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [(b"{}", "body"), (b"{", "body"), (b'{"start": "x", "end": "2026-01-01"}', "start"), (b'{"nope": 1}', "body")],
+)
+def test_a_body_that_is_no_request(body: bytes, field: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        build_request(body, now=NOW, requested_by="test")
+    assert caught.value.field == field
+
+
+def test_the_gate_closes_at_the_mark_and_opens_at_half() -> None:
+    gate = Gate(1000)
+    assert [gate.room(lag) for lag in (0, 999, 1000, 700, 501, 500, 600)] == [1000, 1, 0, 0, 0, 500, 400]
+
+
+def test_a_page_is_lost_only_when_nobody_can_have_it() -> None:
+    pages = [Overdue("read", Position(0, 4)), Overdue("unread", Position(0, 5)), Overdue("follower", None)]
+    behind = {0: PartitionLag(committed=5, end=9, lag=4), 1: PartitionLag(0, 0, 0)}
+    assert lost(pages, behind, sink_lag=1) == set()
+    assert lost(pages, behind, sink_lag=0) == {"read"}
+    assert lost(pages, {0: PartitionLag(9, 9, 0)}, sink_lag=0) == {"read", "unread", "follower"}
+
+
+def test_the_default_reports_are_legal() -> None:
+    assert len({report.name for report in DEFAULT_REPORTS}) == len(DEFAULT_REPORTS)

@@ -1,0 +1,80 @@
+from support.examples import a_batch
+
+from fetcher.scheduling import Job, Schedule
+from pipeline.contracts.identity import REMEMBERED_S
+
+
+def a_job(
+    property_: str, start_row: int = 0, *, offset: int = 0, partition: int = 0, priority: str = "backfill"
+) -> Job:
+    return Job(a_batch(property=property_, start_row=start_row, priority=priority), partition, offset)
+
+
+def a_schedule(*jobs: Job) -> Schedule:
+    schedule = Schedule()
+    schedule.assigned({job.partition for job in jobs} or {0})
+    for job in jobs:
+        assert schedule.add(job, 0.0)
+    return schedule
+
+
+def drained(schedule: Schedule) -> list[str]:
+    taken = []
+    while isinstance(job := schedule.next(lambda _: 0.0), Job):
+        taken.append(job.batch.property)
+    return taken
+
+
+def test_properties_take_turns() -> None:
+    schedule = a_schedule(*(a_job("a", n) for n in range(3)), *(a_job("b", n) for n in range(2)))
+    assert drained(schedule) == ["a", "b", "a", "b", "a"]
+    assert len(schedule) == 0
+
+
+def test_the_daily_page_goes_before_a_backfill() -> None:
+    schedule = a_schedule(*(a_job("a", n) for n in range(100)), a_job("b", priority="daily"))
+    assert drained(schedule)[0] == "b"
+
+
+def test_who_waits_stops_nobody_else() -> None:
+    schedule = a_schedule(a_job("a"), a_job("b"), a_job("c", partition=1))
+    wait = {"a": 3.0, "b": 1.0, "c": 0.0}
+    first = schedule.next(lambda job: wait[job.batch.property])
+    assert isinstance(first, Job)
+    assert first.batch.property == "c"
+    assert schedule.next(lambda job: wait[job.batch.property]) == 1.0
+
+
+def test_nothing_queued_waits_for_ever() -> None:
+    assert a_schedule().next(lambda _: 0.0) == float("inf")
+
+
+def test_a_repeat_is_dropped_until_it_is_forgotten() -> None:
+    schedule = a_schedule(a_job("a", offset=1))
+    assert not schedule.add(a_job("a", offset=9), 10.0)
+    job = schedule.next(lambda _: 0.0)
+    assert isinstance(job, Job)
+    assert not schedule.add(a_job("a", offset=10), 20.0)
+    schedule.forget(job)
+    assert schedule.add(a_job("a", offset=11), 30.0)
+
+
+def test_ids_are_remembered_for_a_bounded_time() -> None:
+    schedule = a_schedule(a_job("a"))
+    assert schedule.add(a_job("a", offset=5), REMEMBERED_S + 1)
+
+
+def test_revoked_partitions_are_forgotten() -> None:
+    schedule = a_schedule(a_job("a"), a_job("b", partition=1))
+    schedule.revoked([0])
+    assert len(schedule) == 1
+    assert not schedule.add(a_job("z"), 0.0)
+    schedule.put_back(a_job("z"))
+    assert drained(schedule) == ["b"]
+
+
+def test_jobs_of_a_scope_are_taken_out() -> None:
+    schedule = a_schedule(a_job("a"), a_job("a", 25_000), a_job("b"))
+    taken = schedule.take_out(lambda job: job.batch.property == "a")
+    assert [job.batch.start_row for job in taken] == [0, 25_000]
+    assert drained(schedule) == ["b"]
