@@ -30,9 +30,9 @@ def main() -> int:
 async def _serve(settings: FetcherSettings, stop: asyncio.Event) -> None:
     try:
         catalog = read_catalog(settings.catalog)
-        tokens = Tokens(catalog)
         limits = settings.limits(catalog)
         limits.check()
+        tokens = Tokens(catalog)
     except (CatalogError, Invalid) as error:
         raise StartError(str(error)) from error
     await require_topics(settings)

@@ -1,0 +1,179 @@
+"""The services as processes, on a real Kafka and a real PostgreSQL, against the simulator."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.pipeline import LAST_DAY, Running, a_day, a_world, running_pipeline
+from support.waiting import until
+
+from lab.choosing import Servers
+from lab.scenario import Scenario
+from lab.search_console.settings import Fault
+
+SMALL = Scenario(days=20, rows=300, latency_s=0.05)
+PAGES = 20 * 2 * 3 + 6  # first pages, and the next ones of full days and days at the cap
+COMMAND = Path(sys.executable).with_name("gsc-stream")
+
+
+def repeated(running: Running) -> int:
+    """Successful calls that were made more than once."""
+    made = Counter(
+        (c["site"], c["day"], c["search_type"], tuple(c["dimensions"]), c["start_row"])
+        for c in running.calls()
+        if c["status"] == 200
+    )
+    return sum(count - 1 for count in made.values())
+
+
+def test_the_demo_ends_equal_to_the_source(servers: Servers, dsn: str) -> None:
+    arguments = ["demo", "--json", "--days", "20", "--rows", "300", "--latency", "0.05"]
+    given = ["--kafka", servers.bootstrap_servers, "--postgres", dsn]
+    done = subprocess.run([COMMAND, *arguments, *given], capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert summary["equal_to_source"] is True
+    assert summary["calls"] == PAGES
+    assert summary["rows"] > 100_000
+    assert 0 < summary["peak_calls_per_minute"] <= 960
+    assert set(summary) == {"rows", "calls", "seconds", "peak_calls_per_minute", "equal_to_source"}
+
+
+@pytest.mark.parametrize("victim", ["producer", "fetcher", "sink"])
+def test_a_killed_service_loses_and_doubles_nothing(
+    servers: Servers, dsn: str, topic_prefix: str, folder: Path, victim: str
+) -> None:
+    world = a_world(SMALL)
+    with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_QUEUE_SIZE="40") as running:
+
+        async def scene() -> None:
+            run = await running.ask(SMALL.days)
+            await running.applied(run, 20)
+            running.services.processes[victim].kill()
+            running.services.start(victim)
+            assert await running.settled(run) == {"applied": PAGES}
+            assert await running.differences(SMALL.days) == []
+
+        asyncio.run(scene())
+        # At most what was in flight: 32 calls, and 10 pages on their way to the broker.
+        assert repeated(running) <= (42 if victim == "fetcher" else 0)
+
+
+def test_sequential_mode_makes_the_same_calls_and_rows(
+    servers: Servers, dsn: str, topic_prefix: str, folder: Path
+) -> None:
+    world = a_world(Scenario(days=5, rows=50, latency_s=0.0, full_days=False))
+    with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_CONCURRENCY="1") as running:
+
+        async def scene() -> None:
+            run = await running.ask(5)
+            assert await running.settled(run) == {"applied": 30}
+            assert await running.differences(5) == []
+
+        asyncio.run(scene())
+        calls = running.calls()
+        assert len(calls) == 30
+        assert all(a["finished"] <= b["arrived"] for a, b in pairwise(calls))
+
+
+def test_passing_faults_cost_no_row(servers: Servers, dsn: str, topic_prefix: str, folder: Path) -> None:
+    kinds: list[Any] = ["429", "quotaExceeded", "500", "503", "reset", "truncated", "truncated_gzip", "content_type"]
+    kinds += ["invalid_json", "wrong_shape", "401", "userRateLimitExceeded", "rateLimitExceeded"]
+    world = a_world(Scenario(days=8, rows=100, latency_s=0.0), faults=tuple(Fault(kind=k, count=1) for k in kinds))
+    with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
+
+        async def scene() -> None:
+            run = await running.ask(8)
+            assert set(await running.settled(run)) == {"applied"}
+            assert await running.differences(8) == []
+
+        asyncio.run(scene())
+        assert len(running.calls()) == 8 * 2 * 3 + 6 + len(kinds)
+
+
+def test_what_can_never_succeed_is_dead_and_the_rest_goes_on(
+    servers: Servers, dsn: str, topic_prefix: str, folder: Path
+) -> None:
+    bad_day = Fault(kind="400", day=a_day(1), site="sc-domain:shop-1.example")
+    world = a_world(Scenario(days=4, rows=20, latency_s=0.0, full_days=False), faults=(bad_day,))
+    with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
+
+        async def scene() -> None:
+            run = await running.ask(4)
+            assert await running.settled(run) == {"applied": 21, "dead": 3}
+            different = await running.differences(4)
+            assert {(item.property, item.date) for item in different} <= {("sc-domain:shop-1.example", a_day(1))}
+
+        asyncio.run(scene())
+
+
+def test_a_halt_stops_calls_and_a_resume_loses_nothing(
+    servers: Servers, dsn: str, topic_prefix: str, folder: Path
+) -> None:
+    world = a_world(Scenario(days=20, rows=20, latency_s=0.3, full_days=False))
+    with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
+        environment = {**os.environ, **running.setup.environment}
+
+        def command(*arguments: str) -> str:
+            done = subprocess.run([COMMAND, *arguments], env=environment, capture_output=True, text=True, check=True)
+            return done.stdout
+
+        async def scene() -> None:
+            run = await running.ask(20)
+            await running.applied(run, 10)
+            command("halt", "all", "--reason", "a test")
+            assert json.loads(command("halts", "--json"))[0]["scope"] == "all"
+
+            async def set_aside() -> bool:
+                return (await running.pages(run)).get("published", 0) == 0
+
+            await until(set_aside, 30, "everything that was published is set aside or applied")
+            before = len(running.calls())
+            assert (await running.pages(run))["owed"] > 0
+            assert len(running.calls()) == before
+            command("resume", "all")
+            assert await running.settled(run) == {"applied": 120}
+            assert await running.differences(20) == []
+
+        asyncio.run(scene())
+
+
+def test_a_revised_day_follows_the_source(servers: Servers, dsn: str, topic_prefix: str, folder: Path) -> None:
+    world = a_world(Scenario(days=3, rows=200, latency_s=0.0, full_days=False))
+    with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
+
+        async def scene() -> None:
+            await running.settled(await running.ask(3))
+            change = {"date": LAST_DAY.isoformat(), "change": 5, "add": 7, "vanish": 9}
+            for site in world.sites:
+                running.post("revise", {"site": site.url, **change})
+            assert await running.differences(3) != []
+            await running.settled(await running.ask(3))
+            assert await running.differences(3) == []
+
+        asyncio.run(scene())
+
+
+def test_sigterm_is_a_clean_stop(servers: Servers, dsn: str, topic_prefix: str, folder: Path) -> None:
+    world = a_world(Scenario(days=20, rows=50, latency_s=0.2, full_days=False))
+    with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
+
+        async def scene() -> None:
+            run = await running.ask(20)
+            await running.applied(run, 10)
+            for name in ("fetcher", "sink", "producer"):
+                running.services.processes[name].signal(signal.SIGTERM)
+                assert running.services.processes[name].wait() == 0, running.services.processes[name].tail()
+                running.services.start(name)
+            assert await running.settled(run) == {"applied": 120}
+
+        asyncio.run(scene())
+        assert repeated(running) == 0
