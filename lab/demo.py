@@ -24,6 +24,7 @@ from pipeline.contracts.identity import run_id
 from pipeline.contracts.topics import BATCHES, RESULTS, SYNC_REQUESTS
 from pipeline.kafka import LagReader, Publisher, group_id
 from pipeline.postgres import connection
+from pipeline.retrying import with_retries
 from producer import ledger
 from producer.admission import build_request
 
@@ -134,8 +135,8 @@ async def _until_settled(setup: Setup, google: SimulatedGoogle, services: Servic
                     sum(pages.values()),
                     stats["calls"],
                     stats["last_minute"],
-                    await batches.total(),
-                    await results.total(),
+                    await with_retries(batches.total),
+                    await with_retries(results.total),
                 )
             )
             if settled == sum(pages.values()):

@@ -15,7 +15,8 @@ from pipeline.contracts.halts import Halts
 from pipeline.contracts.messages import Control
 from pipeline.contracts.topics import CONTROL
 from pipeline.errors import Invalid, Retryable
-from pipeline.kafka import TIMEOUT_S, Publisher, as_flow, consumer_configuration
+from pipeline.kafka import TIMEOUT_S, Publisher, consumer_configuration
+from pipeline.retrying import with_retries
 from pipeline.telemetry import gauge, logger
 
 POLL_S = 0.05
@@ -52,18 +53,24 @@ class ControlWatcher:
         """Read to the end, then follow. Raises Retryable when the topic cannot be read."""
         self._consumer = AIOConsumer(self._configuration, max_workers=2)
         try:
-            end = await self._end()
             await self._consumer.assign([TopicPartition(self._topic, 0, 0)])
+            await with_retries(self._read_to_end)
+        except Retryable:
+            await self._consumer.close()
+            raise
+        self._confirm()
+        self._follower = asyncio.create_task(self._follow())
+
+    async def _read_to_end(self) -> None:
+        try:
+            end = await self._end()
             async with asyncio.timeout(TIMEOUT_S):
                 while self._position < end:
                     await self._read()
-        except (KafkaException, TimeoutError) as error:
-            await self._consumer.close()
-            if isinstance(error, KafkaException):
-                raise as_flow(error.args[0], self._topic) from error
+        except KafkaException as error:
+            raise Retryable(f"Kafka: {self._topic}: {error.args[0].str()}") from error
+        except TimeoutError as error:
             raise Retryable(f"Kafka: {self._topic} cannot be read to its end") from error
-        self._confirm()
-        self._follower = asyncio.create_task(self._follow())
 
     async def close(self) -> None:
         """Stop following."""

@@ -3,12 +3,11 @@
 Everything is asynchronous. Server-side faults become `Retryable` where trying again can help.
 """
 
-import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from importlib.resources import files
-from typing import LiteralString, TypeVar, cast
+from typing import LiteralString, cast
 
 import psycopg
 from psycopg import AsyncConnection, errors, sql
@@ -19,7 +18,6 @@ from pipeline.catalog import Catalog
 from pipeline.contracts.reports import value_dimensions
 from pipeline.errors import Fatal, Invalid, Retryable
 
-T = TypeVar("T")
 Connection = AsyncConnection[TupleRow]
 
 CONNECT_TIMEOUT_S = 10
@@ -87,16 +85,6 @@ def is_transient(error: psycopg.Error) -> bool:
         return True
     # A connection that breaks carries no SQLSTATE, or one of class 08.
     return isinstance(error, psycopg.OperationalError) and (error.sqlstate or "08").startswith("08")
-
-
-async def with_retries(attempt: Callable[[], Awaitable[T]], *, attempts: int = 5, first_delay_s: float = 0.05) -> T:
-    """Run `attempt` again while it raises Retryable, with doubling delays; the last error goes up."""
-    for number in range(attempts - 1):
-        try:
-            return await attempt()
-        except Retryable:
-            await asyncio.sleep(first_delay_s * 2**number)
-    return await attempt()
 
 
 def queries(package: str, file: str) -> Mapping[str, LiteralString]:

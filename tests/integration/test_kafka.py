@@ -1,0 +1,193 @@
+"""Publishing, consuming and halts on a real Kafka."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import confluent_kafka
+import pytest
+from support.waiting import until
+
+from pipeline.clock import monotonic, now
+from pipeline.consuming import Claim, Commit, Group, Membership
+from pipeline.contracts.messages import Control
+from pipeline.contracts.topics import ALL, BATCHES, CONTROL, DEAD_LETTERS
+from pipeline.control import ControlWatcher, announce
+from pipeline.dead_letters import DeadLetter, bury
+from pipeline.errors import Invalid, Retryable
+from pipeline.kafka import LagReader, Publisher, Record, check_topics, ensure_topics, reachable
+
+
+@pytest.fixture
+async def topics(kafka: dict[str, str], topic_prefix: str) -> str:
+    await ensure_topics(kafka, topic_prefix)
+    return topic_prefix
+
+
+@pytest.fixture
+async def publisher(kafka: dict[str, str]) -> AsyncIterator[Publisher]:
+    opened = Publisher(kafka, "test")
+    yield opened
+    await opened.close()
+
+
+class Collecting:
+    """An assignee that keeps what it gets and commits on revocation."""
+
+    def __init__(self) -> None:
+        self.claims: dict[int, Claim] = {}
+        self.records: list[Record] = []
+        self.membership: Membership | None = None
+        self.metadata = ""
+
+    async def assigned(self, claims: Sequence[Claim]) -> None:
+        self.claims.update({claim.partition: claim for claim in claims})
+
+    async def revoked(self, partitions: Sequence[int]) -> None:
+        assert self.membership is not None
+        await self.membership.commit(self.commits(partitions))
+        for partition in partitions:
+            self.claims.pop(partition)
+
+    def lost(self, partitions: Sequence[int]) -> None:
+        for partition in partitions:
+            self.claims.pop(partition, None)
+
+    async def receive(self, records: Sequence[Record]) -> None:
+        self.records += records
+
+    def wants_more(self) -> bool:
+        return True
+
+    def commits(self, partitions: Sequence[int]) -> list[Commit]:
+        ends = {p: max((r.offset + 1 for r in self.records if r.partition == p), default=-1) for p in partitions}
+        return [Commit(p, end, self.metadata) for p, end in ends.items() if end >= 0]
+
+
+def a_member(kafka: dict[str, str], prefix: str, **configuration: str) -> tuple[Collecting, asyncio.Event, Any]:
+    assignee, stop = Collecting(), asyncio.Event()
+    group = Group(f"{prefix}.fetcher", BATCHES.full_name(prefix), 6.0)
+    assignee.membership = Membership({**kafka, **configuration}, group, assignee)
+    return assignee, stop, asyncio.create_task(assignee.membership.run(stop))
+
+
+async def test_topics_are_made_once_and_checked(kafka: dict[str, str], topic_prefix: str) -> None:
+    assert len(await check_topics(kafka, topic_prefix)) == len(ALL)
+    assert len(await ensure_topics(kafka, topic_prefix)) == len(ALL)
+    assert await ensure_topics(kafka, topic_prefix) == []
+    assert await check_topics(kafka, topic_prefix) == []
+
+
+async def test_a_message_too_large_is_invalid(publisher: Publisher, topics: str) -> None:
+    with pytest.raises(Invalid):
+        await publisher.publish(BATCHES.full_name(topics), "k", b"x" * 2_000_000)
+
+
+async def test_what_cannot_be_reached_is_retryable(kafka: dict[str, str]) -> None:
+    with pytest.raises(Retryable, match=r"127\.0\.0\.1:1 cannot be reached"):
+        await reachable({"bootstrap.servers": "127.0.0.1:1"}, timeout_s=1)
+
+
+async def test_a_wrong_setting_is_named() -> None:
+    with pytest.raises(Invalid, match="nonsense"):
+        Publisher({"bootstrap.servers": "127.0.0.1:1", "nonsense": "1"}, "test")
+
+
+@pytest.mark.parametrize("protocol", ["consumer", "classic"])
+async def test_members_share_and_hand_over(
+    kafka: dict[str, str], topics: str, publisher: Publisher, protocol: str
+) -> None:
+    topic = BATCHES.full_name(topics)
+    await publisher.publish_all(topic, [(f"key-{n}", str(n).encode()) for n in range(100)])
+    first, stop_first, running_first = a_member(kafka, topics, **{"group.protocol": protocol})
+    await until(lambda: len(first.records) == 100, 30, "the first member reads everything")
+    assert first.membership is not None
+    assert first.membership.lease_until > monotonic()
+    first.metadata = "1:told"
+    second, stop_second, running_second = a_member(kafka, topics, **{"group.protocol": protocol})
+    await until(lambda: len(first.claims) == len(second.claims) == 6, 30, "both have half of the partitions")
+    assert not first.claims.keys() & second.claims.keys()
+    told = {claim.metadata for claim in second.claims.values() if claim.offset > 0}
+    assert told == {"1:told"}
+    stop_first.set()
+    await running_first
+    await until(lambda: len(second.claims) == 12, 30, "the second member has them all")
+    await publisher.publish_all(topic, [(f"key-{n}", b"more") for n in range(100)])
+    await until(lambda: len(second.records) == 100, 30, "only what is new is read")
+    assert {record.value for record in second.records} == {b"more"}
+    stop_second.set()
+    await running_second
+    lag = LagReader(kafka, group=f"{topics}.fetcher", topic=topic)
+    assert await lag.total() == 0
+
+
+async def test_lag_counts_from_the_oldest_message_without_a_commit(
+    kafka: dict[str, str], topics: str, publisher: Publisher
+) -> None:
+    await publisher.publish_all(BATCHES.full_name(topics), [("k", b"x")] * 7)
+    assert await LagReader(kafka, group="nobody", topic=BATCHES.full_name(topics)).total() == 7
+
+
+async def test_a_halt_is_seen_by_who_watches_and_by_who_comes_later(
+    kafka: dict[str, str], topics: str, publisher: Publisher
+) -> None:
+    watcher, changes = ControlWatcher(kafka, topics), 0
+
+    def changed() -> None:
+        nonlocal changes
+        changes += 1
+
+    watcher.subscribe(changed)
+    await watcher.start()
+    assert watcher.readable(monotonic())
+    assert not watcher.readable(monotonic() + 60)
+    control = Control(scope="run:1", state="halted", reason="test", actor="me", at=now())
+    await announce(publisher, topics, control)
+    await until(lambda: watcher.halts.active(now()) == [control], 5, "the halt is seen")
+    assert changes == 1
+    later = ControlWatcher(kafka, topics)
+    await later.start()
+    assert later.halts.active(now()) == [control]
+    await announce(publisher, topics, Control(scope="run:1", state="running", reason="", actor="me", at=now()))
+    await until(lambda: watcher.halts.active(now()) == [], 5, "the end is seen")
+    await watcher.close()
+    await later.close()
+
+
+async def test_an_unreadable_control_record_halts_its_scope(
+    kafka: dict[str, str], topics: str, publisher: Publisher
+) -> None:
+    await publisher.publish(CONTROL.full_name(topics), "credential:acme", b"{broken")
+    watcher = ControlWatcher(kafka, topics)
+    await watcher.start()
+    assert [control.scope for control in watcher.halts.active(now())] == ["credential:acme"]
+    await watcher.close()
+
+
+async def test_a_control_topic_that_is_not_there_is_not_readable(kafka: dict[str, str], topic_prefix: str) -> None:
+    with pytest.raises(Retryable):
+        await ControlWatcher(kafka, topic_prefix).start()
+
+
+async def test_a_dead_letter_keeps_the_message_and_says_why(
+    kafka: dict[str, str], topics: str, publisher: Publisher
+) -> None:
+    record = Record("gsc.batches", 3, 42, b"acme", b"\xff\x00poison", 1_700_000_000_000)
+    await bury(publisher, topics, DeadLetter(record, "fetcher", "undecodable", "not JSON", 2))
+    reader = confluent_kafka.Consumer({**kafka, "group.id": "reader", "auto.offset.reset": "earliest"})
+    reader.subscribe([DEAD_LETTERS.full_name(topics)])
+    message = await asyncio.to_thread(reader.poll, 20)
+    reader.close()
+    assert message is not None
+    assert (message.key(), message.value()) == (b"acme", b"\xff\x00poison")
+    headers = {name: bytes(value).decode() for name, value in message.headers() or ()}  # type: ignore[arg-type]
+    assert headers == {
+        "reason": "undecodable",
+        "error": "not JSON",
+        "source-topic": "gsc.batches",
+        "source-partition": "3",
+        "source-offset": "42",
+        "first-seen": "1700000000000",
+        "attempt": "2",
+        "service": "fetcher",
+    }

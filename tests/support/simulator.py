@@ -1,0 +1,34 @@
+"""A simulator in a thread of its own, for clients that block."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lab.search_console.server import Simulator
+from lab.search_console.settings import SimulatorSettings
+
+
+@contextmanager
+def serving(settings: SimulatorSettings) -> Iterator[Simulator]:
+    """A simulator that answers, until the end of the block."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    simulator = _on(loop, settings)
+    try:
+        yield simulator
+    finally:
+        asyncio.run_coroutine_threadsafe(simulator.stop(), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
+
+
+def _on(loop: asyncio.AbstractEventLoop, settings: SimulatorSettings) -> Simulator:
+    async def start() -> Simulator:
+        simulator = Simulator(settings)
+        await simulator.start()
+        return simulator
+
+    return asyncio.run_coroutine_threadsafe(start(), loop).result(10)
