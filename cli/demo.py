@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from cli.output import fail, print_json, run
+from cli.output import environment, fail, print_json, run
 from lab.choosing import LabChoice, running_servers
 from lab.demo import Snapshot, Summary, running_demo, synchronize
 from lab.errors import LabError
@@ -52,7 +52,7 @@ def demo(as_json: bool, keep: Path | None, kafka: str | None, postgres: str | No
     )
     try:
         with (
-            running_demo(scenario, LabChoice(kafka, postgres, keep), _progress) as (setup, google, services),
+            running_demo(scenario, _choice(kafka, postgres, keep), _progress) as (setup, google, services),
             _Display(scenario) as display,
         ):
             summary = asyncio.run(synchronize(setup, google, services, scenario.days, display.show))
@@ -87,7 +87,7 @@ def up(catalog: Path, folder: Path, api_root: str, kafka: str | None, postgres: 
         fail(str(error))
     folder = folder.absolute()
     try:
-        with running_servers(LabChoice(kafka, postgres, folder), _progress) as servers:
+        with running_servers(_choice(kafka, postgres, folder), _progress) as servers:
             setup = Setup(servers, api_root, catalog.absolute(), folder)
             run(prepare(setup))
             with running_services(setup) as services:
@@ -104,6 +104,13 @@ def up(catalog: Path, folder: Path, api_root: str, kafka: str | None, postgres: 
         fail(str(error))
     except KeyboardInterrupt:
         click.echo("stopped")
+
+
+def _choice(kafka: str | None, postgres: str | None, folder: Path | None) -> LabChoice:
+    mode = environment("GSC_LAB") or "embedded"
+    if mode not in ("embedded", "docker"):
+        fail(f"GSC_LAB: embedded or docker, got {mode!r}")
+    return LabChoice(kafka, postgres, folder, docker=mode == "docker")
 
 
 def _end_on_sigterm() -> None:

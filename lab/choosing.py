@@ -1,17 +1,21 @@
-"""Which servers the lab uses: given ones, or its own."""
+"""Which servers the lab uses: given ones, containers, or its own."""
 
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 
+from lab import containers
 from lab.broker import BrokerOptions, running_broker
 from lab.database import DatabaseOptions, running_database
 from lab.errors import LabError
 from lab.jars import Progress
+
+CONTAINER_READY_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,9 @@ class LabChoice:
     kafka: str | None = None
     postgres: str | None = None
     folder: Path | None = None
-    """Where the started servers keep their data; none: nowhere."""
+    """Where the embedded servers keep their data; none: nowhere."""
+    docker: bool = False
+    """Start containers of the official images instead of embedded servers."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,8 @@ def running_servers(choice: LabChoice, progress: Progress = print) -> Iterator[S
 def _kafka(choice: LabChoice, stack: ExitStack, progress: Progress) -> str:
     if choice.kafka is not None:
         return _reachable_kafka(choice.kafka)
+    if choice.docker:
+        return _soon(_reachable_kafka, stack.enter_context(containers.running_kafka(progress)))
     folder = choice.folder / "kafka" if choice.folder else None
     return stack.enter_context(running_broker(BrokerOptions(folder), progress)).bootstrap_servers
 
@@ -49,8 +57,22 @@ def _kafka(choice: LabChoice, stack: ExitStack, progress: Progress) -> str:
 def _postgres(choice: LabChoice, stack: ExitStack, progress: Progress) -> str:
     if choice.postgres is not None:
         return _reachable_postgres(choice.postgres)
+    if choice.docker:
+        return _soon(_reachable_postgres, stack.enter_context(containers.running_postgres(progress)))
     folder = choice.folder / "postgres" if choice.folder else None
     return stack.enter_context(running_database(DatabaseOptions(folder), progress)).dsn
+
+
+def _soon(reachable: Callable[[str], str], address: str) -> str:
+    """The address, once it answers; a container has started before its server has."""
+    deadline = time.monotonic() + CONTAINER_READY_S
+    while True:
+        try:
+            return reachable(address)
+        except LabError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 def _reachable_kafka(servers: str) -> str:

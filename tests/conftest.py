@@ -1,5 +1,6 @@
 """Servers for the tests: real ones, started once for a test session, or those that are named."""
 
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
-    choice = LabChoice(request.config.getoption("--kafka"), request.config.getoption("--postgres"))
+    docker = os.environ.get("GSC_LAB") == "docker"
+    choice = LabChoice(request.config.getoption("--kafka"), request.config.getoption("--postgres"), docker=docker)
     with running_servers(choice) as running:
         yield running
 

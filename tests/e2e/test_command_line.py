@@ -123,3 +123,12 @@ def test_an_unknown_scope_is_refused_with_the_known_ones(environment: dict[str, 
     done = run(environment, "halt", scope, "--reason", "x")
     assert done.returncode == 2
     assert "known: all, credential:ID, property:URL, run:ID" in done.stderr
+
+
+def test_docker_that_is_not_there_is_told(environment: dict[str, str]) -> None:
+    nowhere = f"tcp://127.0.0.1:{free_port()}"
+    done = run({**environment, "GSC_LAB": "docker", "DOCKER_HOST": nowhere}, "demo")
+    assert done.returncode == 2
+    assert "GSC_LAB=docker: Docker cannot start apache/kafka" in done.stderr
+    done = run({**environment, "GSC_LAB": "cloud"}, "demo")
+    assert (done.returncode, done.stderr) == (2, "GSC_LAB: embedded or docker, got 'cloud'\n")

@@ -11,13 +11,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
-from support.pipeline import LAST_DAY, Running, a_day, a_world, running_pipeline
-from support.waiting import until
 
 from lab.choosing import Servers
-from lab.scenario import Scenario
+from lab.processes import free_port
+from lab.scenario import Scenario, start_google
 from lab.search_console.settings import Fault
+from pipeline.contracts.topics import BATCHES, DEAD_LETTERS, RESULTS, SYNC_REQUESTS
+from pipeline.kafka import LagReader, Publisher
+from support.pipeline import LAST_DAY, Running, a_day, a_world, running_pipeline
+from support.waiting import until
 
 SMALL = Scenario(days=20, rows=300, latency_s=0.05)
 PAGES = 20 * 2 * 3 + 6  # first pages, and the next ones of full days and days at the cap
@@ -177,3 +181,99 @@ def test_sigterm_is_a_clean_stop(servers: Servers, dsn: str, topic_prefix: str, 
 
         asyncio.run(scene())
         assert repeated(running) == 0
+
+
+def test_poison_goes_to_the_dead_letters_and_the_partition_goes_on(
+    servers: Servers, dsn: str, topic_prefix: str, folder: Path
+) -> None:
+    world = a_world(Scenario(days=3, rows=20, latency_s=0.0, full_days=False))
+    with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
+
+        async def scene() -> None:
+            publisher = Publisher(running.setup.kafka, "poisoner")
+            for topic in (SYNC_REQUESTS, BATCHES, RESULTS):
+                for partition_key in range(20):
+                    await publisher.publish(topic.full_name(topic_prefix), f"key-{partition_key}", b"\xff{poison")
+            await publisher.close()
+            assert await running.settled(await running.ask(3)) == {"applied": 18}
+            assert await running.differences(3) == []
+            lag = LagReader(running.setup.kafka, group="nobody", topic=DEAD_LETTERS.full_name(topic_prefix))
+
+            async def all_buried() -> bool:
+                return await lag.total() == 60
+
+            await until(all_buried, 30, "every poisonous message is in the dead letters")
+
+        asyncio.run(scene())
+
+
+def test_requests_over_http(servers: Servers, dsn: str, topic_prefix: str, folder: Path) -> None:
+    world = a_world(Scenario(days=3, rows=20, latency_s=0.0, full_days=False))
+    port = free_port()
+    extra = {"GSC_HTTP_TOKEN": "s3cret-token"}
+    with running_pipeline(servers, dsn, topic_prefix, folder, world, **extra) as running:
+        running.services.processes["producer"].stop()
+        running.services.start("producer", GSC_HTTP_PORT=str(port))
+        client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"Authorization": "Bearer s3cret-token"})
+
+        def listening() -> bool:
+            try:
+                return client.get("/ready").status_code == 200
+            except httpx.ConnectError:
+                return False
+
+        async def scene() -> None:
+            await until(listening, 30, "the producer is ready")
+            days = {"start": a_day(2).isoformat(), "end": LAST_DAY.isoformat()}
+
+            def post(body: object, **headers: str) -> tuple[int, Any]:
+                answer = client.post("/v1/syncs", json=body, headers=headers)
+                return answer.status_code, answer.json()
+
+            assert post({**days, "all": True}, Authorization="Bearer wrong")[0] == 401
+            status, told = post({**days, "properties": ["sc-domain:nobody.example"]})
+            assert (status, told["error"]["field"]) == (422, "properties")
+            status, told = post({"start": "soon", "end": "later", "all": True})
+            assert (status, told["error"]["field"]) == (400, "start")
+            status, told = post({**days, "all": True, "request_id": "daily-1"})
+            assert (status, told["request_id"]) == (202, "daily-1")
+            assert await running.settled(told["run_id"]) == {"applied": 18}
+            assert post({**days, "all": True, "request_id": "daily-1"})[0] == 202
+            progress = client.get(f"/v1/runs/{told['run_id']}").json()
+            assert progress["pages"] == {"applied": 18}
+            assert client.get("/v1/runs/nobody").status_code == 404
+            assert b"gsc_pages_published_total 18.0" in client.get("/metrics").content
+            assert client.get("/live").status_code == 200
+
+        asyncio.run(scene())
+        client.close()
+        assert repeated(running) == 0
+        assert "s3cret-token" not in "".join(path.read_text() for path in folder.glob("*.log"))
+
+
+def test_up_runs_the_pipeline_until_it_is_told_to_stop(servers: Servers, dsn: str, folder: Path) -> None:
+    google = start_google(a_world(Scenario(days=2, rows=20, full_days=False)), folder)
+    data = folder / "data"
+    data.mkdir()
+    given = ["--kafka", servers.bootstrap_servers, "--postgres", dsn, "--api-root", google.root]
+    argv = [COMMAND, "up", "--catalog", google.catalog, "--folder", data, *given]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout is not None
+    told = [process.stdout.readline() for _ in range(5)]
+    exported = dict(line.split()[1].split("=", 1) for line in told if "export" in line)
+    environment = {**os.environ, **{name: value.strip("'") for name, value in exported.items()}}
+    checked = subprocess.run([COMMAND, "check"], env=environment, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout
+    days = ["--start", str(a_day(1)), "--end", str(LAST_DAY)]
+    synced = subprocess.run(
+        [COMMAND, "sync", "--all", *days, "--wait", "--json"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (synced.returncode, json.loads(synced.stdout)["pages"]) == (0, {"applied": 12}), synced.stderr
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+    process.stdout.close()
+    google.process.stop()

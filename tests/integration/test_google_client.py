@@ -12,11 +12,11 @@ from google_auth_httplib2 import AuthorizedHttp
 from googleapiclient.discovery import build
 from googleapiclient.errors import HttpError
 from googleapiclient.http import BatchHttpRequest
-from support.simulator import serving
 
 from lab.search_console.server import Simulator
 from lab.search_console.settings import Fault, Quotas, SimulatorSettings, Site, User
 from pipeline.clock import now, pacific_date
+from support.simulator import serving
 
 DAY = pacific_date(now()) - timedelta(days=10)
 SITE = "sc-domain:example.com"

@@ -6,7 +6,6 @@ from typing import Any
 
 import confluent_kafka
 import pytest
-from support.waiting import until
 
 from pipeline.clock import monotonic, now
 from pipeline.consuming import Claim, Commit, Group, Membership
@@ -16,6 +15,7 @@ from pipeline.control import ControlWatcher, announce
 from pipeline.dead_letters import DeadLetter, bury
 from pipeline.errors import Invalid, Retryable
 from pipeline.kafka import LagReader, Publisher, Record, check_topics, ensure_topics, reachable
+from support.waiting import until
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.waiting import until
 
 from lab.broker import find_java
 from lab.choosing import LabChoice, running_servers
 from lab.errors import LabError
 from lab.processes import Command, Process, free_port
+from support.waiting import until
 
 START = """
 import sys, time

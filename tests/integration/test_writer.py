@@ -5,7 +5,6 @@ from itertools import count, permutations
 from typing import Any
 
 import pytest
-from support.examples import NOW, a_batch, some_rows
 
 from pipeline.contracts import codec
 from pipeline.contracts.messages import Batch, Outcome, Rows
@@ -13,6 +12,7 @@ from pipeline.kafka import Record
 from pipeline.postgres import Connection, connection, migrate, missing_migrations
 from sink.batching import Received
 from sink.writer import Applied, Writer
+from support.examples import NOW, a_batch, some_rows
 
 offsets = count()
 

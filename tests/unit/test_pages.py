@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.examples import DAY, NOW, a_batch
 
 from fetcher.chunking import Fetch, FetchedPage, chunks
 from fetcher.decoding import page_of, unzipped
@@ -15,6 +14,7 @@ from fetcher.paging import next_batch, next_start_row
 from pipeline.contracts import codec
 from pipeline.contracts.messages import Rows
 from pipeline.errors import Invalid, Retryable
+from support.examples import DAY, NOW, a_batch
 
 
 def row(*keys: str, **changes: Any) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.examples import NOW
 
 from pipeline.catalog import DEFAULT_REPORTS, Catalog, Credential, Property, Report
 from pipeline.contracts.messages import SyncRequest
@@ -17,6 +16,7 @@ from producer.admission import HISTORY_DAYS, Gate, build_request, problems_of
 from producer.ledger import Overdue
 from producer.owing import lost
 from producer.planning import plan
+from support.examples import NOW
 
 TODAY = date(2026, 3, 10)
 CATALOG = Catalog(

@@ -1,10 +1,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.examples import a_batch
 
 from fetcher.quota import MINUTE_S, Bucket, Limiter, Limits, rate_per_s
 from pipeline.errors import Invalid
+from support.examples import a_batch
 
 LIMITS = Limits(site_qpm=1200, user_qpm=1200, project_qpm=40_000, headroom=0.8, burst=8)
 gaps = st.lists(st.floats(0, 30, allow_nan=False), min_size=1, max_size=400)

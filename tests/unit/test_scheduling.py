@@ -1,7 +1,6 @@
-from support.examples import a_batch
-
 from fetcher.scheduling import Job, Schedule
 from pipeline.contracts.identity import REMEMBERED_S
+from support.examples import a_batch
 
 
 def a_job(

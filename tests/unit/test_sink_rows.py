@@ -5,13 +5,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from support.examples import NOW, a_batch, some_rows
 
 from pipeline.contracts.messages import Outcome, Rows
 from pipeline.errors import Invalid
 from pipeline.kafka import Record
 from sink.batching import Received, assemble
 from sink.rows import check, copy_text, keys
+from support.examples import NOW, a_batch, some_rows
 
 
 def lines(message: Rows) -> list[list[str]]:
