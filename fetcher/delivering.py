@@ -10,9 +10,10 @@ from fetcher.scheduling import Job
 from pipeline.clock import now
 from pipeline.contracts import codec
 from pipeline.contracts.messages import Control, Outcome
+from pipeline.contracts.records import Position, Record
 from pipeline.contracts.topics import BATCHES, CONTROL, RESULTS
 from pipeline.dead_letters import DeadLetter, bury
-from pipeline.kafka import Headers, Position, Record
+from pipeline.kafka import Headers
 from pipeline.telemetry import counter
 
 SERVICE = "fetcher"

@@ -23,9 +23,9 @@ from pipeline.consuming import Claim, Commit
 from pipeline.contracts import codec
 from pipeline.contracts.halts import Halts
 from pipeline.contracts.messages import Batch, Control
+from pipeline.contracts.records import Record
 from pipeline.contracts.scopes import scopes_of
 from pipeline.errors import Fatal, Invalid, Retryable
-from pipeline.kafka import Record
 from pipeline.offsets import OffsetTracker
 from pipeline.running import sleep_or_stop
 from pipeline.telemetry import counter, gauge, histogram, logger

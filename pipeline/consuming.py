@@ -13,8 +13,9 @@ from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, Message,
 from confluent_kafka.aio import AIOConsumer
 
 from pipeline.clock import monotonic
+from pipeline.contracts.records import Record
 from pipeline.errors import Fatal, Retryable
-from pipeline.kafka import TIMEOUT_S, Record, as_flow, consumer_configuration
+from pipeline.kafka import TIMEOUT_S, as_flow, consumer_configuration
 from pipeline.telemetry import counter, gauge, logger
 
 POLL_S = 0.05

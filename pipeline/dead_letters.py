@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from pipeline.contracts.records import Position, Record
 from pipeline.contracts.topics import DEAD_LETTERS
-from pipeline.kafka import Headers, Position, Record
+from pipeline.kafka import Headers
 from pipeline.telemetry import counter, logger
 
 _log = logger(__name__)

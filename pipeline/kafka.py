@@ -7,13 +7,14 @@ import asyncio
 import logging
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from pipeline.contracts import topics
+from pipeline.contracts.records import PartitionLag, Position
 from pipeline.errors import Fatal, Invalid, PipelineError, Retryable
 from pipeline.telemetry import counter
 
@@ -39,32 +40,6 @@ _PRODUCER_ONLY = ("linger.", "compression.", "batch.", "queue.buffering.", "tran
 _PRODUCER_ONLY_NAMES = frozenset({"acks", "request.required.acks", "retries", "partitioner", "enable.idempotence"})
 
 _log = logging.getLogger("librdkafka")
-
-
-class Record(NamedTuple):
-    """A message as it was read."""
-
-    topic: str
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    timestamp_ms: int
-
-
-class Position(NamedTuple):
-    """Where a published message lies."""
-
-    partition: int
-    offset: int
-
-
-class PartitionLag(NamedTuple):
-    """Offsets of one partition as seen for a group; `lag` in messages."""
-
-    committed: int
-    end: int
-    lag: int
 
 
 def group_id(prefix: str, service: str) -> str:

@@ -6,8 +6,9 @@ from typing import Any
 
 import faust
 
+from pipeline.contracts.records import Record
 from pipeline.errors import Invalid
-from pipeline.kafka import Record, group_id
+from pipeline.kafka import group_id
 
 Take = Callable[[Record], Awaitable[None]]
 

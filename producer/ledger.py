@@ -10,9 +10,10 @@ from pipeline.catalog import Catalog
 from pipeline.contracts import codec
 from pipeline.contracts.identity import run_id
 from pipeline.contracts.messages import Batch, Control, SyncRequest
+from pipeline.contracts.records import Position
 from pipeline.errors import Invalid
-from pipeline.kafka import Position
 from pipeline.postgres import PUBLISHER_LOCK, Connection, queries, told_as_flows
+from producer.owing import Overdue
 from producer.planning import ROW_LIMIT, PlannedPage, plan
 
 _SQL = queries("producer", "ledger.sql")
@@ -24,14 +25,6 @@ class Planned:
 
     run_id: str
     pages: int
-
-
-@dataclass(frozen=True)
-class Overdue:
-    """A page that was published long ago and has no result; where its batch lies, if that is known."""
-
-    batch_id: str
-    position: Position | None
 
 
 async def plan_run(conn: Connection, request: SyncRequest, catalog: Catalog, now: datetime) -> Planned:

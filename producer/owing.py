@@ -1,13 +1,21 @@
 """Which published pages are owed again: the one way back for everything that was lost on its way. Pure."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from pipeline.contracts.identity import REMEMBERED_S
-from pipeline.kafka import PartitionLag
-from producer.ledger import Overdue
+from pipeline.contracts.records import PartitionLag, Position
 
 OVERDUE_S = REMEMBERED_S + 300.0
 """Later than any owner remembers the batch, so that it is not dropped as a repeat."""
+
+
+@dataclass(frozen=True)
+class Overdue:
+    """A page that was published long ago and has no result; where its batch lies, if that is known."""
+
+    batch_id: str
+    position: Position | None
 
 
 def lost(pages: Iterable[Overdue], fetchers: Mapping[int, PartitionLag], sink_lag: int) -> set[str]:

@@ -9,8 +9,8 @@ from typing import Protocol
 from pipeline.clock import now
 from pipeline.contracts import codec
 from pipeline.contracts.halts import Halts
+from pipeline.contracts.records import PartitionLag, Position
 from pipeline.errors import Retryable
-from pipeline.kafka import PartitionLag, Position
 from pipeline.postgres import Connection
 from pipeline.running import sleep_or_stop
 from pipeline.telemetry import counter, gauge, logger

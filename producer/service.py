@@ -8,9 +8,9 @@ from pipeline.catalog import Catalog
 from pipeline.clock import now, pacific_date
 from pipeline.contracts import codec
 from pipeline.contracts.messages import SyncRequest
+from pipeline.contracts.records import Record
 from pipeline.dead_letters import DeadLetter, Forwarding, bury
 from pipeline.errors import Invalid, Retryable
-from pipeline.kafka import Record
 from pipeline.postgres import Connection
 from pipeline.telemetry import logger
 from producer.admission import problems_of

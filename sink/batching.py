@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pipeline.contracts.messages import Outcome, Rows
-from pipeline.kafka import Record
+from pipeline.contracts.records import Record
 
 FetchKey = tuple[str, str]
 """(batch id, fetch id): chunks of two fetches never belong together."""

@@ -13,9 +13,9 @@ from pipeline.clock import monotonic
 from pipeline.consuming import Claim, Commit
 from pipeline.contracts import codec
 from pipeline.contracts.messages import Rows
+from pipeline.contracts.records import Record
 from pipeline.dead_letters import DeadLetter
 from pipeline.errors import Invalid, Retryable
-from pipeline.kafka import Record
 from pipeline.running import sleep_or_stop
 from pipeline.telemetry import histogram, logger
 from sink.batching import Received

@@ -10,7 +10,7 @@ import psycopg
 from pipeline.contracts import codec
 from pipeline.contracts.identity import Page, batch_id
 from pipeline.contracts.messages import Batch, Outcome, Rows
-from pipeline.kafka import Record
+from pipeline.contracts.records import Record
 from pipeline.postgres import Connection, queries, told_as_flows
 from pipeline.telemetry import counter, logger
 from sink.batching import FetchKey, Received, Work, assemble

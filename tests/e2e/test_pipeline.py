@@ -277,3 +277,19 @@ def test_up_runs_the_pipeline_until_it_is_told_to_stop(servers: Servers, dsn: st
     assert process.wait(60) == 0
     process.stdout.close()
     google.process.stop()
+
+
+def test_a_second_planner_takes_over(servers: Servers, dsn: str, topic_prefix: str, folder: Path) -> None:
+    world = a_world(Scenario(days=20, rows=20, latency_s=0.1, full_days=False))
+    with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_QUEUE_SIZE="20") as running:
+
+        async def scene() -> None:
+            run = await running.ask(20)
+            await running.applied(run, 10)
+            first = running.services.processes.pop("producer")
+            running.services.start("producer")
+            first.kill()
+            assert await running.settled(run) == {"applied": 120}
+
+        asyncio.run(scene())
+        assert repeated(running) == 0

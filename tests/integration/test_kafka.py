@@ -10,11 +10,12 @@ import pytest
 from pipeline.clock import monotonic, now
 from pipeline.consuming import Claim, Commit, Group, Membership
 from pipeline.contracts.messages import Control
+from pipeline.contracts.records import Record
 from pipeline.contracts.topics import ALL, BATCHES, CONTROL, DEAD_LETTERS
 from pipeline.control import ControlWatcher, announce
 from pipeline.dead_letters import DeadLetter, bury
 from pipeline.errors import Invalid, Retryable
-from pipeline.kafka import LagReader, Publisher, Record, check_topics, ensure_topics, reachable
+from pipeline.kafka import LagReader, Publisher, check_topics, ensure_topics, reachable
 from support.waiting import until
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.contracts import codec
 from pipeline.contracts.messages import Batch, Outcome, Rows
-from pipeline.kafka import Record
+from pipeline.contracts.records import Record
 from pipeline.postgres import Connection, connection, migrate, missing_migrations
 from sink.batching import Received
 from sink.writer import Applied, Writer

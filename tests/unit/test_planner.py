@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 
 from pipeline.catalog import DEFAULT_REPORTS, Catalog, Credential, Property, Report
 from pipeline.contracts.messages import SyncRequest
+from pipeline.contracts.records import PartitionLag, Position
 from pipeline.errors import Invalid
-from pipeline.kafka import PartitionLag, Position
 from producer.admission import HISTORY_DAYS, Gate, build_request, problems_of
-from producer.ledger import Overdue
-from producer.owing import lost
+from producer.owing import Overdue, lost
 from producer.planning import plan
 from support.examples import NOW
 

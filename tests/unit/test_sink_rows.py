@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from pipeline.contracts.messages import Outcome, Rows
+from pipeline.contracts.records import Record
 from pipeline.errors import Invalid
-from pipeline.kafka import Record
 from sink.batching import Received, assemble
 from sink.rows import check, copy_text, keys
 from support.examples import NOW, a_batch, some_rows

@@ -1,0 +1,29 @@
+"""Places in Kafka, as values."""
+
+from typing import NamedTuple
+
+
+class Record(NamedTuple):
+    """A message as it was read."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    timestamp_ms: int
+
+
+class Position(NamedTuple):
+    """Where a published message lies."""
+
+    partition: int
+    offset: int
+
+
+class PartitionLag(NamedTuple):
+    """Offsets of one partition as seen for a group; `lag` in messages."""
+
+    committed: int
+    end: int
+    lag: int

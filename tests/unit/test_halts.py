@@ -1,0 +1,97 @@
+"""Halts, scopes, parking and backpressure."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from fetcher.backoff import LONGEST_S, full_jitter
+from fetcher.halting import Parking, next_pacific_day, scope_of
+from fetcher.pressure import closed_at
+from fetcher.verdict import LOAD_PAUSE_S, Park
+from pipeline.contracts.halts import Halts
+from pipeline.contracts.messages import Control
+from pipeline.contracts.scopes import parse_scope, scopes_of
+from pipeline.errors import Invalid
+from support.examples import NOW, a_batch
+
+
+def a_control(scope: str, state: Any = "halted", **changes: Any) -> Control:
+    return Control(scope=scope, state=state, reason="r", actor="a", at=NOW, **changes)
+
+
+@pytest.mark.parametrize("scope", ["all", "credential:acme", "property:sc-domain:example.com", "run:run-1"])
+def test_every_scope_of_a_batch_holds_it(scope: str) -> None:
+    halts = Halts()
+    assert halts.blocking(scopes_of(a_batch()), NOW) is None
+    assert halts.apply(a_control(scope))
+    assert halts.blocking(scopes_of(a_batch()), NOW) == a_control(scope)
+    other = a_batch(credential="x", property="https://x.com/", run_id="x")
+    assert (halts.blocking(scopes_of(other), NOW) is None) == (scope != "all")
+
+
+def test_the_newest_record_of_a_scope_holds() -> None:
+    halts = Halts()
+    records = (a_control("all"), a_control("all"), a_control("all", "running"))
+    assert [halts.apply(record) for record in records] == [True, False, True]
+    assert halts.active(NOW) == []
+
+
+def test_a_halt_with_an_end_is_over_by_itself() -> None:
+    halts = Halts()
+    halts.apply(a_control("all", until=NOW + timedelta(minutes=15)))
+    assert halts.blocking(["all"], NOW + timedelta(minutes=14, seconds=59)) is not None
+    assert halts.blocking(["all"], NOW + timedelta(minutes=15)) is None
+
+
+def test_a_tombstone_lets_the_scope_run() -> None:
+    halts = Halts()
+    halts.apply(a_control("all"))
+    assert halts.forget("all")
+    assert not halts.forget("all")
+    assert halts.active(NOW) == []
+
+
+@pytest.mark.parametrize("text", ["", "everything", "property:", ":x", "site:x"])
+def test_an_unknown_scope_is_invalid(text: str) -> None:
+    with pytest.raises(Invalid, match="known: all, credential:ID, property:URL, run:ID"):
+        parse_scope(text)
+
+
+def test_a_spent_budget_is_left_alone_for_a_quarter_of_an_hour_and_then_for_the_day() -> None:
+    parking, verdict = Parking(), Park("load_quota", "property")
+    first = parking.until(a_batch(), verdict, NOW)
+    assert first == NOW + timedelta(seconds=LOAD_PAUSE_S)
+    assert parking.until(a_batch(), verdict, first) == next_pacific_day(first)
+
+
+def test_a_success_in_between_begins_anew() -> None:
+    parking, verdict = Parking(), Park("load_quota", "property")
+    first = parking.until(a_batch(), verdict, NOW)
+    parking.succeeded(a_batch())
+    assert parking.until(a_batch(), verdict, first) == first + timedelta(seconds=LOAD_PAUSE_S)
+
+
+def test_days_begin_in_california() -> None:
+    assert next_pacific_day(datetime(2026, 3, 11, 6, 59, tzinfo=UTC)) == datetime(2026, 3, 11, 7, 0, tzinfo=UTC)
+    assert next_pacific_day(datetime(2026, 3, 11, 7, 0, tzinfo=UTC)) == datetime(2026, 3, 12, 7, 0, tzinfo=UTC)
+
+
+def test_a_halt_is_for_the_scope_that_refused() -> None:
+    assert scope_of(a_batch(), "credential") == "credential:acme"
+    assert scope_of(a_batch(), "property") == "property:sc-domain:example.com"
+    assert scope_of(a_batch(), "project") == "all"
+
+
+def test_calls_stop_at_the_high_mark_and_go_on_below_the_low_one() -> None:
+    closed, seen = False, []
+    for lag in (0, 799, 800, 799, 500, 499, 700):
+        closed = closed_at(lag, closed)
+        seen.append(closed)
+    assert seen == [False, False, True, True, True, False, False]
+
+
+def test_backoff_grows_and_is_bounded() -> None:
+    assert [full_jitter(attempt, 1.0) for attempt in range(3)] == [1.0, 2.0, 4.0]
+    assert full_jitter(40, 1.0) == LONGEST_S
+    assert full_jitter(3, 0.0) == 0.0
