@@ -1,5 +1,6 @@
 """Messages to bytes and back. Whatever cannot be read is `Invalid` with a reason, never another exception."""
 
+import inspect
 from collections.abc import Hashable
 from functools import cache
 from typing import Any, TypeVar, cast
@@ -65,4 +66,8 @@ def _reason(data: bytes, error: Exception) -> str:
 
 def schema(expected: type[Message]) -> dict[str, Any]:
     """The JSON Schema of a message, for other languages."""
-    return msgspec.json.schema(expected)
+    document = msgspec.json.schema(expected)
+    for definition in document["$defs"].values():
+        # Python 3.13 and those before it indent docstrings differently.
+        definition["description"] = inspect.cleandoc(definition["description"])
+    return document
