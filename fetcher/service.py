@@ -203,7 +203,7 @@ class Fetcher:
             if not isinstance(found, Job):
                 return found, "tokens" if len(self._schedule) else "idle"
             self._limiter.take(found.batch, found.partition)
-            self._spawn(self._work_on(found), found.partition)
+            self._begin(found)
 
     def _closed(self, moment: float) -> str | None:
         """Why no call may start at all."""
@@ -220,12 +220,15 @@ class Fetcher:
     def _wait_of(self, job: Job, moment: float) -> float:
         return max(job.not_before - moment, self._limiter.wait(job.batch, job.partition, moment))
 
-    async def _work_on(self, job: Job) -> None:
+    def _begin(self, job: Job) -> None:
         in_memory = _Permit(self._memory)
+        # Counted from here on: the next look at the concurrency is before the task's first step.
+        self._calls[job] = asyncio.create_task(self._call(job, in_memory.acquire))
+        gauge("gsc_calls_in_flight").set(len(self._calls))
+        self._spawn(self._work_on(job, self._calls[job], in_memory), job.partition)
+
+    async def _work_on(self, job: Job, call: asyncio.Task[FetchedPage | Verdict], in_memory: "_Permit") -> None:
         try:
-            call = asyncio.create_task(self._call(job, in_memory.acquire))
-            self._calls[job] = call
-            gauge("gsc_calls_in_flight").set(len(self._calls))
             await asyncio.wait({call})
             del self._calls[job]
             self._wake.set()
