@@ -125,9 +125,16 @@ class Schedule:
             if not queue:
                 del queues[property_]
                 continue
-            wait = wait_of(queue[0])
+            # A job that waits to be tried again does not hold those behind it.
+            job = min(queue, key=_not_before) if queue[0].not_before else queue[0]
+            wait = wait_of(job)
             if wait <= 0:
                 queues.move_to_end(property_)
-                return queue.popleft()
+                queue.remove(job)
+                return job
             shortest = min(shortest, wait)
         return shortest
+
+
+def _not_before(job: Job) -> float:
+    return job.not_before

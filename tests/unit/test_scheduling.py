@@ -77,3 +77,16 @@ def test_jobs_of_a_scope_are_taken_out() -> None:
     taken = schedule.take_out(lambda job: job.batch.property == "a")
     assert [job.batch.start_row for job in taken] == [0, 25_000]
     assert drained(schedule) == ["b"]
+
+
+def test_a_job_that_is_tried_again_later_does_not_hold_those_behind_it() -> None:
+    failed = a_job("a")
+    schedule = a_schedule(failed, a_job("a", 25_000), a_job("a", 50_000))
+    assert schedule.next(lambda _: 0.0) is failed
+    failed.not_before = 100.0
+    schedule.put_back(failed)
+    taken = []
+    for now in (1.0, 2.0, 3.0, 101.0):
+        found = schedule.next(lambda job, now=now: job.not_before - now)  # type: ignore[misc]
+        taken.append(found.batch.start_row if isinstance(found, Job) else found)
+    assert taken == [25_000, 50_000, 97.0, 0]
