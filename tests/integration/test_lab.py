@@ -15,7 +15,8 @@ from lab.processes import Command, Process, free_port
 from support.waiting import until
 
 START = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in its background
 from lab.database import DatabaseOptions, running_database
 from lab.processes import Command, Process
 from pathlib import Path
