@@ -126,7 +126,8 @@ def _format(jvm: list[str], folder: Path) -> None:
     """Give the data folder its identity, unless it has one."""
     if (folder / "data" / "meta.properties").exists():
         return
-    cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    # Kafka's ids are 22 such characters; one that began with a dash would be read as an option.
+    cluster = "A" + urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
     arguments = ["format", "-t", cluster, "-c", str(folder / "server.properties")]
     done = subprocess.run([*jvm, "kafka.tools.StorageTool", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
