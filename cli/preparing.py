@@ -8,7 +8,7 @@ from cli.output import OperatorSettings, SyncSettings, catalog_of, json_option, 
 from pipeline.catalog import Catalog
 from pipeline.contracts.topics import ALL
 from pipeline.errors import Invalid, PipelineError, Retryable
-from pipeline.kafka import check_topics, ensure_topics, reachable
+from pipeline.kafka_admin import check_topics, ensure_topics, reachable
 from pipeline.postgres import connection, create_report_views, missing_migrations
 from pipeline.postgres import migrate as apply_migrations
 

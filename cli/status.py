@@ -9,8 +9,10 @@ from cli.output import LedgerSettings, json_option, print_json, print_table, run
 from pipeline.clock import now
 from pipeline.contracts.topics import BATCHES, RESULTS, Topic
 from pipeline.control import ControlWatcher
-from pipeline.kafka import LagReader, group_id
+from pipeline.kafka import group_id
+from pipeline.kafka_admin import LagReader
 from pipeline.postgres import connection, told_as_flows
+from pipeline.retrying import with_retries
 from pipeline.running import require_schema, require_topics
 
 WATCH_S = 2.0
@@ -57,7 +59,7 @@ async def _status(wanted: LedgerSettings) -> dict[str, Any]:
 async def _lag(wanted: LedgerSettings, service: str, topic: Topic) -> dict[int, int]:
     prefix = wanted.topic_prefix
     reader = LagReader(wanted.kafka, group=group_id(prefix, service), topic=topic.full_name(prefix))
-    return {number: partition.lag for number, partition in sorted((await reader.read()).items())}
+    return {number: partition.lag for number, partition in sorted((await with_retries(reader.read)).items())}
 
 
 def _show(told: dict[str, Any]) -> None:

@@ -17,7 +17,8 @@ from pipeline.contracts.topics import BATCHES, RESULTS
 from pipeline.control import ControlWatcher
 from pipeline.errors import Invalid
 from pipeline.health import HttpFace
-from pipeline.kafka import LagReader, Publisher, group_id
+from pipeline.kafka import Publisher, group_id
+from pipeline.kafka_admin import LagReader
 from pipeline.running import StartError, load, require_topics, run, stalled, until_stopped
 
 

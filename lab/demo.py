@@ -22,7 +22,8 @@ from pipeline.clock import monotonic, now, pacific_date
 from pipeline.contracts import codec
 from pipeline.contracts.identity import run_id
 from pipeline.contracts.topics import BATCHES, RESULTS, SYNC_REQUESTS
-from pipeline.kafka import LagReader, Publisher, group_id
+from pipeline.kafka import Publisher, group_id
+from pipeline.kafka_admin import LagReader
 from pipeline.postgres import connection
 from pipeline.retrying import with_retries
 from producer import ledger

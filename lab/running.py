@@ -9,7 +9,7 @@ from lab.choosing import Servers
 from lab.processes import Process
 from lab.services import NAMES, start_service
 from pipeline.catalog import read_catalog
-from pipeline.kafka import ensure_topics
+from pipeline.kafka_admin import ensure_topics
 from pipeline.postgres import connection, create_report_views, migrate
 
 

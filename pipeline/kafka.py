@@ -1,6 +1,6 @@
-"""The one door to Kafka: configuration, publishing, topics and lag. Consuming is next door, in `consuming`.
+"""The one door to Kafka: configuration and publishing. Consuming and the admin client are next door.
 
-Every function is asynchronous and raises the flows of `pipeline.errors`.
+What waits is asynchronous and raises the flows of `pipeline.errors`.
 """
 
 import asyncio
@@ -10,11 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import confluent_kafka
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
+from confluent_kafka import KafkaError, KafkaException
 
-from pipeline.contracts import topics
-from pipeline.contracts.records import PartitionLag, Position
+from pipeline.contracts.records import Position
 from pipeline.errors import Fatal, Invalid, PipelineError, Retryable
 from pipeline.telemetry import counter
 
@@ -167,120 +165,3 @@ def _settle(
         acknowledged.set_exception(as_flow(error, message.topic() or ""))
     else:
         acknowledged.set_result(Position(message.partition() or 0, message.offset() or 0))
-
-
-def _admin(configuration: Mapping[str, str]) -> AdminClient:
-    try:
-        return AdminClient(admin_configuration(configuration))
-    except KafkaException as error:
-        raise as_flow(error.args[0], "admin client") from error
-
-
-async def reachable(configuration: Mapping[str, str], timeout_s: float = 5.0) -> None:
-    """Return when a broker answers; else raise Retryable that names the servers, or Invalid for wrong settings."""
-    admin = _admin(configuration)
-    try:
-        await asyncio.to_thread(admin.list_topics, timeout=timeout_s)
-    except KafkaException as error:
-        servers = configuration.get("bootstrap.servers", "")
-        flow = as_flow(error.args[0], f"{servers} cannot be reached")
-        raise flow from error
-
-
-async def ensure_topics(configuration: Mapping[str, str], prefix: str, *, replication: int = -1) -> list[str]:
-    """Create the topics that are missing; returns their names. -1 leaves replication to the broker's default."""
-    admin = _admin(configuration)
-    wanted = [
-        NewTopic(
-            topic.full_name(prefix),
-            num_partitions=topic.partitions,
-            replication_factor=replication,
-            config=topic.config,
-        )
-        for topic in topics.ALL
-    ]
-    created = []
-    for name, future in admin.create_topics(wanted, request_timeout=TIMEOUT_S).items():
-        try:
-            await asyncio.wrap_future(future)
-            created.append(name)
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise as_flow(error.args[0], f"creating {name}") from error
-    return created
-
-
-async def check_topics(configuration: Mapping[str, str], prefix: str) -> list[str]:
-    """What differs from the table in `contracts.topics`, a line each; nothing is changed."""
-    admin = _admin(configuration)
-    try:
-        existing = (await asyncio.to_thread(admin.list_topics, timeout=TIMEOUT_S)).topics
-    except KafkaException as error:
-        raise as_flow(error.args[0], "listing topics") from error
-    problems = []
-    for topic in topics.ALL:
-        name = topic.full_name(prefix)
-        if name not in existing:
-            problems.append(f"topic {name}: missing; `gsc-stream topics` creates it")
-            continue
-        if (found := len(existing[name].partitions)) != topic.partitions:
-            problems.append(f"topic {name}: has {found} partitions, expected {topic.partitions}")
-        problems += await _differing_config(admin, topic, name)
-    return problems
-
-
-async def _differing_config(admin: AdminClient, topic: topics.Topic, name: str) -> list[str]:
-    resource = ConfigResource(ResourceType.TOPIC, name)
-    try:
-        entries = await asyncio.wrap_future(admin.describe_configs([resource])[resource])
-    except KafkaException as error:
-        raise as_flow(error.args[0], f"describing {name}") from error
-    expected = topic.config["cleanup.policy"]
-    found = entries["cleanup.policy"].value
-    return [] if found == expected else [f"topic {name}: cleanup.policy is {found}, expected {expected}"]
-
-
-class LagReader:
-    """How far a group is behind on a topic."""
-
-    def __init__(self, configuration: Mapping[str, str], *, group: str, topic: str) -> None:
-        self._admin = _admin(configuration)
-        self._group = group
-        self._topic = topic
-
-    async def read(self) -> dict[int, PartitionLag]:
-        """Lag by partition; one without a commit counts from its oldest message. Raises Retryable."""
-        try:
-            metadata = await asyncio.to_thread(self._admin.list_topics, self._topic, TIMEOUT_S)
-            partitions = [TopicPartition(self._topic, number) for number in metadata.topics[self._topic].partitions]
-            committed, oldest, newest = await asyncio.gather(
-                self._committed(),
-                self._listed(partitions, OffsetSpec.earliest()),
-                self._listed(partitions, OffsetSpec.latest()),
-            )
-        except KafkaException as error:
-            raise as_flow(error.args[0], f"lag of {self._group}") from error
-        return {number: _lag(committed.get(number, -1), oldest[number], newest[number]) for number in newest}
-
-    async def total(self) -> int:
-        """Messages behind, over all partitions."""
-        return sum(partition.lag for partition in (await self.read()).values())
-
-    async def _committed(self) -> dict[int, int]:
-        request = confluent_kafka.ConsumerGroupTopicPartitions(self._group)
-        future = self._admin.list_consumer_group_offsets([request], request_timeout=TIMEOUT_S)[self._group]
-        answer = await asyncio.wrap_future(future)
-        return {
-            item.partition: item.offset
-            for item in answer.topic_partitions or ()
-            if item.topic == self._topic and item.offset >= 0
-        }
-
-    async def _listed(self, partitions: list[TopicPartition], spec: OffsetSpec) -> dict[int, int]:
-        futures = self._admin.list_offsets(dict.fromkeys(partitions, spec), request_timeout=TIMEOUT_S)
-        return {tp.partition: (await asyncio.wrap_future(future)).offset for tp, future in futures.items()}
-
-
-def _lag(committed: int, oldest: int, newest: int) -> PartitionLag:
-    start = max(committed, oldest)
-    return PartitionLag(start, newest, max(0, newest - start))

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import NoReturn, TypeVar
 
 from pipeline.errors import PipelineError
-from pipeline.kafka import check_topics, reachable
+from pipeline.kafka_admin import check_topics, reachable
 from pipeline.postgres import connection, missing_migrations
 from pipeline.settings import KafkaSettings, PostgresSettings, Settings, SettingsError, read
 from pipeline.telemetry import configure_logging, logger

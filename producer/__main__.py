@@ -13,7 +13,8 @@ from pipeline.contracts.topics import BATCHES, RESULTS, SYNC_REQUESTS
 from pipeline.control import ControlWatcher
 from pipeline.errors import Fatal, Invalid
 from pipeline.health import HttpFace
-from pipeline.kafka import LagReader, Publisher, group_id
+from pipeline.kafka import Publisher, group_id
+from pipeline.kafka_admin import LagReader
 from pipeline.postgres import Connection, connection
 from pipeline.running import StartError, load, require_schema, require_topics, run, sleep_or_stop, until_stopped
 from producer import ledger

@@ -2,6 +2,8 @@
 
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import faust
@@ -32,6 +34,8 @@ def build_app(configuration: Mapping[str, str], prefix: str, topic: str, take: T
         topic_allow_declare=False,  # ours come from `gsc-stream topics`
         web_enabled=False,  # the HTTP face is the same in every service
         store="memory://",
+        # Faust makes folders even without tables; the working directory may be read-only, and is not ours.
+        datadir=Path(gettempdir()) / "gsc-stream-faust",
     )
     requests = app.topic(topic, key_serializer="raw", value_serializer="raw")
 

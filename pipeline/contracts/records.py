@@ -22,8 +22,9 @@ class Position(NamedTuple):
 
 
 class PartitionLag(NamedTuple):
-    """Offsets of one partition as seen for a group; `lag` in messages."""
+    """Offsets of one partition as seen for a group; `lag` in messages, `metadata` that of the last commit."""
 
     committed: int
     end: int
     lag: int
+    metadata: str = ""

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,6 +41,13 @@ def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedPro
     return subprocess.run(
         [COMMAND, *arguments], env=environment, capture_output=True, text=True, timeout=60, check=False
     )
+
+
+def told(environment: dict[str, str], *arguments: str) -> Any:
+    """What a command prints as JSON; it must succeed."""
+    done = run(environment, *arguments, "--json")
+    assert done.returncode == 0, (done.returncode, done.stderr)
+    return json.loads(done.stdout)
 
 
 def sync(environment: dict[str, str], **changes: str) -> subprocess.CompletedProcess[str]:
@@ -95,14 +103,14 @@ def test_topics_and_schema_are_asked_for_by_name(environment: dict[str, str]) ->
     assert done.returncode == 2
     assert "`gsc-stream topics` creates it" in done.stderr
     assert run(environment, "topics", "--check").returncode == 1
-    assert len(json.loads(run(environment, "topics", "--json").stdout)["created"]) == 5
+    assert len(told(environment, "topics")["created"]) == 5
     assert run(environment, "topics", "--check").returncode == 0
     done = run(environment, "sink")
     assert done.returncode == 2
     assert "run `gsc-stream migrate`" in done.stderr
-    assert len(json.loads(run(environment, "migrate", "--json").stdout)["applied"]) == 2
-    assert json.loads(run(environment, "migrate", "--json").stdout)["applied"] == []
-    assert json.loads(run(environment, "status", "--json").stdout)["halts"] == []
+    assert len(told(environment, "migrate")["applied"]) == 2
+    assert told(environment, "migrate")["applied"] == []
+    assert told(environment, "status")["halts"] == []
 
 
 def test_wrong_settings_are_told_at_once(environment: dict[str, str]) -> None:

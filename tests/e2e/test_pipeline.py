@@ -19,7 +19,8 @@ from lab.processes import free_port
 from lab.scenario import Scenario, start_google
 from lab.search_console.settings import Fault
 from pipeline.contracts.topics import BATCHES, DEAD_LETTERS, RESULTS, SYNC_REQUESTS
-from pipeline.kafka import LagReader, Publisher
+from pipeline.kafka import Publisher
+from pipeline.kafka_admin import LagReader
 from support.pipeline import LAST_DAY, Running, a_day, a_world, running_pipeline
 from support.waiting import until
 

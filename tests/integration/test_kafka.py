@@ -15,7 +15,8 @@ from pipeline.contracts.topics import ALL, BATCHES, CONTROL, DEAD_LETTERS
 from pipeline.control import ControlWatcher, announce
 from pipeline.dead_letters import DeadLetter, bury
 from pipeline.errors import Invalid, Retryable
-from pipeline.kafka import LagReader, Publisher, check_topics, ensure_topics, reachable
+from pipeline.kafka import Publisher
+from pipeline.kafka_admin import LagReader, check_topics, ensure_topics, reachable
 from support.waiting import until
 
 
