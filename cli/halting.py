@@ -1,14 +1,13 @@
 """`gsc-stream halt | resume | halts`."""
 
 import getpass
-from datetime import datetime
 
 import click
 
 from cli.output import OperatorSettings, fail, json_option, print_json, print_table, run, settings
 from pipeline.clock import now
+from pipeline.contracts.halts import build_control
 from pipeline.contracts.messages import Control
-from pipeline.contracts.scopes import parse_scope
 from pipeline.control import ControlWatcher, announce
 from pipeline.errors import Invalid
 from pipeline.kafka import Publisher
@@ -58,17 +57,11 @@ def halts(as_json: bool) -> None:
 
 def _write(scope: str, state: str, reason: str, until: str | None) -> None:
     wanted = settings(OperatorSettings)
+    fields = {"scope": scope, "state": state, "reason": reason, "until": until}
     try:
-        control = Control(
-            scope=parse_scope(scope),
-            state="halted" if state == "halted" else "running",
-            reason=reason,
-            actor=getpass.getuser(),
-            at=now(),
-            until=_moment(until),
-        )
+        control = build_control(fields, now=now(), actor=getpass.getuser())
     except Invalid as error:
-        fail(str(error))
+        fail(f"{error}, got {fields.get(error.field or '', '')!r}")
 
     async def work() -> None:
         await require_topics(wanted)
@@ -79,17 +72,3 @@ def _write(scope: str, state: str, reason: str, until: str | None) -> None:
             await publisher.close()
 
     run(work())
-
-
-def _moment(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise Invalid(f"{text!r} is not a time in ISO 8601", field="until") from error
-    if moment.tzinfo is None:
-        raise Invalid(f"{text!r} has no offset from UTC", field="until")
-    if moment <= now():
-        raise Invalid(f"{text!r} is in the past", field="until")
-    return moment

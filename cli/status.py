@@ -1,12 +1,17 @@
-"""`gsc-stream status`: how far everything is."""
+"""`gsc-stream status`: how far everything is, and what it waits for."""
 
 import time
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import click
+import msgspec
 
 from cli.output import LedgerSettings, json_option, print_json, print_table, run, settings
 from pipeline.clock import now
+from pipeline.contracts.records import PartitionLag
+from pipeline.contracts.standing import standing_of
 from pipeline.contracts.topics import BATCHES, RESULTS, Topic
 from pipeline.control import ControlWatcher
 from pipeline.kafka import group_id
@@ -22,7 +27,7 @@ WATCH_S = 2.0
 @click.option("--watch", is_flag=True, help="Again every two seconds, until Ctrl-C.")
 @json_option
 def status(watch: bool, as_json: bool) -> None:
-    """Show lag, pages by state and halts."""
+    """Show how each partition stands, lag, pages by state and halts."""
     wanted = settings(LedgerSettings)
     while True:
         told = run(_status(wanted))
@@ -41,33 +46,61 @@ async def _status(wanted: LedgerSettings) -> dict[str, Any]:
     watcher = ControlWatcher(wanted.kafka, wanted.topic_prefix)
     await watcher.start()
     await watcher.close()
-    async with connection(wanted.postgres_dsn.get_secret_value(), application="gsc-stream") as conn, told_as_flows():
-        pages = dict(await (await conn.execute("select state, count(*) from gsc.pages group by state")).fetchall())
-        days = "select count(complete_generation), count(*) filter (where truncated) from gsc.days"
-        complete, truncated = await (await conn.execute(days)).fetchone() or (0, 0)
+    fetchers, sinks = await _lags(wanted, "fetcher", BATCHES), await _lags(wanted, "sink", RESULTS)
     return {
-        "lag": {
-            "fetcher": await _lag(wanted, "fetcher", BATCHES),
-            "sink": await _lag(wanted, "sink", RESULTS),
-        },
-        "pages": pages,
-        "days": {"complete": complete, "truncated": truncated},
+        "partitions": _partitions(fetchers, now()),
+        "lag": {"fetcher": _lag(fetchers), "sink": _lag(sinks)},
+        **await _ledger(wanted),
         "halts": [control.scope for control in watcher.halts.active(now())],
     }
 
 
-async def _lag(wanted: LedgerSettings, service: str, topic: Topic) -> dict[int, int]:
+async def _lags(wanted: LedgerSettings, service: str, topic: Topic) -> dict[int, PartitionLag]:
     prefix = wanted.topic_prefix
     reader = LagReader(wanted.kafka, group=group_id(prefix, service), topic=topic.full_name(prefix))
-    return {number: partition.lag for number, partition in sorted((await with_retries(reader.read)).items())}
+    return dict(sorted((await with_retries(reader.read)).items()))
+
+
+def _partitions(fetchers: Mapping[int, PartitionLag], at: datetime) -> list[dict[str, Any]]:
+    """Of `gsc.batches`, as their owners tell it; an owner that is silent while there is work is STALLED."""
+    standings = {number: standing_of(lag, at) for number, lag in fetchers.items()}
+    return [
+        {
+            "partition": number,
+            "state": found.state,
+            "lag": fetchers[number].lag,
+            "reason": found.reason,
+            "until": msgspec.to_builtins(found.until),
+            "told_at": msgspec.to_builtins(found.at),
+        }
+        for number, found in standings.items()
+    ]
+
+
+def _lag(lags: Mapping[int, PartitionLag]) -> dict[int, int]:
+    return {number: lag.lag for number, lag in lags.items()}
+
+
+async def _ledger(wanted: LedgerSettings) -> dict[str, Any]:
+    async with connection(wanted.postgres_dsn.get_secret_value(), application="gsc-stream") as conn, told_as_flows():
+        pages = dict(await (await conn.execute("select state, count(*) from gsc.pages group by state")).fetchall())
+        days = "select count(complete_generation), count(*) filter (where truncated) from gsc.days"
+        complete, truncated = await (await conn.execute(days)).fetchone() or (0, 0)
+    return {"pages": pages, "days": {"complete": complete, "truncated": truncated}}
 
 
 def _show(told: dict[str, Any]) -> None:
     lag = told["lag"]
-    rows = [(number, lag["fetcher"].get(number, "-"), lag["sink"].get(number, "-")) for number in lag["fetcher"]]
-    print_table(
-        "Lag in messages", ("partition", "fetcher", "sink"), [*rows, ("all", *(sum(lag[s].values()) for s in lag))]
-    )
+    rows = [
+        (item["partition"], item["state"], item["lag"], lag["sink"].get(item["partition"], "-"), _why(item))
+        for item in told["partitions"]
+    ]
+    totals = ("all", "", sum(lag["fetcher"].values()), sum(lag["sink"].values()), "")
+    print_table("Partitions", ("partition", "state", "batches behind", "results behind", "why"), [*rows, totals])
     print_table("Pages", ("state", "pages"), sorted(told["pages"].items()))
     click.echo(f"days complete: {told['days']['complete']}, of them truncated by Google: {told['days']['truncated']}")
     click.echo(f"halts: {', '.join(told['halts']) or 'none'}")
+
+
+def _why(item: dict[str, Any]) -> str:
+    return f"{item['reason']}, until {item['until']}" if item["until"] else str(item["reason"])

@@ -5,11 +5,13 @@ import os
 
 from fetcher.credentials import Tokens
 from fetcher.delivering import Delivery
+from fetcher.limiting import Limiter
 from fetcher.pressure import SinkPressure
-from fetcher.quota import Limiter
 from fetcher.search_console import SearchConsole
-from fetcher.service import Capacity, Fetcher, Ports
+from fetcher.service import Capacity, Fetcher
 from fetcher.settings import FetcherSettings
+from fetcher.working import Ports
+from pipeline.bounding import DeadLetterBound
 from pipeline.catalog import CatalogError, read_catalog
 from pipeline.clock import monotonic
 from pipeline.consuming import Group, Membership
@@ -31,8 +33,7 @@ def main() -> int:
 async def _serve(settings: FetcherSettings, stop: asyncio.Event) -> None:
     try:
         catalog = read_catalog(settings.catalog)
-        limits = settings.limits(catalog)
-        limits.check()
+        limiter = Limiter(settings.limits(catalog), BATCHES.partitions)
         tokens = Tokens(catalog)
     except (CatalogError, Invalid) as error:
         raise StartError(str(error)) from error
@@ -49,7 +50,8 @@ async def _serve(settings: FetcherSettings, stop: asyncio.Event) -> None:
     ) as console:
         delivery = Delivery(publisher, settings.topic_prefix, settings.paging)
         ports = Ports(console, tokens, delivery, control, pressure)
-        fetcher = Fetcher(catalog, _capacity(settings), Limiter(limits, BATCHES.partitions), ports)
+        bound = DeadLetterBound(settings.dead_letter_limit, settings.dead_letter_ratio)
+        fetcher = Fetcher(catalog, _capacity(settings), limiter, ports, bound)
         control.subscribe(fetcher.halts_changed)
         await _consume(settings, fetcher, pressure, stop)
     await control.close()

@@ -87,6 +87,6 @@ class Delivery:
         """Put a message that cannot be read into the dead letters."""
         await bury(self._publisher, self._prefix, DeadLetter(record, SERVICE, reason, error))
 
-    async def halt(self, control: Control) -> None:
-        """Write a halt for everybody."""
+    async def control(self, control: Control) -> None:
+        """Write a halt, or its end, for everybody."""
         await self._publisher.publish(CONTROL.full_name(self._prefix), control.scope, codec.encode(control))

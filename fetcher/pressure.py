@@ -34,6 +34,8 @@ class SinkPressure:
         self._lag = lag
         self.closed = False
         """True while no call may start."""
+        self.lag = 0
+        """Messages, at the last look."""
 
     async def watch(self, stop: asyncio.Event) -> None:
         """Look until `stop`; when the lag cannot be read, the last look holds."""
@@ -44,6 +46,7 @@ class SinkPressure:
             except Retryable as error:
                 _log.warning("sink_lag_unreadable", error=str(error))
                 continue
+            self.lag = lag
             gauge("gsc_sink_lag_messages").set(lag)
             if lag >= WARN and not warned:
                 _log.warning("sink_behind", lag=lag)

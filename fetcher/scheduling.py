@@ -8,11 +8,12 @@ second time, so it is read soon after; the ids held are those that the planner's
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, field
 
 from pipeline.contracts.identity import REMEMBERED_S
 from pipeline.contracts.messages import Batch, Priority
+from pipeline.contracts.scopes import scopes_of
 
 PRIORITIES: tuple[Priority, ...] = ("daily", "backfill")
 
@@ -36,6 +37,7 @@ class _Partition:
         default_factory=lambda: {priority: OrderedDict() for priority in PRIORITIES}
     )
     seen: OrderedDict[str, float] = field(default_factory=OrderedDict)
+    scopes: set[str] = field(default_factory=set)
 
     def jobs(self) -> Iterator[Job]:
         for queues in self.queues.values():
@@ -74,6 +76,7 @@ class Schedule:
         if job.batch.batch_id in partition.seen:
             return False
         partition.seen[job.batch.batch_id] = now
+        partition.scopes.update(scopes_of(job.batch)[1:])
         self._queue(partition, job).append(job)
         self._queued += 1
         return True
@@ -102,16 +105,16 @@ class Schedule:
                 shortest = min(shortest, found)
         return shortest
 
-    def take_out(self, matching: Callable[[Job], bool]) -> list[Job]:
-        """Take out all queued jobs that match."""
-        taken: list[Job] = []
-        for partition in self._partitions.values():
-            for queues in partition.queues.values():
-                for property_, queue in list(queues.items()):
-                    taken += [job for job in queue if matching(job)]
-                    queues[property_] = deque(job for job in queue if not matching(job))
-        self._queued -= len(taken)
-        return taken
+    def soonest(self, number: int, wait_of: Callable[[Job], float]) -> tuple[Job | None, float]:
+        """The queued job of a partition that has the shortest wait, left where it is; None when none is queued."""
+        partition = self._partitions[number]
+        heads = [_head(queue) for queues in partition.queues.values() for queue in queues.values() if queue]
+        waits = [(wait_of(job), order) for order, job in enumerate(heads)]
+        return (heads[min(waits)[1]], min(waits)[0]) if waits else (None, float("inf"))
+
+    def touched(self, number: int) -> Set[str]:
+        """The halt scopes that the batches of a partition were in, since it is ours."""
+        return self._partitions[number].scopes
 
     @staticmethod
     def _queue(partition: _Partition, job: Job) -> deque[Job]:
@@ -125,8 +128,7 @@ class Schedule:
             if not queue:
                 del queues[property_]
                 continue
-            # A job that waits to be tried again does not hold those behind it.
-            job = min(queue, key=_not_before) if queue[0].not_before else queue[0]
+            job = _head(queue)
             wait = wait_of(job)
             if wait <= 0:
                 queues.move_to_end(property_)
@@ -134,6 +136,11 @@ class Schedule:
                 return job
             shortest = min(shortest, wait)
         return shortest
+
+
+def _head(queue: deque[Job]) -> Job:
+    """The next of a property: a job that waits to be tried again does not hold those behind it."""
+    return min(queue, key=_not_before) if queue[0].not_before else queue[0]
 
 
 def _not_before(job: Job) -> float:

@@ -1,44 +1,41 @@
 """The fetcher: takes batches, calls within the quotas, delivers what comes back.
 
-One pump starts calls; each call is a task. What a batch waits for, and for how long, is decided in pure modules.
+One pump starts calls; each batch under way is a task. What a batch waits for, and for how long, is decided in pure
+modules; how a partition stands is told with every commit.
 """
 
 import asyncio
-import random
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Protocol
+from datetime import timedelta
+from typing import Protocol, TypeVar
 
-from fetcher.backoff import full_jitter
-from fetcher.chunking import FetchedPage
-from fetcher.delivering import Delivery
-from fetcher.halting import Parking, scope_of
-from fetcher.quota import Limiter
+from fetcher.holding import Holdings
+from fetcher.limiting import Limiter
 from fetcher.scheduling import Job, Schedule
-from fetcher.verdict import Dead, DeadAndHalt, Park, Refresh, Retry, Verdict, Wait
+from fetcher.standing import View, standing
+from fetcher.working import BROKER_PAUSE_S, SOON_S, Again, Aside, End, Ended, Ports, Work
+from pipeline.bounding import DeadLetterBound
 from pipeline.catalog import Catalog
 from pipeline.clock import monotonic, now
 from pipeline.consuming import Claim, Commit
 from pipeline.contracts import codec
-from pipeline.contracts.halts import Halts
-from pipeline.contracts.messages import Batch, Control
+from pipeline.contracts.messages import Batch
 from pipeline.contracts.records import Record
 from pipeline.contracts.scopes import scopes_of
+from pipeline.contracts.standing import Standing
 from pipeline.errors import Fatal, Invalid, Retryable
-from pipeline.offsets import OffsetTracker
 from pipeline.running import sleep_or_stop
-from pipeline.telemetry import counter, gauge, histogram, logger
+from pipeline.telemetry import counter, gauge, logger
 
 COMMIT_EVERY_S = 0.5
 RENEW_EVERY_S = 2.0
-LOOK_AGAIN_S = 0.25
-BROKER_PAUSE_S = 2.0
-QUEUE_FULL = 2000
-QUEUE_LOW = 1000
+QUEUE_FULL = 12_000
+"""So many that the daily page of one property is read, and put first, behind a long backfill of another."""
+QUEUE_LOW = 8_000
 
+T = TypeVar("T")
 _log = logger(__name__)
-Admit = Callable[[], Awaitable[None]]
 
 
 class Member(Protocol):
@@ -48,49 +45,6 @@ class Member(Protocol):
 
     async def commit(self, commits: Sequence[Commit]) -> None:
         """Commit; success renews the lease. Raises Retryable."""
-
-
-class Watching(Protocol):
-    """What is halted."""
-
-    halts: Halts
-
-    def readable(self, monotonic_now: float) -> bool:
-        """Whether the halts are known."""
-
-
-class Calling(Protocol):
-    """The API."""
-
-    async def query(self, batch: Batch, token: str, admit: Admit) -> FetchedPage | Verdict:
-        """Fetch a page."""
-
-
-class Authorizing(Protocol):
-    """Access tokens."""
-
-    async def token(self, credential: str) -> str:
-        """A valid token. Raises Retryable or Fatal."""
-
-    async def replace(self, credential: str, refused: str) -> None:
-        """Get another one than the one that was refused. Raises Retryable or Fatal."""
-
-
-class Pressure(Protocol):
-    """Whether the sink is too far behind."""
-
-    closed: bool
-
-
-@dataclass(frozen=True)
-class Ports:
-    """What the fetcher talks to."""
-
-    console: Calling
-    tokens: Authorizing
-    delivery: Delivery
-    control: Watching
-    pressure: Pressure
 
 
 @dataclass(frozen=True)
@@ -106,18 +60,24 @@ class Capacity:
 class Fetcher:
     """The assignee of the partitions of `gsc.batches`."""
 
-    def __init__(self, catalog: Catalog, capacity: Capacity, limiter: Limiter, ports: Ports) -> None:
+    def __init__(
+        self, catalog: Catalog, capacity: Capacity, limiter: Limiter, ports: Ports, bound: DeadLetterBound
+    ) -> None:
         self._catalog = catalog
         self._capacity = capacity
         self._limiter = limiter
         self._ports = ports
+        self._bound = bound
         self._schedule = Schedule()
-        self._parking = Parking()
-        self._trackers: dict[int, OffsetTracker] = {}
-        self._committed: dict[int, Commit] = {}
+        self._holdings = Holdings()
+        self._work = Work(
+            ports,
+            limiter,
+            attempts=capacity.max_attempts,
+            in_memory=capacity.max_in_flight,
+            may_call=lambda job: job.partition in self._holdings and monotonic() < self._member().lease_until,
+        )
         self._tasks: dict[asyncio.Task[None], int] = {}
-        self._calls: dict[Job, asyncio.Task[FetchedPage | Verdict]] = {}
-        self._memory = asyncio.Semaphore(capacity.max_in_flight)
         self._wake = asyncio.Event()
         self._full = False
         self._failure: BaseException | None = None
@@ -129,7 +89,7 @@ class Fetcher:
     async def assigned(self, claims: Sequence[Claim]) -> None:
         """Take partitions over: empty buckets, nothing seen, what the owner before had done."""
         for claim in claims:
-            self._trackers[claim.partition] = OffsetTracker(claim.offset, claim.metadata)
+            self._holdings.claim(claim, monotonic())
         self._schedule.assigned(claim.partition for claim in claims)
         self._limiter.assigned([claim.partition for claim in claims], monotonic())
 
@@ -138,25 +98,27 @@ class Fetcher:
         self._schedule.revoked(partitions)
         self._limiter.revoked(partitions, monotonic())
         await self._drain(partitions)
-        commits = self._commits(partitions)
-        self._drop(partitions)
+        commits = self._holdings.commits({number: Standing("OK", now(), "handed over") for number in partitions})
+        self._give_up(partitions)
         await self._member().commit(commits)
 
     def lost(self, partitions: Sequence[int]) -> None:
         """Another has them already: stop at once."""
         self._schedule.revoked(partitions)
         self._limiter.revoked(partitions, monotonic())
-        self._drop(partitions)
-        self._cancel(job for job in self._calls if job.partition in partitions)
+        self._give_up(partitions)
+        self._work.cancel_in(partitions)
+
+    def _give_up(self, partitions: Sequence[int]) -> None:
+        self._holdings.give_up(partitions)
+        for partition in partitions:
+            self._bound.forget(partition)
 
     async def receive(self, records: Sequence[Record]) -> None:
         """Queue batches; repeats, and what the owner before has done, are done at once."""
         for record in records:
-            tracker = self._trackers.get(record.partition)
-            if tracker is None or tracker.is_done(record.offset):
-                continue
-            tracker.started(record.offset)
-            self._accept(record, tracker)
+            if self._holdings.begin(record):
+                self._accept(record)
         self._wake.set()
 
     def wants_more(self) -> bool:
@@ -166,7 +128,7 @@ class Fetcher:
 
     def halts_changed(self) -> None:
         """Cancel calls of scopes that are halted now; the pump sets their batches aside."""
-        self._cancel(job for job in self._calls if self._halt_of(job.batch))
+        self._work.cancel_halted()
         self._wake.set()
 
     # The work
@@ -183,7 +145,7 @@ class Fetcher:
             wait, reason = self._start_calls()
             began = monotonic()
             try:
-                async with asyncio.timeout(min(wait, LOOK_AGAIN_S)):
+                async with asyncio.timeout(min(wait, SOON_S)):
                     await self._wake.wait()
             except TimeoutError:
                 pass
@@ -193,17 +155,15 @@ class Fetcher:
 
     def _start_calls(self) -> tuple[float, str]:
         """Start what can start; returns the seconds until more may, and what is waited for."""
-        self._set_aside_halted()
         gauge("gsc_queued_batches").set(len(self._schedule))
         while True:
             moment = monotonic()
             if closed := self._closed(moment):
-                return LOOK_AGAIN_S, closed
+                return SOON_S, closed
             found = self._schedule.next(lambda job: self._wait_of(job, moment))  # noqa: B023 - called at once
             if not isinstance(found, Job):
                 return found, "tokens" if len(self._schedule) else "idle"
-            self._limiter.take(found.batch, found.partition)
-            self._begin(found)
+            self._begin(found, moment)
 
     def _closed(self, moment: float) -> str | None:
         """Why no call may start at all."""
@@ -213,176 +173,78 @@ class Fetcher:
             return "lease"
         if self._ports.pressure.closed:
             return "backpressure"
-        if len(self._calls) >= self._capacity.max_concurrency:
+        if self._work.calls >= self._capacity.max_concurrency:
             return "concurrency"
         return None
 
     def _wait_of(self, job: Job, moment: float) -> float:
-        return max(job.not_before - moment, self._limiter.wait(job.batch, job.partition, moment))
+        if self._work.halt_of(job.batch):
+            return 0.0  # to be set aside
+        trial = self._ports.control.halts.on_trial(scopes_of(job.batch), now())
+        one_at_a_time = SOON_S if trial and self._work.trying(trial.scope) else 0.0
+        tokens = self._limiter.wait(job.batch, job.partition, moment)
+        return max(job.not_before - moment, tokens, one_at_a_time)
 
-    def _begin(self, job: Job) -> None:
-        in_memory = _Permit(self._memory)
-        # Counted from here on: the next look at the concurrency is before the task's first step.
-        self._calls[job] = asyncio.create_task(self._call(job, in_memory.acquire))
-        gauge("gsc_calls_in_flight").set(len(self._calls))
-        self._spawn(self._work_on(job, self._calls[job], in_memory), job.partition)
+    def _begin(self, job: Job, moment: float) -> None:
+        self._holdings.moved(job.partition, moment)
+        if self._work.halt_of(job.batch):
+            self._spawn(self._settled(job, self._work.set_aside(job)), job.partition)
+            return
+        for spending in self._limiter.take(job.batch, job.partition, moment):
+            counter("gsc_quota_warnings_total").labels(spending.kind).inc()
+            _log.warning(
+                "quota_nearly_spent",
+                scope=f"{spending.kind} {spending.name}".strip(),
+                calls=spending.calls,
+                quota=spending.quota_qpm,
+            )
+        self._spawn(self._settled(job, self._work.begin(job)), job.partition)
 
-    async def _work_on(self, job: Job, call: asyncio.Task[FetchedPage | Verdict], in_memory: "_Permit") -> None:
+    async def _settled(self, job: Job, work: Awaitable[End]) -> None:
+        """Wait for a batch's end, and do what it asks for."""
         try:
-            await asyncio.wait({call})
-            del self._calls[job]
-            self._wake.set()
-            if call.cancelled() and self._halt_of(job.batch):
-                await self._set_aside(job)
-            elif call.cancelled():  # the lease ran out, or the partition is another's
-                self._again(job, LOOK_AGAIN_S)
-            else:
-                await self._settle(job, call.result())
-        except Retryable as error:  # Kafka is away: the page is fetched again, no attempt is counted
-            _log.warning("not_delivered", batch=job.batch.batch_id, error=str(error))
-            self._again(job, BROKER_PAUSE_S)
-        finally:
-            in_memory.release()
-            gauge("gsc_calls_in_flight").set(len(self._calls))
-
-    async def _call(self, job: Job, admit: Admit) -> FetchedPage | Verdict:
-        """One call, with a token; halts, lease and ownership are looked at again after the token is there."""
-        credential = job.batch.credential
-        try:
-            token = await self._ports.tokens.token(credential)
-            if job.refreshed and token == job.refused_token:
-                await self._ports.tokens.replace(credential, token)
-                token = await self._ports.tokens.token(credential)
+            end = await work
         except Retryable as error:
-            return Retry(f"token: {error}")
-        except Fatal as error:
-            return DeadAndHalt("credential", "credential", str(error))
-        if self._halt_of(job.batch) or monotonic() >= self._member().lease_until or job.partition not in self._trackers:
-            raise asyncio.CancelledError
-        began = monotonic()
-        answer = await self._ports.console.query(job.batch, token, admit)
-        histogram("gsc_call_seconds").observe(monotonic() - began)
-        job.refused_token = token
-        return answer
+            _log.warning("not_delivered", batch=job.batch.batch_id, error=str(error))
+            end = Again(BROKER_PAUSE_S)
+        self._holdings.moved(job.partition, monotonic())
+        self._wake.set()
+        match end:
+            case Again(seconds):
+                job.not_before = monotonic() + seconds
+                self._schedule.put_back(job)
+            case Aside():
+                self._schedule.forget(job)
+                self._holdings.done(job)
+            case Ended(reason):
+                self._holdings.done(job)
+                self._count(job.partition, reason)
 
-    async def _settle(self, job: Job, answer: FetchedPage | Verdict) -> None:
-        """What the answer means for the batch, the limiter and the halts."""
-        counter("gsc_calls_total").labels(job.batch.credential, _outcome(answer)).inc()
-        match answer:
-            case FetchedPage():
-                await self._deliver(job, answer)
-            case Retry():
-                await self._retry(job, answer)
-            case Wait():
-                self._limiter.refused(job.batch, job.partition, answer.scope, monotonic(), answer.retry_after)
-                self._again(job, answer.retry_after or 0.0)
-            case Park():
-                await self._halt(job, answer.scope, answer.reason, self._parking.until(job.batch, answer, now()))
-                await self._set_aside(job)
-            case Refresh() if not job.refreshed:
-                job.refreshed = True
-                self._again(job, 0.0)
-            case Refresh():
-                await self._halt(job, "credential", "unauthorized: a fresh token is refused", None)
-                await self._set_aside(job)
-            case Dead():
-                await self._dead(job, answer.reason, answer.detail)
-            case DeadAndHalt(scope="credential"):  # the batch is good: it is owed until the credential is mended
-                await self._halt(job, answer.scope, answer.detail, None)
-                await self._set_aside(job)
-            case DeadAndHalt():
-                await self._dead(job, answer.reason, answer.detail)
-                await self._halt(job, answer.scope, answer.detail, None)
-
-    async def _deliver(self, job: Job, page: FetchedPage) -> None:
-        self._limiter.succeeded(job.batch, job.partition)
-        self._parking.succeeded(job.batch)
-        if self._halt_of(job.batch):
-            await self._set_aside(job)
-            return
-        try:
-            await self._ports.delivery.rows(job, page)
-        except Invalid as error:
-            await self._dead(job, "too_large", str(error))
+    def _count(self, partition: int, dead: str) -> None:
+        if dead:
+            self._bound.dead(partition, dead)
         else:
-            self._done(job)
+            self._bound.done(partition)
 
-    async def _retry(self, job: Job, verdict: Retry) -> None:
-        job.attempts += 1
-        if job.attempts >= self._capacity.max_attempts:
-            await self._dead(job, "attempts_exhausted", verdict.reason)
-            return
-        delay = full_jitter(job.attempts, random.random())  # noqa: S311 - not for secrets
-        _log.info("retry", batch=job.batch.batch_id, attempt=job.attempts, reason=verdict.reason, seconds=delay)
-        self._again(job, max(delay, verdict.retry_after or 0.0))
-
-    async def _dead(self, job: Job, reason: str, detail: str) -> None:
-        await self._ports.delivery.dead(job, reason, detail)
-        self._done(job)
-
-    async def _set_aside(self, job: Job) -> None:
-        if job.partition not in self._trackers:
-            return  # another owns it, and will find the halt
-        control = self._halt_of(job.batch)
-        reason = f"halted: {control.scope}: {control.reason}" if control else "cancelled"
-        self._schedule.forget(job)
-        await self._ports.delivery.set_aside(job, "halted", reason)
-        self._done(job)
-
-    async def _halt(self, job: Job, kind: str, reason: str, until: datetime | None) -> None:
-        control = Control(
-            scope=scope_of(job.batch, kind), state="halted", reason=reason, actor="fetcher", at=now(), until=until
-        )
-        # Ours holds at once; the others read it.
-        self._ports.control.halts.apply(control)
-        self.halts_changed()
-        await self._ports.delivery.halt(control)
-        _log.error("halted", scope=control.scope, reason=reason, until=str(until))
-
-    def _set_aside_halted(self) -> None:
-        if not self._ports.control.halts.active(now()):
-            return
-        for job in self._schedule.take_out(lambda job: self._halt_of(job.batch) is not None):
-            self._spawn(self._aside(job), job.partition)
-
-    async def _aside(self, job: Job) -> None:
-        try:
-            await self._set_aside(job)
-        except Retryable:
-            self._again(job, BROKER_PAUSE_S)
-
-    def _halt_of(self, batch: Batch) -> Control | None:
-        return self._ports.control.halts.blocking(scopes_of(batch), now())
-
-    def _accept(self, record: Record, tracker: OffsetTracker) -> None:
+    def _accept(self, record: Record) -> None:
         try:
             batch = codec.decode(Batch, record.value)
         except Invalid as error:
-            self._spawn(self._bury(record, tracker, str(error)), record.partition)
+            self._spawn(self._bury(record, str(error)), record.partition)
             return
         job = Job(batch, record.partition, record.offset)
         known = self._catalog.property_by_url.get(batch.property)
         if known is None or known.credential != batch.credential:
             detail = f"the catalog has no property {batch.property} with credential {batch.credential}"
-            self._spawn(self._refuse(job, detail), record.partition)
+            dead = _until_published(lambda: self._work.dead(job, "unknown_credential", detail))
+            self._spawn(self._settled(job, dead), record.partition)
         elif not self._schedule.add(job, monotonic()):
-            tracker.done(record.offset)
+            self._holdings.done(record)
 
-    async def _bury(self, record: Record, tracker: OffsetTracker, error: str) -> None:
+    async def _bury(self, record: Record, error: str) -> None:
         await _until_published(lambda: self._ports.delivery.poison(record, "undecodable", error))
-        tracker.done(record.offset)
-
-    async def _refuse(self, job: Job, detail: str) -> None:
-        await _until_published(lambda: self._dead(job, "unknown_credential", detail))
-
-    def _again(self, job: Job, delay_s: float) -> None:
-        job.not_before = monotonic() + delay_s
-        self._schedule.put_back(job)
-        self._wake.set()
-
-    def _done(self, job: Job) -> None:
-        if tracker := self._trackers.get(job.partition):
-            tracker.done(job.offset)
+        self._holdings.done(record)
+        self._bound.dead(record.partition, f"undecodable: {error}")
 
     # Tasks, drains and commits
 
@@ -398,10 +260,6 @@ class Fetcher:
         self._tasks[task] = partition
         task.add_done_callback(self._tasks.pop)
 
-    def _cancel(self, jobs: Iterable[Job]) -> None:
-        for job in list(jobs):
-            self._calls[job].cancel()
-
     async def _drain(self, partitions: Sequence[int]) -> None:
         mine = {task for task, partition in self._tasks.items() if partition in partitions}
         if not mine:
@@ -409,37 +267,47 @@ class Fetcher:
         _, late = await asyncio.wait(mine, timeout=self._capacity.drain_s)
         if late:
             _log.warning("drain_cut_short", calls=len(late), partitions=list(partitions))
+            self._work.cancel_in(partitions)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
-    def _drop(self, partitions: Iterable[int]) -> None:
-        for partition in partitions:
-            self._trackers.pop(partition, None)
-            self._committed.pop(partition, None)
+    def _standings(self) -> dict[int, Standing]:
+        return {partition: self._standing(partition) for partition in self._holdings.partitions}
 
-    def _commits(self, partitions: Iterable[int]) -> list[Commit]:
-        return [
-            Commit(partition, tracker.committable, tracker.metadata)
-            for partition in partitions
-            if (tracker := self._trackers.get(partition))
-        ]
+    def _standing(self, partition: int) -> Standing:
+        moment, at = monotonic(), now()
+        job, wait = self._schedule.soonest(partition, lambda job: self._wait_of(job, moment))
+        pace = self._limiter.pace(job.batch, partition, moment) if job else None
+        return standing(
+            View(
+                at=at,
+                in_flight=self._holdings.in_flight(partition),
+                still_s=moment - self._holdings.still_since(partition),
+                closed=self._closed(moment),
+                sink_lag=self._ports.pressure.lag,
+                halts=self._ports.control.halts.active(at),
+                touched=self._schedule.touched(partition),
+                waits=str(pace) if pace else ("to be tried again" if job else ""),
+                until=at + timedelta(seconds=wait) if job and wait > 0 else None,
+            )
+        )
 
     async def _commit_regularly(self, stop: asyncio.Event) -> None:
         renewed = monotonic()
         while not await sleep_or_stop(stop, COMMIT_EVERY_S):
-            commits = self._commits(list(self._trackers))
             due = monotonic() - renewed >= RENEW_EVERY_S
-            changed = [commit for commit in commits if due or self._committed.get(commit.partition) != commit]
-            if not changed:
+            commits = self._holdings.commits(self._standings())
+            news = [commit for commit in commits if due or self._holdings.is_news(commit)]
+            if not news:
                 continue
             try:
-                await self._member().commit(changed)
+                await self._member().commit(news)
             except Retryable as error:
                 _log.warning("commit_failed", error=str(error))
                 continue
             renewed = monotonic() if due else renewed
-            self._committed.update({c.partition: c for c in changed if c.partition in self._trackers})
+            self._holdings.told(news)
 
     def _member(self) -> Member:
         if self.member is None:
@@ -447,30 +315,7 @@ class Fetcher:
         return self.member
 
 
-class _Permit:
-    """A place among the pages in memory, given back once."""
-
-    def __init__(self, places: asyncio.Semaphore) -> None:
-        self._places = places
-        self._held = False
-
-    async def acquire(self) -> None:
-        await self._places.acquire()
-        self._held = True
-
-    def release(self) -> None:
-        if self._held:
-            self._held = False
-            self._places.release()
-
-
-def _outcome(answer: FetchedPage | Verdict) -> str:
-    return {FetchedPage: "ok", Retry: "retry", Wait: "throttled", Park: "parked", Refresh: "unauthorized"}.get(
-        type(answer), "refused"
-    )
-
-
-async def _until_published(publish: Callable[[], Awaitable[None]]) -> None:
+async def _until_published(publish: Callable[[], Awaitable[T]]) -> T:
     while True:
         try:
             return await publish()

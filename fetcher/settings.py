@@ -7,13 +7,13 @@ from pydantic import Field
 from fetcher.paging import PagingRule
 from fetcher.quota import Limits
 from pipeline.catalog import Catalog
-from pipeline.settings import CatalogSettings, HttpSettings, KafkaSettings
+from pipeline.settings import CatalogSettings, DeadLetterSettings, HttpSettings, KafkaSettings
 
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
 
 
-class FetcherSettings(KafkaSettings, CatalogSettings, HttpSettings):
+class FetcherSettings(KafkaSettings, CatalogSettings, HttpSettings, DeadLetterSettings):
     """Environment variables of the same names in capitals, after `GSC_`."""
 
     api_root: Annotated[str, Field(pattern=r"^https?://[^\s/]+[^\s]*$")] = "https://searchconsole.googleapis.com"

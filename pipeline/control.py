@@ -129,7 +129,14 @@ class ControlWatcher:
 
 
 def _halted_for_safety(scope: str, error: str) -> Control:
-    return Control(scope=scope, state="halted", reason=f"unreadable control record: {error}", actor="reader", at=now())
+    return Control(
+        scope=scope,
+        state="halted",
+        reason=f"unreadable control record: {error}",
+        actor="reader",
+        at=now(),
+        cause="unreadable",
+    )
 
 
 async def announce(publisher: Publisher, prefix: str, control: Control) -> None:

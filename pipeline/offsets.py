@@ -8,8 +8,8 @@ import base64
 import binascii
 import zlib
 
-METADATA_LIMIT = 4000
-"""Characters; a broker takes 4,096 by default (`offset.metadata.max.bytes`)."""
+METADATA_LIMIT = 3000
+"""Characters; a broker takes 4,096 by default (`offset.metadata.max.bytes`), and others write behind ours."""
 _PREFIX = "1:"  # version of the format
 _MAX_BITS = 1_000_000  # what a damaged metadata may make us unpack
 

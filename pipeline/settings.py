@@ -44,6 +44,14 @@ class KafkaSettings(Settings):
     group, and this, the length of our lease on the partitions, must not be more."""
 
 
+class DeadLetterSettings(Settings):
+    """When a service that buries messages stops: see `bounding`."""
+
+    dead_letter_limit: Annotated[int, Field(ge=1)] = 100
+    """Dead messages of a partition, among its last `limit / ratio`."""
+    dead_letter_ratio: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+
 class PostgresSettings(Settings):
     """How to reach PostgreSQL."""
 

@@ -34,6 +34,13 @@ METRICS = (
     Metric("gsc_control_confirmed_timestamp_seconds", "gauge", (), "When the control topic was last read to its end."),
     Metric("gsc_halts_active", "gauge", (), "Scopes that are halted now."),
     Metric("gsc_calls_total", "counter", ("credential", "outcome"), "Calls to Search Console, by outcome."),
+    Metric("gsc_quota_refusals_total", "counter", ("kind",), "Quota answers of Google, by the kind of scope."),
+    Metric(
+        "gsc_quota_warnings_total",
+        "counter",
+        ("kind",),
+        "Times that the calls of a minute reached 80 % of a hard quota, by the kind of scope.",
+    ),
     Metric("gsc_call_seconds", "histogram", (), "Seconds from a call's start to its whole answer."),
     Metric("gsc_calls_in_flight", "gauge", (), "Calls under way."),
     Metric("gsc_wait_seconds_total", "counter", ("reason",), "Seconds in which no call could start, by reason."),

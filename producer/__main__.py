@@ -6,11 +6,12 @@ from contextlib import AbstractAsyncContextManager
 
 import faust
 
+from pipeline.bounding import DeadLetterBound
 from pipeline.catalog import Catalog, CatalogError, read_catalog
 from pipeline.contracts import codec
-from pipeline.contracts.messages import SyncRequest
+from pipeline.contracts.messages import Control, SyncRequest
 from pipeline.contracts.topics import BATCHES, RESULTS, SYNC_REQUESTS
-from pipeline.control import ControlWatcher
+from pipeline.control import ControlWatcher, announce
 from pipeline.errors import Fatal, Invalid
 from pipeline.health import HttpFace
 from pipeline.kafka import Publisher, group_id
@@ -18,10 +19,10 @@ from pipeline.kafka_admin import LagReader
 from pipeline.postgres import Connection, connection
 from pipeline.running import StartError, load, require_schema, require_topics, run, sleep_or_stop, until_stopped
 from producer import ledger
-from producer.api import routes
+from producer.api import Doors, routes
 from producer.intake import build_app
 from producer.publishing import Lags, Outbox
-from producer.service import Intake
+from producer.service import Intake, Ports
 from producer.settings import ProducerSettings
 
 
@@ -64,17 +65,22 @@ async def _plan(
         async with open_() as conn:
             return await ledger.progress(conn, run_id)
 
+    async def announced(order: Control) -> None:
+        await announce(publisher, prefix, order)
+
+    doors = Doors(accept, progress, announced, control.halts)
     outbox = Outbox(BATCHES.full_name(prefix), publisher, _lags(settings), control.halts, settings.max_queue_size)
     control.subscribe(outbox.planned)
-    intake = Intake(catalog, prefix, publisher, outbox, open_)
+    bound = DeadLetterBound(settings.dead_letter_limit, settings.dead_letter_ratio)
+    intake = Intake(catalog, Ports(prefix, publisher, outbox, open_), bound)
     try:
         app = build_app(settings.kafka, prefix, requests, intake.take)
     except Invalid as error:
         raise StartError(str(error)) from error
-    face = HttpFace(settings, not_ready=lambda: None, routes=routes(settings, catalog, accept, progress))
+    face = HttpFace(settings, not_ready=lambda: None, routes=routes(settings, catalog, doors))
     await face.start()
     try:
-        await until_stopped(stop, _take_in(app, stop), outbox.run(stop, open_))
+        await until_stopped(stop, _take_in(app, intake, stop), outbox.run(stop, open_))
     finally:
         await face.stop()
 
@@ -87,11 +93,13 @@ def _lags(settings: ProducerSettings) -> Lags:
     )
 
 
-async def _take_in(app: faust.App, stop: asyncio.Event) -> None:
+async def _take_in(app: faust.App, intake: Intake, stop: asyncio.Event) -> None:
     """Run Faust inside our own loop, beside the publisher; its crash is ours."""
     await app.start()
     try:
         while not await sleep_or_stop(stop, 0.5):
+            if intake.failure is not None:
+                raise intake.failure
             if app.crashed:
                 raise Fatal(f"Faust crashed: {app.crash_reason!r}")
     finally:

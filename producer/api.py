@@ -1,49 +1,87 @@
-"""The planner over HTTP: `POST /v1/syncs`, `GET /v1/runs/{run_id}`."""
+"""The planner over HTTP: `POST /v1/syncs`, `GET /v1/runs/{run_id}`, `POST /v1/halts`, `GET /v1/halts`."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
+import msgspec
 from aiohttp import web
 
 from pipeline.catalog import Catalog
 from pipeline.clock import now, pacific_date
+from pipeline.contracts.halts import Halts, build_control
 from pipeline.contracts.identity import run_id
-from pipeline.contracts.messages import SyncRequest
+from pipeline.contracts.messages import Control, SyncRequest
 from pipeline.errors import Invalid, Retryable
 from pipeline.health import problem, refused
 from pipeline.settings import HttpSettings
 from producer.admission import build_request, problems_of
 
-Accept = Callable[[SyncRequest], Awaitable[None]]
-Progress = Callable[[str], Awaitable[dict[str, object] | None]]
+Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
-def routes(settings: HttpSettings, catalog: Catalog, accept: Accept, progress: Progress) -> list[web.RouteDef]:
+@dataclass(frozen=True)
+class Doors:
+    """What the requests lead to: a sync request is taken, a run's progress read, a control record written."""
+
+    accept: Callable[[SyncRequest], Awaitable[None]]
+    progress: Callable[[str], Awaitable[dict[str, object] | None]]
+    announce: Callable[[Control], Awaitable[None]]
+    halts: Halts
+
+
+def routes(settings: HttpSettings, catalog: Catalog, doors: Doors) -> list[web.RouteDef]:
     """The routes; every one needs the bearer token."""
+    api = _Api(catalog, doors)
+    return [
+        web.post("/v1/syncs", _guarded(settings, api.post_sync)),
+        web.get("/v1/runs/{run_id}", _guarded(settings, api.get_run)),
+        web.post("/v1/halts", _guarded(settings, api.post_halt)),
+        web.get("/v1/halts", _guarded(settings, api.get_halts)),
+    ]
 
-    async def post_sync(request: web.Request) -> web.Response:
+
+def _guarded(settings: HttpSettings, handler: Handler) -> Handler:
+    async def handle(request: web.Request) -> web.Response:
         if refusal := refused(request, settings):
             return refusal
         try:
-            wanted = build_request(await request.read(), now=now(), requested_by="http")
+            return await handler(request)
         except Invalid as error:
             return problem(400, error.reason, error.field)
-        if problems := problems_of(wanted, catalog, pacific_date(now())):
-            errors = [{"field": item.field, "message": item.message} for item in problems]
-            return web.json_response({"error": errors[0], "errors": errors}, status=422)
-        try:
-            await accept(wanted)
         except Retryable as error:
             return problem(503, str(error))
+
+    return handle
+
+
+class _Api:
+    def __init__(self, catalog: Catalog, doors: Doors) -> None:
+        self._catalog = catalog
+        self._doors = doors
+
+    async def post_sync(self, request: web.Request) -> web.Response:
+        wanted = build_request(await request.read(), now=now(), requested_by="http")
+        if problems := problems_of(wanted, self._catalog, pacific_date(now())):
+            errors = [{"field": item.field, "message": item.message} for item in problems]
+            return web.json_response({"error": errors[0], "errors": errors}, status=422)
+        await self._doors.accept(wanted)
         body = {"request_id": wanted.request_id, "run_id": run_id(wanted.request_id)}
         return web.json_response(body, status=202)
 
-    async def get_run(request: web.Request) -> web.Response:
-        if refusal := refused(request, settings):
-            return refusal
-        try:
-            found = await progress(request.match_info["run_id"])
-        except Retryable as error:
-            return problem(503, str(error))
+    async def get_run(self, request: web.Request) -> web.Response:
+        found = await self._doors.progress(request.match_info["run_id"])
         return web.json_response(found) if found else problem(404, "no such run", "run_id")
 
-    return [web.post("/v1/syncs", post_sync), web.get("/v1/runs/{run_id}", get_run)]
+    async def post_halt(self, request: web.Request) -> web.Response:
+        """Halt a scope, or with `"state": "running"` let it run again."""
+        control = build_control(await request.read(), now=now(), actor="http")
+        await self._doors.announce(control)
+        return web.json_response(_told(control), status=202)
+
+    async def get_halts(self, _: web.Request) -> web.Response:
+        return web.json_response({"halts": [_told(control) for control in self._doors.halts.active(now())]})
+
+
+def _told(control: Control) -> dict[str, object]:
+    told: dict[str, object] = msgspec.to_builtins(control)
+    return {name: told[name] for name in ("scope", "state", "reason", "actor", "at", "until", "cause")}

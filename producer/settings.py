@@ -4,10 +4,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.settings import CatalogSettings, HttpSettings, KafkaSettings, PostgresSettings
+from pipeline.settings import CatalogSettings, DeadLetterSettings, HttpSettings, KafkaSettings, PostgresSettings
 
 
-class ProducerSettings(KafkaSettings, PostgresSettings, CatalogSettings, HttpSettings):
+class ProducerSettings(KafkaSettings, PostgresSettings, CatalogSettings, HttpSettings, DeadLetterSettings):
     """Environment variables of the same names in capitals, after `GSC_`."""
 
     max_queue_size: Annotated[int, Field(ge=1)] = 1000

@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from pipeline.bounding import DeadLetterBound
 from pipeline.clock import monotonic
 from pipeline.consuming import Group, Membership
 from pipeline.contracts.topics import RESULTS
@@ -38,7 +39,8 @@ async def _serve(settings: SinkSettings, stop: asyncio.Event) -> None:
     async def bury_(letter: DeadLetter) -> None:
         await bury(publisher, prefix, letter)
 
-    sink = Sink(BatchSize(settings.sink_batch_bytes, settings.sink_linger_ms / 1000), open_writer, bury_)
+    size = BatchSize(settings.sink_batch_bytes, settings.sink_linger_ms / 1000)
+    sink = Sink(size, open_writer, bury_, DeadLetterBound(settings.dead_letter_limit, settings.dead_letter_ratio))
     group = Group(group_id(prefix, "sink"), RESULTS.full_name(prefix), settings.session_timeout_s)
     membership = Membership(settings.kafka, group, sink)
     sink.member = membership

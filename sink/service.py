@@ -9,6 +9,7 @@ from typing import Protocol
 
 import psycopg
 
+from pipeline.bounding import DeadLetterBound
 from pipeline.clock import monotonic
 from pipeline.consuming import Claim, Commit
 from pipeline.contracts import codec
@@ -67,8 +68,9 @@ class BatchSize:
 class Sink:
     """The assignee of the partitions of `gsc.results`."""
 
-    def __init__(self, size: BatchSize, open_writer: Opening, bury: Burying) -> None:
+    def __init__(self, size: BatchSize, open_writer: Opening, bury: Burying, bound: DeadLetterBound) -> None:
         self._size = size
+        self._bound = bound
         self._open_writer = open_writer
         self._bury = bury
         self._queue: deque[Record] = deque()
@@ -103,6 +105,8 @@ class Sink:
             self._done.pop(partition, None)
 
     def _forget(self, partitions: Sequence[int]) -> None:
+        for partition in partitions:
+            self._bound.forget(partition)
         self._held.difference_update(partitions)
         self._queue = deque(record for record in self._queue if record.partition in self._held)
         self._queued_bytes = sum(map(_bytes, self._queue))
@@ -203,6 +207,8 @@ class Sink:
             return
         try:
             await writer.write(received)
+            for item in received:
+                self._bound.done(item.record.partition)
         except psycopg.DataError as error:
             if len(received) == 1:
                 await self._dead(received[0].record, "unstorable", str(error))
@@ -213,6 +219,7 @@ class Sink:
 
     async def _dead(self, record: Record, reason: str, error: str) -> None:
         await self._bury(DeadLetter(record, SERVICE, reason, error))
+        self._bound.dead(record.partition, f"{reason}: {error}")
 
     async def _commit(self) -> None:
         if self.member is not None:

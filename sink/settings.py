@@ -4,10 +4,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.settings import HttpSettings, KafkaSettings, PostgresSettings
+from pipeline.settings import DeadLetterSettings, HttpSettings, KafkaSettings, PostgresSettings
 
 
-class SinkSettings(KafkaSettings, PostgresSettings, HttpSettings):
+class SinkSettings(KafkaSettings, PostgresSettings, HttpSettings, DeadLetterSettings):
     """Environment variables of the same names in capitals, after `GSC_`."""
 
     delete_ratio: Annotated[float, Field(ge=0, le=1)] = 0.5

@@ -1,9 +1,14 @@
 """The state of the halts, folded from the records of `gsc.control`. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import Any, Literal
 
-from pipeline.contracts.messages import Control
+import msgspec
+
+from pipeline.contracts.messages import Control, Name
+from pipeline.contracts.scopes import parse_scope
+from pipeline.errors import Invalid
 
 
 class Halts:
@@ -27,9 +32,53 @@ class Halts:
         """The halt that holds one of the scopes, in the order given, or None."""
         return next((control for scope in scopes if (control := self._states.get(scope)) and holds(control, now)), None)
 
+    def on_trial(self, scopes: Iterable[str], now: datetime) -> Control | None:
+        """The ended budget halt of one of the scopes, whose budget is not known to be back; or None."""
+        found = (self._states.get(scope) for scope in scopes)
+        return next((c for c in found if c and c.cause == "budget" and c.state == "halted" and not holds(c, now)), None)
+
     def active(self, now: datetime) -> list[Control]:
         """Every halt that holds, by scope."""
         return sorted((c for c in self._states.values() if holds(c, now)), key=lambda control: control.scope)
+
+
+class _Order(msgspec.Struct, forbid_unknown_fields=True):
+    """What an operator asks for."""
+
+    scope: Name
+    state: Literal["running", "halted"] = "halted"
+    reason: str = ""
+    until: datetime | None = None
+
+
+def build_control(fields: Mapping[str, Any] | bytes, *, now: datetime, actor: str) -> Control:
+    """A control record from JSON or from fields; raises Invalid with the field's name."""
+    try:
+        order = (
+            msgspec.json.decode(fields, type=_Order) if isinstance(fields, bytes) else msgspec.convert(fields, _Order)
+        )
+    except msgspec.DecodeError as error:
+        text, _, place = str(error).partition(" - at `$.")
+        raise Invalid(text, field=place.rstrip("`") or "body") from error
+    if order.state == "halted" and not order.reason.strip():
+        raise Invalid("missing: say why, for whoever finds the halt", field="reason")
+    if order.until is not None:
+        _check_end(order.until, now)
+    return Control(
+        scope=parse_scope(order.scope),
+        state=order.state,
+        reason=order.reason,
+        actor=actor,
+        at=now,
+        until=order.until if order.state == "halted" else None,
+    )
+
+
+def _check_end(until: datetime, now: datetime) -> None:
+    if until.tzinfo is None:
+        raise Invalid(f"{until.isoformat()!r} has no offset from UTC", field="until")
+    if until <= now:
+        raise Invalid(f"{until.isoformat()!r} is in the past", field="until")
 
 
 def holds(control: Control, now: datetime) -> bool:

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct, field
 SearchType = Literal["web", "image", "video", "news", "discover", "googleNews"]
 DataState = Literal["final", "all", "hourly_all"]
 Priority = Literal["daily", "backfill"]
+Cause = Literal["operator", "budget", "permission", "credential", "unreadable"]
 
 Name = Annotated[str, Meta(min_length=1, max_length=2048)]
 Count = Annotated[int, Meta(ge=0)]
@@ -115,6 +116,9 @@ class Control(Message, frozen=True, kw_only=True, tag="control"):
     at: datetime
     until: datetime | None = None
     """A halt with an end is over from then on, without another message."""
+    cause: Cause = "operator"
+    """Why it was halted. After a `budget` halt has ended, one call tries whether the budget is back; until it has
+    succeeded, its scope makes no other."""
 
 
 Result = Rows | Outcome

@@ -4,19 +4,28 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
+import pytest
+
 from fetcher.chunking import FetchedPage
 from fetcher.delivering import Delivery
-from fetcher.quota import Limiter, Limits
-from fetcher.service import Capacity, Fetcher, Ports
-from fetcher.verdict import Verdict
+from fetcher.halting import next_pacific_day
+from fetcher.limiting import Limiter
+from fetcher.quota import Limits
+from fetcher.service import Capacity, Fetcher
+from fetcher.verdict import Dead, Park, Retry, Verdict
+from fetcher.working import SOON_S, Ports
+from pipeline.bounding import DeadLetterBound
 from pipeline.catalog import Catalog, Credential, Property
-from pipeline.clock import monotonic
+from pipeline.clock import monotonic, now
 from pipeline.consuming import Claim, Commit
 from pipeline.contracts import codec
 from pipeline.contracts.halts import Halts
 from pipeline.contracts.messages import Batch, Control, Outcome
 from pipeline.contracts.records import Position, Record
+from pipeline.contracts.standing import Standing, with_standing
+from pipeline.errors import Fatal
 from pipeline.kafka import Headers
+from pipeline.offsets import OffsetTracker
 from support.examples import NOW, a_batch
 from support.waiting import until
 
@@ -34,6 +43,8 @@ class World:
     def __init__(self) -> None:
         self.halts = Halts()
         self.closed = False
+        self.lag = 0
+        self.verdict: Verdict | None = None
         self.confirmed = True
         self.lease_until = monotonic() + 600
         self.answer = asyncio.Event()
@@ -61,7 +72,7 @@ class World:
             await admit()
         finally:
             self.in_flight -= 1
-        return EMPTY
+        return self.verdict or EMPTY
 
     async def publish(self, topic: str, key: str, value: bytes | None, headers: Headers = ()) -> Position:
         self.published.append((topic, value))
@@ -83,7 +94,8 @@ class World:
 async def a_fetcher(world: World, *, concurrency: int = 32) -> Fetcher:
     limiter = Limiter(UNLIMITED, 1)
     delivery = Delivery(world, "gsc", "full-page")
-    fetcher = Fetcher(CATALOG, Capacity(concurrency, 10, 3, 1.0), limiter, Ports(world, world, delivery, world, world))
+    ports = Ports(world, world, delivery, world, world)
+    fetcher = Fetcher(CATALOG, Capacity(concurrency, 10, 3, 1.0), limiter, ports, DeadLetterBound(5, 0.5))
     fetcher.member = world
     await fetcher.assigned([Claim(0, 0, "")])
     await fetcher.receive([a_record(number) for number in range(20)])
@@ -156,14 +168,100 @@ async def test_what_is_revoked_is_not_called() -> None:
 
 
 async def test_what_the_owner_before_has_done_is_not_called_again() -> None:
-    world = World()
-    world.answer.set()
-    before = await a_fetcher(world)
-    tracker = before._trackers[0]
+    tracker = OffsetTracker(0)
+    for offset in range(20):
+        tracker.started(offset)
     for offset in range(5, 20):
         tracker.done(offset)
-    after = await a_fetcher(World())
-    await after.revoked([0])
-    await after.assigned([Claim(0, tracker.committable, tracker.metadata)])
-    await after.receive([a_record(number) for number in range(20)])
-    assert len(after._schedule) == 5
+    metadata = with_standing(tracker.metadata, Standing("THROTTLED", NOW, "some reason"))
+    world = World()
+    world.answer.set()
+    fetcher = await a_fetcher(world)
+    await fetcher.revoked([0])
+    await fetcher.assigned([Claim(0, tracker.committable, metadata)])
+    await fetcher.receive([a_record(number) for number in range(20)])
+
+    async def scene() -> None:
+        await until(lambda: len(world.results()) == 5, 5, "what is left is delivered")
+
+    await running(fetcher, scene)
+    assert sorted(batch.start_row // 25_000 for batch in world.calls) == [0, 1, 2, 3, 4]
+
+
+async def test_after_a_pause_one_call_tries_and_the_others_wait() -> None:
+    world = World()
+    scope = "property:sc-domain:example.com"
+    world.halts.apply(Control(scope=scope, state="halted", reason="r", actor="a", at=NOW, until=NOW, cause="budget"))
+    fetcher = await a_fetcher(world)
+
+    async def scene() -> None:
+        await until(lambda: world.in_flight == 1, 5, "one call tries")
+        assert fetcher._start_calls() == (SOON_S, "tokens")
+        world.answer.set()
+        await until(lambda: len(world.results()) == 20, 5, "the budget is back")
+
+    await running(fetcher, scene)
+    told = [codec.decode(Control, value) for topic, value in world.published if topic == "gsc.control"]
+    assert [(control.scope, control.state) for control in told] == [(scope, "running")]
+
+
+async def test_a_budget_that_is_still_spent_is_left_alone_for_the_day() -> None:
+    world = World()
+    scope = "property:sc-domain:example.com"
+    ended = Control(scope=scope, state="halted", reason="r", actor="a", at=now(), until=now(), cause="budget")
+    world.halts.apply(ended)
+    world.verdict = Park("load_quota", "property")
+    world.answer.set()
+    fetcher = await a_fetcher(world)
+
+    async def scene() -> None:
+        await until(lambda: len(world.results()) == 20, 5, "every batch is set aside")
+
+    await running(fetcher, scene)
+    assert len(world.calls) == 1
+    assert world.halts.active(now())[0].until == next_pacific_day(now())
+
+
+async def test_an_operators_halt_is_never_shortened() -> None:
+    world = World()
+    world.verdict = Park("load_quota", "property")
+    fetcher = await a_fetcher(world, concurrency=1)
+    forever = Control(scope="property:sc-domain:example.com", state="halted", reason="mine", actor="me", at=NOW)
+
+    async def scene() -> None:
+        await until(lambda: world.in_flight == 1, 5, "a call is under way")
+        world.halts.apply(forever)  # read at the moment at which the answer comes
+        world.answer.set()
+        await until(lambda: len(world.results()) == 20, 5, "every batch is set aside")
+
+    await running(fetcher, scene)
+    assert world.halts.active(now()) == [forever]
+
+
+async def test_too_many_dead_letters_stop_the_service() -> None:
+    world = World()
+    world.verdict = Dead("bad_request", "HTTP 400: no")
+    world.answer.set()
+    fetcher = await a_fetcher(world, concurrency=1)
+    with pytest.raises(ExceptionGroup) as caught:
+        await fetcher.run(asyncio.Event())
+    assert caught.group_contains(Fatal, match=r"5 of the last 5 messages of partition 0 are dead letters")
+    assert len(world.calls) <= 6
+
+
+async def test_a_passing_fault_is_tried_a_bounded_number_of_times() -> None:
+    world = World()
+    world.verdict = Retry("http_500")
+    world.answer.set()
+    fetcher = await a_fetcher(world)
+    await fetcher.revoked([0])
+    await fetcher.assigned([Claim(0, 0, "")])
+    await fetcher.receive([a_record(0)])
+
+    async def scene() -> None:
+        await until(lambda: len(world.results()) == 1, 15, "it is dead")
+
+    await running(fetcher, scene)
+    assert len(world.calls) == 3
+    outcome = codec.decode(Outcome, world.results()[0])
+    assert (outcome.state, outcome.reason, outcome.attempts) == ("dead", "attempts_exhausted", 3)

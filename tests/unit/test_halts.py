@@ -1,15 +1,16 @@
 """Halts, scopes, parking and backpressure."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from fetcher.backoff import LONGEST_S, full_jitter
-from fetcher.halting import Parking, next_pacific_day, scope_of
+from fetcher.halting import next_pacific_day, parked_until, scope_of
 from fetcher.pressure import closed_at
 from fetcher.verdict import LOAD_PAUSE_S, Park
-from pipeline.contracts.halts import Halts
+from pipeline.contracts.halts import Halts, build_control
 from pipeline.contracts.messages import Control
 from pipeline.contracts.scopes import parse_scope, scopes_of
 from pipeline.errors import Invalid
@@ -59,17 +60,54 @@ def test_an_unknown_scope_is_invalid(text: str) -> None:
 
 
 def test_a_spent_budget_is_left_alone_for_a_quarter_of_an_hour_and_then_for_the_day() -> None:
-    parking, verdict = Parking(), Park("load_quota", "property")
-    first = parking.until(a_batch(), verdict, NOW)
+    halts, verdict = Halts(), Park("load_quota", "property")
+    first = parked_until(verdict, halts.on_trial(["all"], NOW), NOW)
     assert first == NOW + timedelta(seconds=LOAD_PAUSE_S)
-    assert parking.until(a_batch(), verdict, first) == next_pacific_day(first)
+    halts.apply(a_control("all", until=first, cause="budget"))
+    assert parked_until(verdict, halts.on_trial(["all"], first), first) == next_pacific_day(first)
+    later = first + timedelta(hours=2)  # refused again long after: a pause like the first
+    assert parked_until(verdict, halts.on_trial(["all"], later), later) == later + timedelta(seconds=LOAD_PAUSE_S)
 
 
-def test_a_success_in_between_begins_anew() -> None:
-    parking, verdict = Parking(), Park("load_quota", "property")
-    first = parking.until(a_batch(), verdict, NOW)
-    parking.succeeded(a_batch())
-    assert parking.until(a_batch(), verdict, first) == first + timedelta(seconds=LOAD_PAUSE_S)
+def test_an_ended_budget_halt_is_on_trial_until_it_is_told_to_run() -> None:
+    halts, end = Halts(), NOW + timedelta(minutes=15)
+    scopes = scopes_of(a_batch())
+    for scope, cause in (("all", "operator"), ("property:sc-domain:example.com", "budget")):
+        halts.apply(a_control(scope, until=end, cause=cause))
+    assert halts.on_trial(scopes, NOW) is None
+    trial = halts.on_trial(scopes, end)
+    assert trial is not None
+    assert trial.scope == "property:sc-domain:example.com"
+    halts.apply(a_control(trial.scope, "running", cause="budget"))
+    assert halts.on_trial(scopes, end) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"scope": "planet:mars", "reason": "x"}, "scope: unknown scope 'planet:mars'; known: all"),
+        ({"scope": "all"}, "reason: missing"),
+        ({"scope": "all", "reason": "x", "until": "2026-03-10T11:00:00+00:00"}, "until: .* is in the past"),
+        ({"scope": "all", "reason": "x", "until": "2026-03-10T13:00:00"}, "until: .* has no offset"),
+        ({"scope": "all", "reason": "x", "until": "soon"}, "until: Invalid RFC3339"),
+        ({"scope": "all", "reason": "x", "state": "stopped"}, "state: Invalid enum value 'stopped'"),
+        ({"reason": "x"}, "body: Object missing required field `scope`"),
+        ({"scope": "all", "reason": "x", "why": 1}, "unknown field `why`"),
+    ],
+)
+def test_an_order_that_cannot_be(fields: dict[str, Any], told: str) -> None:
+    for form in (fields, json.dumps(fields).encode()):
+        with pytest.raises(Invalid, match=told):
+            build_control(form, now=NOW, actor="a")
+
+
+def test_an_order_becomes_a_record() -> None:
+    fields = {"scope": "run:r", "reason": "why", "until": "2026-03-10T13:00:00+00:00"}
+    control = build_control(fields, now=NOW, actor="http")
+    assert control == Control(
+        scope="run:r", state="halted", reason="why", actor="http", at=NOW, until=NOW + timedelta(hours=1)
+    )
+    assert build_control({"scope": "all", "state": "running"}, now=NOW, actor="a").state == "running"
 
 
 def test_days_begin_in_california() -> None:

@@ -1,3 +1,5 @@
+from fetcher.limiting import Limiter
+from fetcher.quota import Limits
 from fetcher.scheduling import Job, Schedule
 from pipeline.contracts.identity import REMEMBERED_S
 from support.examples import a_batch
@@ -72,13 +74,6 @@ def test_revoked_partitions_are_forgotten() -> None:
     assert drained(schedule) == ["b"]
 
 
-def test_jobs_of_a_scope_are_taken_out() -> None:
-    schedule = a_schedule(a_job("a"), a_job("a", 25_000), a_job("b"))
-    taken = schedule.take_out(lambda job: job.batch.property == "a")
-    assert [job.batch.start_row for job in taken] == [0, 25_000]
-    assert drained(schedule) == ["b"]
-
-
 def test_a_job_that_is_tried_again_later_does_not_hold_those_behind_it() -> None:
     failed = a_job("a")
     schedule = a_schedule(failed, a_job("a", 25_000), a_job("a", 50_000))
@@ -90,3 +85,41 @@ def test_a_job_that_is_tried_again_later_does_not_hold_those_behind_it() -> None
         found = schedule.next(lambda job, now=now: job.not_before - now)  # type: ignore[misc]
         taken.append(found.batch.start_row if isinstance(found, Job) else found)
     assert taken == [25_000, 50_000, 97.0, 0]
+
+
+def test_the_soonest_of_a_partition_stays_where_it_is() -> None:
+    waits = {"a": 5.0, "b": 2.0, "c": 0.5}
+    schedule = a_schedule(a_job("a"), a_job("b"), a_job("c", partition=1))
+    job, wait = schedule.soonest(0, lambda job: waits[job.batch.property])
+    assert (job and job.batch.property, wait) == ("b", 2.0)
+    assert len(schedule) == 3
+    schedule.revoked([0])
+    schedule.assigned([0])
+    assert schedule.soonest(0, lambda _: 0.0) == (None, float("inf"))
+
+
+def test_a_partition_knows_the_scopes_of_its_batches() -> None:
+    schedule = a_schedule(a_job("a"), a_job("c", partition=1))
+    assert schedule.touched(0) == {"credential:acme", "property:a", "run:run-1"}
+
+
+def test_a_daily_page_waits_for_no_backfill_of_another_property() -> None:
+    """10,000 batches of one property are queued when the page of another comes, under one credential at its quota."""
+    schedule = a_schedule(*(a_job("big", 25_000 * number) for number in range(10_000)))
+    limiter = Limiter(Limits(1200, 1200, 40_000, 0.8, 8), 12)
+    limiter.assigned([0], 0.0)
+    now, taken = 0.0, []
+    while len(taken) < 2000:
+        found = schedule.next(lambda job, now=now: limiter.wait(job.batch, 0, now))  # type: ignore[misc]
+        if isinstance(found, Job):
+            limiter.take(found.batch, 0, now)
+            taken.append((found.batch.property, now))
+        else:
+            now += found
+        if len(taken) == 1000:
+            asked = now
+            schedule.add(a_job("small", priority="daily"), now)
+            schedule.add(a_job("other"), now)
+    delays = {name: moment - asked for name, moment in taken if name != "big"}
+    assert set(delays) == {"small", "other"}
+    assert max(delays.values()) < 0.3  # a few tokens at 15.6 a second

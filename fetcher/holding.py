@@ -1,0 +1,85 @@
+"""The partitions that we hold: what of them is done, how they stand, and what is to be committed."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from fetcher.scheduling import Job
+from pipeline.consuming import Claim, Commit
+from pipeline.contracts.records import Record
+from pipeline.contracts.standing import Standing, done_in, standing_in, with_standing
+from pipeline.offsets import OffsetTracker
+
+
+class Holdings:
+    """Offsets by partition, from a claim until it is given up."""
+
+    def __init__(self) -> None:
+        self._trackers: dict[int, OffsetTracker] = {}
+        self._moved: dict[int, float] = {}
+        self._told: dict[int, tuple[object, ...]] = {}
+
+    def __contains__(self, partition: int) -> bool:
+        return partition in self._trackers
+
+    @property
+    def partitions(self) -> list[int]:
+        """Their numbers."""
+        return list(self._trackers)
+
+    def claim(self, claim: Claim, now: float) -> None:
+        """Take a partition over, with what the owner before had done."""
+        self._trackers[claim.partition] = OffsetTracker(claim.offset, done_in(claim.metadata))
+        self._moved[claim.partition] = now
+
+    def give_up(self, partitions: Iterable[int]) -> None:
+        """They are another's."""
+        for partition in partitions:
+            self._trackers.pop(partition, None)
+            self._moved.pop(partition, None)
+            self._told.pop(partition, None)
+
+    def begin(self, record: Record) -> bool:
+        """Whether the record is to be worked on; then it is in flight from now on."""
+        tracker = self._trackers.get(record.partition)
+        if tracker is None or tracker.is_done(record.offset):
+            return False
+        tracker.started(record.offset)
+        return True
+
+    def done(self, place: Job | Record) -> None:
+        """What was read there need not be read again."""
+        if tracker := self._trackers.get(place.partition):
+            tracker.done(place.offset)
+
+    def moved(self, partition: int, now: float) -> None:
+        """Something was started or ended."""
+        if partition in self._moved:
+            self._moved[partition] = now
+
+    def still_since(self, partition: int) -> float:
+        """When something was last started or ended; the claim's time at first."""
+        return self._moved[partition]
+
+    def in_flight(self, partition: int) -> int:
+        """Records that are read and not done."""
+        return self._trackers[partition].in_flight
+
+    def commits(self, standings: Mapping[int, Standing]) -> list[Commit]:
+        """What can be committed of these partitions, with how they stand."""
+        return [
+            Commit(partition, tracker.committable, with_standing(tracker.metadata, standing))
+            for partition, standing in standings.items()
+            if (tracker := self._trackers.get(partition))
+        ]
+
+    def is_news(self, commit: Commit) -> bool:
+        """Whether it says more than the commit before; the time at which it is said is no news."""
+        return self._told.get(commit.partition) != _news(commit)
+
+    def told(self, commits: Sequence[Commit]) -> None:
+        """These are committed."""
+        self._told.update({item.partition: _news(item) for item in commits if item.partition in self._trackers})
+
+
+def _news(commit: Commit) -> tuple[object, ...]:
+    standing = standing_in(commit.metadata)
+    return commit.offset, done_in(commit.metadata), standing and (standing.state, standing.reason)

@@ -1,0 +1,32 @@
+import pytest
+
+from pipeline.bounding import DeadLetterBound
+from pipeline.errors import Fatal
+
+
+def test_a_poisonous_message_now_and_then_stops_nothing() -> None:
+    bound = DeadLetterBound(10, 0.5)
+    for _ in range(1000):
+        bound.dead(0, "undecodable")
+        bound.done(0)
+        bound.done(0)
+
+
+def test_more_dead_than_alive_stops_the_service() -> None:
+    bound = DeadLetterBound(10, 0.5)
+    for _ in range(100):
+        bound.done(3)
+    for _ in range(9):
+        bound.dead(3, "undecodable: x")
+    with pytest.raises(Fatal, match="10 of the last 20 messages of partition 3 are dead letters, the last one: bad"):
+        bound.dead(3, "bad")
+
+
+def test_partitions_are_counted_apart_and_forgotten() -> None:
+    bound = DeadLetterBound(2, 1.0)
+    bound.dead(0, "x")
+    bound.dead(1, "x")
+    bound.forget(0)
+    bound.dead(0, "x")
+    with pytest.raises(Fatal):
+        bound.dead(1, "x")
