@@ -5,6 +5,7 @@ import os
 
 from fetcher.credentials import Tokens
 from fetcher.delivering import Delivery
+from fetcher.gathering import Gathering
 from fetcher.limiting import Limiter
 from fetcher.pressure import SinkPressure
 from fetcher.search_console import SearchConsole
@@ -49,7 +50,7 @@ async def _serve(settings: FetcherSettings, stop: asyncio.Event) -> None:
         settings.api_root, timeout_s=settings.http_timeout_s, connections=settings.max_concurrency
     ) as console:
         delivery = Delivery(publisher, settings.topic_prefix, settings.paging)
-        ports = Ports(console, tokens, delivery, control, pressure)
+        ports = Ports(_transport(settings, console), tokens, delivery, control, pressure)
         bound = DeadLetterBound(settings.dead_letter_limit, settings.dead_letter_ratio)
         fetcher = Fetcher(catalog, _capacity(settings), limiter, ports, bound)
         control.subscribe(fetcher.halts_changed)
@@ -57,6 +58,12 @@ async def _serve(settings: FetcherSettings, stop: asyncio.Event) -> None:
     await control.close()
     await publisher.close()
     tokens.close()
+
+
+def _transport(settings: FetcherSettings, console: SearchConsole) -> SearchConsole | Gathering:
+    if settings.transport == "plain":
+        return console
+    return Gathering(console, size=settings.batch_size, linger_s=settings.batch_linger_ms / 1000)
 
 
 def _capacity(settings: FetcherSettings) -> Capacity:

@@ -1,7 +1,7 @@
 """The one door to httpx: a batch out, a page or a verdict back."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -9,6 +9,7 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
+from fetcher import multipart
 from fetcher.chunking import FetchedPage
 from fetcher.decoding import page_of, unzipped
 from fetcher.verdict import Dead, Retry, Verdict, judge
@@ -38,17 +39,32 @@ class SearchConsole:
 
     async def query(self, batch: Batch, token: str, admit: Admit) -> FetchedPage | Verdict:
         """Fetch one page. `admit` is awaited before the body is read: so many bodies are in memory, and no more."""
+        url = f"{self._root}{_path(batch)}"
+        answer = await self._exchange(url, _body(batch), _headers(token), admit)
+        return answer if isinstance(answer, Retry) else await asyncio.to_thread(_read, batch, *answer)
+
+    async def query_all(
+        self, batches: Mapping[str, Batch], token: str, admit: Admit
+    ) -> Mapping[str, FetchedPage | Verdict] | Verdict:
+        """Fetch pages in one HTTP batch: each answer by the name of its batch, or one verdict on the whole."""
+        content = multipart.encode(
+            [multipart.Call(name, _path(batch), _body(batch)) for name, batch in batches.items()]
+        )
+        headers = {**_headers(token), "Content-Type": multipart.CONTENT_TYPE}
+        answer = await self._exchange(f"{self._root}/batch", content, headers, admit)
+        return answer if isinstance(answer, Retry) else await asyncio.to_thread(_read_all, batches, *answer)
+
+    async def _exchange(
+        self, url: str, content: bytes, headers: Mapping[str, str], admit: Admit
+    ) -> tuple[httpx.Response, bytes] | Retry:
         try:
-            async with self._client.stream(
-                "POST", self._url(batch.property), content=_body(batch), headers=_headers(token)
-            ) as response:
+            async with self._client.stream("POST", url, content=content, headers=headers) as response:
                 await admit()
-                body = b"".join([part async for part in response.aiter_raw()])
+                return response, b"".join([part async for part in response.aiter_raw()])
         except httpx.TimeoutException as error:
             return Retry(f"timeout: {type(error).__name__}")
         except httpx.HTTPError as error:
             return Retry(f"transport: {type(error).__name__}: {error}")
-        return await asyncio.to_thread(_read, batch, response, body)
 
     async def sites(self, token: str) -> list[str]:
         """Urls of the properties that the bearer may read. Raises Retryable or Invalid."""
@@ -60,8 +76,9 @@ class SearchConsole:
             raise Invalid(f"{self._root}: {judge(response.status_code, response.content)}")
         return [entry["siteUrl"] for entry in response.json().get("siteEntry", [])]
 
-    def _url(self, site: str) -> str:
-        return f"{self._root}/webmasters/v3/sites/{quote(site, safe='')}/searchAnalytics/query?prettyPrint=false"
+
+def _path(batch: Batch) -> str:
+    return f"/webmasters/v3/sites/{quote(batch.property, safe='')}/searchAnalytics/query?prettyPrint=false"
 
 
 def _headers(token: str) -> dict[str, str]:
@@ -88,12 +105,40 @@ def _body(batch: Batch) -> bytes:
 
 def _read(batch: Batch, response: httpx.Response, body: bytes) -> FetchedPage | Verdict:
     try:
-        data = unzipped(body) if response.headers.get("Content-Encoding") == "gzip" else body
+        return _judged(batch, response.status_code, response.headers, _plain(response, body))
+    except Retryable as error:
+        return Retry(str(error))
+
+
+def _read_all(
+    batches: Mapping[str, Batch], response: httpx.Response, body: bytes
+) -> Mapping[str, FetchedPage | Verdict] | Verdict:
+    try:
+        data = _plain(response, body)
         if response.status_code != httpx.codes.OK:
-            return judge(response.status_code, data, _retry_after(response))
-        content_type = response.headers.get("Content-Type", "")
-        if not content_type.startswith("application/json"):
-            return Retry(f"content type {content_type!r}")
+            return judge(response.status_code, data, _retry_after(response.headers))
+        parts = multipart.decode(response.headers.get("content-type", ""), data)
+    except Retryable as error:
+        return Retry(str(error))
+    return {
+        name: _judged(batches[name], part.status, part.headers, part.body)
+        for name, part in parts.items()
+        if name in batches
+    }
+
+
+def _plain(response: httpx.Response, body: bytes) -> bytes:
+    return unzipped(body) if response.headers.get("content-encoding") == "gzip" else body
+
+
+def _judged(batch: Batch, status: int, headers: Mapping[str, str], data: bytes) -> FetchedPage | Verdict:
+    """The page, or what the answer means."""
+    if status != httpx.codes.OK:
+        return judge(status, data, _retry_after(headers))
+    content_type = headers.get("content-type", "")
+    if not content_type.startswith("application/json"):
+        return Retry(f"content type {content_type!r}")
+    try:
         return page_of(batch, data)
     except Retryable as error:
         return Retry(str(error))
@@ -101,7 +146,7 @@ def _read(batch: Batch, response: httpx.Response, body: bytes) -> FetchedPage | 
         return Dead("unexpected_rows", str(error))
 
 
-def _retry_after(response: httpx.Response) -> float | None:
+def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds; the form with a date is not used by Google."""
-    text = response.headers.get("Retry-After", "")
+    text = headers.get("retry-after", "")
     return float(text) if text.isdigit() else None

@@ -28,7 +28,7 @@ from pipeline.errors import Fatal, Invalid, Retryable
 from pipeline.running import sleep_or_stop
 from pipeline.telemetry import counter, gauge, logger
 
-COMMIT_EVERY_S = 0.5
+LOOK_FOR_NEWS_S = 0.5
 RENEW_EVERY_S = 2.0
 QUEUE_FULL = 12_000
 """So many that the daily page of one property is read, and put first, behind a long backfill of another."""
@@ -79,6 +79,7 @@ class Fetcher:
         )
         self._tasks: dict[asyncio.Task[None], int] = {}
         self._wake = asyncio.Event()
+        self._done = asyncio.Event()
         self._full = False
         self._failure: BaseException | None = None
         self.member: Member | None = None
@@ -218,6 +219,7 @@ class Fetcher:
                 self._holdings.done(job)
             case Ended(reason):
                 self._holdings.done(job)
+                self._done.set()
                 self._count(job.partition, reason)
 
     def _count(self, partition: int, dead: str) -> None:
@@ -294,8 +296,11 @@ class Fetcher:
         )
 
     async def _commit_regularly(self, stop: asyncio.Event) -> None:
+        """As soon as something is done: what is done and not committed would be repeated after a kill."""
         renewed = monotonic()
-        while not await sleep_or_stop(stop, COMMIT_EVERY_S):
+        while not stop.is_set():
+            await sleep_or_stop(self._done, LOOK_FOR_NEWS_S)
+            self._done.clear()
             due = monotonic() - renewed >= RENEW_EVERY_S
             commits = self._holdings.commits(self._standings())
             news = [commit for commit in commits if due or self._holdings.is_news(commit)]
@@ -305,6 +310,7 @@ class Fetcher:
                 await self._member().commit(news)
             except Retryable as error:
                 _log.warning("commit_failed", error=str(error))
+                await sleep_or_stop(stop, LOOK_FOR_NEWS_S)
                 continue
             renewed = monotonic() if due else renewed
             self._holdings.told(news)

@@ -1,8 +1,8 @@
 """The fetcher's settings."""
 
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fetcher.paging import PagingRule
 from fetcher.quota import Limits
@@ -31,8 +31,22 @@ class FetcherSettings(KafkaSettings, CatalogSettings, HttpSettings, DeadLetterSe
     paging: PagingRule = "full-page"
     max_attempts: Positive = 5
     http_timeout_s: Seconds = 120.0
+    transport: Literal["plain", "batch"] = "plain"
+    """`batch`: Google's HTTP batch, some calls in one request; each still counts."""
+    batch_size: Annotated[int, Field(ge=1, le=100)] = 10
+    batch_linger_ms: Annotated[int, Field(ge=0, le=900)] = 300
+    """How long a batch waits for more calls; less than the second that the limiter allows for."""
     drain_s: Seconds = 10.0
     """How long a revocation or a stop waits for calls in flight."""
+
+    @model_validator(mode="after")
+    def _batch_fits_in_memory(self) -> Self:
+        if self.transport == "batch" and self.batch_size > self.max_in_flight:
+            raise ValueError(
+                f"GSC_BATCH_SIZE: {self.batch_size} pages of a batch are in memory at once, but GSC_MAX_IN_FLIGHT is"
+                f" {self.max_in_flight}"
+            )
+        return self
 
     def limits(self, catalog: Catalog) -> Limits:
         """The quotas, with the catalog's overrides."""

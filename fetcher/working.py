@@ -280,13 +280,21 @@ class _Permit:
     def __init__(self, places: asyncio.Semaphore) -> None:
         self._places = places
         self._held = False
+        self._over = False
 
     async def acquire(self) -> None:
-        await self._places.acquire()
-        self._held = True
+        """Wait for a place; whoever is over meanwhile needs none."""
+        if not self._over:
+            await self._places.acquire()
+            self._held = True
+            self._give_back_if_over()
 
     def release(self) -> None:
-        if self._held:
+        self._over = True
+        self._give_back_if_over()
+
+    def _give_back_if_over(self) -> None:
+        if self._over and self._held:
             self._held = False
             self._places.release()
 

@@ -31,6 +31,9 @@ class Scenario:
     rows: int = 1500
     seed: int = 1
     latency_s: float = 0.2
+    credentials: int | None = None
+    """How many readers share the properties; None: one for each."""
+    search_types: tuple[str, ...] = ("web",)
     full_days: bool = True
     """Whether there are days of exactly one full page, and days at Google's cap."""
 
@@ -38,17 +41,17 @@ class Scenario:
         """The world of the simulator; every property is read by a user of its own, of both kinds in turn."""
         users = tuple(
             User(id=f"reader-{n}@example.com", kind="service_account" if n % 2 else "authorized_user")
-            for n in range(1, self.properties + 1)
+            for n in range(1, (self.credentials or self.properties) + 1)
         )
         sites = tuple(
             Site(
                 url=f"sc-domain:shop-{n}.example" if n % 2 else f"https://www.shop-{n}.example/",
-                users=(user.id,),
+                users=(users[(n - 1) % len(users)].id,),
                 rows=self.rows,
                 full_days=(last_day - timedelta(days=1),) if self.full_days else (),
                 cap_days=(last_day - timedelta(days=2),) if self.full_days else (),
             )
-            for n, user in enumerate(users, start=1)
+            for n in range(1, self.properties + 1)
         )
         return SimulatorSettings(
             sites=sites, users=users, seed=self.seed, latency_s=self.latency_s, quotas=Quotas(), token_lifetime_s=600
@@ -64,7 +67,9 @@ class SimulatedGoogle:
     catalog: Path
 
 
-def start_google(settings: SimulatorSettings, folder: Path) -> SimulatedGoogle:
+def start_google(
+    settings: SimulatorSettings, folder: Path, search_types: tuple[str, ...] = ("web",)
+) -> SimulatedGoogle:
     """Start the simulator as a process and write catalog and credential files for it. Raises LabError."""
     folder.mkdir(parents=True, exist_ok=True)
     config, ready = folder / "simulator.json", folder / "simulator.log"
@@ -74,10 +79,10 @@ def start_google(settings: SimulatorSettings, folder: Path) -> SimulatedGoogle:
     process = Process(Command("the Search Console simulator", argv, ready, inherited()))
     process.await_ready(lambda: b"\n" in ready.read_bytes(), READY_S)
     root = json.loads(ready.read_text().splitlines()[0])["root"]
-    return SimulatedGoogle(root, process, _write_catalog(settings, root, folder))
+    return SimulatedGoogle(root, process, _write_catalog(settings, root, folder, search_types))
 
 
-def _write_catalog(settings: SimulatorSettings, root: str, folder: Path) -> Path:
+def _write_catalog(settings: SimulatorSettings, root: str, folder: Path, search_types: tuple[str, ...]) -> Path:
     credentials = []
     for number, user in enumerate(settings.users, start=1):
         file = folder / f"reader-{number}.json"
@@ -85,7 +90,8 @@ def _write_catalog(settings: SimulatorSettings, root: str, folder: Path) -> Path
         credentials.append({"id": f"reader-{number}", "type": user.kind, "file": file.name})
     by_user = {user.id: entry["id"] for user, entry in zip(settings.users, credentials, strict=True)}
     properties = [{"url": site.url, "credential": by_user[site.users[0]]} for site in settings.sites]
+    reports = [{**report, "search_types": list(search_types)} for report in _REPORTS]
     catalog = folder / "catalog.yaml"
-    whole = {"credentials": credentials, "properties": properties, "reports": _REPORTS}
+    whole = {"credentials": credentials, "properties": properties, "reports": reports}
     catalog.write_text(yaml.safe_dump(whole, sort_keys=False, allow_unicode=True), encoding="utf-8")
     return catalog

@@ -117,9 +117,10 @@ class Simulator:
         answer = await self.engine.answer(asked)
         content_id = str(part.get("Content-ID", "")).strip("<>")
         text = gzip.decompress(answer.gzipped)
+        retry_after = "" if answer.retry_after is None else f"Retry-After: {answer.retry_after}\r\n"
         return (
             f"Content-Type: application/http\r\nContent-ID: <response-{content_id}>\r\n\r\n"
-            f"HTTP/1.1 {answer.status} Simulated\r\nContent-Type: application/json; charset=UTF-8\r\n"
+            f"HTTP/1.1 {answer.status} Simulated\r\nContent-Type: application/json; charset=UTF-8\r\n{retry_after}"
             f"Content-Length: {len(text)}\r\n\r\n"
         ).encode() + text + b"\r\n"  # fmt: skip
 

@@ -1,0 +1,49 @@
+"""What one check of the limiter costs."""
+
+from datetime import UTC, datetime
+from time import perf_counter_ns
+
+from bench.log import percentile
+from bench.results import tell, write
+from fetcher.limiting import Limiter
+from fetcher.quota import Limits
+from pipeline.contracts.messages import Batch
+
+PROPERTIES = 1000
+
+
+def run(checks: int) -> None:
+    """Check and take for a thousand properties in turn, as fast as it goes."""
+    limiter = Limiter(Limits(1200, 10**9, 10**9, 0.8, 8), 12)
+    limiter.assigned([0], 0.0)
+    batches = [_batch(number) for number in range(PROPERTIES)]
+    costs = []
+    granted = 0
+    for number in range(checks):
+        batch, now = batches[number % PROPERTIES], number / 20_000
+        began = perf_counter_ns()
+        if limiter.wait(batch, 0, now) <= 0:
+            limiter.take(batch, 0, now)
+            granted += 1
+        costs.append((perf_counter_ns() - began) / 1000)
+    tell(f"{granted} of {checks} were granted")
+    figures = {"p50_us": percentile(costs, 0.5), "p99_us": percentile(costs, 0.99), "max_us": max(costs)}
+    write("limiter", {"checks": checks, "granted": granted, **figures})
+
+
+def _batch(number: int) -> Batch:
+    return Batch(
+        batch_id=str(number),
+        run_id="run",
+        generation=1,
+        priority="backfill",
+        credential="reader",
+        property=f"sc-domain:shop-{number}.example",
+        report="by_date",
+        search_type="web",
+        dimensions=("date",),
+        data_state="final",
+        date=datetime(2026, 1, 1, tzinfo=UTC).date(),
+        start_row=0,
+        row_limit=25_000,
+    )
