@@ -9,9 +9,9 @@ from pathlib import Path
 
 import httpx
 
-from bench.log import Call, last_after, percentile
 from bench.results import tell, write
 from bench.stage import running_pilot, running_world, start_fetcher
+from lab.call_log import Call, last_after, percentile
 from lab.piloting import Pilot, settled
 from lab.processes import free_port
 from lab.scenario import Scenario

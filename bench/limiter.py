@@ -3,10 +3,10 @@
 from datetime import UTC, datetime
 from time import perf_counter_ns
 
-from bench.log import percentile
 from bench.results import tell, write
 from fetcher.limiting import Limiter
 from fetcher.quota import Limits
+from lab.call_log import percentile
 from pipeline.contracts.messages import Batch
 
 PROPERTIES = 1000

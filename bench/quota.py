@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from bench.log import Call, minutes, page_of, peaks, repeats
 from bench.results import tell, write
 from bench.stage import Fetcher, World, running_pilot, running_world, start_fetcher
+from lab.call_log import Call, minutes, page_of, peaks, repeats
 from lab.piloting import Pilot
 from lab.scenario import Scenario
 from pipeline.clock import monotonic
@@ -39,6 +39,9 @@ class Scene:
     killed: float
     ended: float
     in_flight_at_kill: int
+    """Batches called for, whose end was not committed, as the fetcher's own gauge said just before."""
+    calls_at_kill: int
+    """Of them: calls under way."""
 
     def quiet(self) -> list[tuple[float, float]]:
         """Spans without a change of members."""
@@ -68,17 +71,18 @@ async def _play(pilot: Pilot, steady_s: float) -> Scene:
     joined = monotonic()
     tell("a fetcher joins")
     await _watch(pilot, SETTLE_S + 60)
+    leaving = max((first, second), key=_calls_in_flight)
     left = monotonic()
-    tell("a fetcher leaves")
-    first.process.stop()
+    tell(f"a fetcher with {_calls_in_flight(leaving)} calls under way leaves")
+    leaving.process.stop()
     await _watch(pilot, SETTLE_S + 60)
-    busiest = max((second, third), key=_calls_in_flight)
-    in_flight = _calls_in_flight(busiest)
+    busiest = max({first, second, third} - {leaving}, key=_calls_in_flight)
+    under_way, in_flight = _calls_in_flight(busiest), int(busiest.gauge("gsc_batches_at_stake"))
     busiest.process.kill()
     killed = monotonic()
-    tell(f"a fetcher with {in_flight} calls under way is killed")
+    tell(f"a fetcher with {in_flight} batches in flight, {under_way} calls of them under way, is killed")
     await _watch(pilot, SETTLE_S + 60)
-    return Scene(began, joined, left, killed, monotonic(), in_flight)
+    return Scene(began, joined, left, killed, monotonic(), in_flight, under_way)
 
 
 def _calls_in_flight(fetcher: Fetcher) -> int:
@@ -131,6 +135,7 @@ def _figures(calls: list[Call], scene: Scene, sequential: float) -> dict[str, An
         "repeated_clean": repeats(calls, scene.left, scene.killed),
         "repeated_kill": repeats(calls, scene.killed, scene.ended),
         "in_flight_at_kill": scene.in_flight_at_kill,
+        "calls_under_way_at_kill": scene.calls_at_kill,
         "refused": sum(call["status"] in (403, 429) for call in calls),
         "calls": len(calls),
         "pages": len({page_of(call) for call in calls}),

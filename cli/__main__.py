@@ -5,13 +5,17 @@ import logging
 import click
 
 from cli import demo, halting, preparing, services, status, syncing
+from pipeline.settings import Settings
+from pipeline.telemetry import configure_logging
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="gsc-stream")
 def main() -> None:
     """Keep PostgreSQL in step with Google Search Console. Settings come from GSC_... variables."""
-    # What a command cannot do it says itself; a service sets up its own log.
+    # On stderr: what a command prints is for scripts. A service sets up its log anew, by its settings.
+    configure_logging(Settings(), "gsc-stream")
+    # What a command cannot do it says itself.
     logging.getLogger("librdkafka").setLevel(logging.CRITICAL)
 
 

@@ -16,6 +16,8 @@ class Holdings:
         self._trackers: dict[int, OffsetTracker] = {}
         self._moved: dict[int, float] = {}
         self._told: dict[int, tuple[object, ...]] = {}
+        self._called: set[tuple[int, int]] = set()
+        self._called_and_done: set[tuple[int, int]] = set()
 
     def __contains__(self, partition: int) -> bool:
         return partition in self._trackers
@@ -36,6 +38,7 @@ class Holdings:
             self._trackers.pop(partition, None)
             self._moved.pop(partition, None)
             self._told.pop(partition, None)
+        self._called = {place for place in self._called if place[0] in self._trackers}
 
     def begin(self, record: Record) -> bool:
         """Whether the record is to be worked on; then it is in flight from now on."""
@@ -55,6 +58,15 @@ class Holdings:
         if partition in self._moved:
             self._moved[partition] = now
 
+    def called(self, job: Job) -> None:
+        """A call was started for the batch."""
+        self._called.add((job.partition, job.offset))
+
+    @property
+    def at_stake(self) -> int:
+        """Batches for which a call was started and whose end is not committed: what a kill would repeat."""
+        return len(self._called)
+
     def still_since(self, partition: int) -> float:
         """When something was last started or ended; the claim's time at first."""
         return self._moved[partition]
@@ -65,6 +77,7 @@ class Holdings:
 
     def commits(self, standings: Mapping[int, Standing]) -> list[Commit]:
         """What can be committed of these partitions, with how they stand."""
+        self._called_and_done = {place for place in self._called if self._trackers[place[0]].is_done(place[1])}
         return [
             Commit(partition, tracker.committable, with_standing(tracker.metadata, standing))
             for partition, standing in standings.items()
@@ -76,7 +89,8 @@ class Holdings:
         return self._told.get(commit.partition) != _news(commit)
 
     def told(self, commits: Sequence[Commit]) -> None:
-        """These are committed."""
+        """These, the last that were made, are committed."""
+        self._called -= self._called_and_done
         self._told.update({item.partition: _news(item) for item in commits if item.partition in self._trackers})
 
 

@@ -199,6 +199,8 @@ class Fetcher:
                 calls=spending.calls,
                 quota=spending.quota_qpm,
             )
+        self._holdings.called(job)
+        gauge("gsc_batches_at_stake").set(self._holdings.at_stake)
         self._spawn(self._settled(job, self._work.begin(job)), job.partition)
 
     async def _settled(self, job: Job, work: Awaitable[End]) -> None:
@@ -314,6 +316,7 @@ class Fetcher:
                 continue
             renewed = monotonic() if due else renewed
             self._holdings.told(news)
+            gauge("gsc_batches_at_stake").set(self._holdings.at_stake)
 
     def _member(self) -> Member:
         if self.member is None:

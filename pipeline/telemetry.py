@@ -43,6 +43,7 @@ METRICS = (
     ),
     Metric("gsc_call_seconds", "histogram", (), "Seconds from a call's start to its whole answer."),
     Metric("gsc_calls_in_flight", "gauge", (), "Calls under way."),
+    Metric("gsc_batches_at_stake", "gauge", (), "Batches called for, whose end is not committed: a kill repeats them."),
     Metric("gsc_wait_seconds_total", "counter", ("reason",), "Seconds in which no call could start, by reason."),
     Metric("gsc_queued_batches", "gauge", (), "Batches read and not started."),
     Metric("gsc_pages_total", "counter", ("outcome",), "Pages that the fetcher is done with, by outcome."),

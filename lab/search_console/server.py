@@ -194,7 +194,9 @@ class Simulator:
         return web.json_response({"ok": True})
 
     async def _revoke(self, request: web.Request) -> web.Response:
-        self.engine.tokens.revoked.add((await request.json())["user"])
+        body = await request.json()
+        revoked = self.engine.tokens.revoked
+        (revoked.add if body.get("revoked", True) else revoked.discard)(body["user"])
         return web.json_response({"ok": True})
 
 

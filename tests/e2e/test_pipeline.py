@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from lab.call_log import repeats
 from lab.choosing import Servers
 from lab.processes import free_port
 from lab.scenario import Scenario, start_google
@@ -30,13 +30,8 @@ COMMAND = Path(sys.executable).with_name("gsc-stream")
 
 
 def repeated(running: Running) -> int:
-    """Successful calls that were made more than once."""
-    made = Counter(
-        (c["site"], c["day"], c["search_type"], tuple(c["dimensions"]), c["start_row"])
-        for c in running.calls()
-        if c["status"] == 200
-    )
-    return sum(count - 1 for count in made.values())
+    """Calls that were made more than once."""
+    return repeats(running.calls(), float("-inf"), float("inf"))
 
 
 def test_the_demo_ends_equal_to_the_source(servers: Servers, dsn: str) -> None:
@@ -91,9 +86,9 @@ def test_sequential_mode_makes_the_same_calls_and_rows(
 
 def test_passing_faults_cost_no_row(servers: Servers, dsn: str, topic_prefix: str, folder: Path) -> None:
     kinds: list[Any] = ["429", "quotaExceeded", "500", "503", "reset", "truncated", "truncated_gzip", "content_type"]
-    kinds += ["invalid_json", "wrong_shape", "401", "userRateLimitExceeded", "rateLimitExceeded"]
+    kinds += ["invalid_json", "wrong_shape", "401", "userRateLimitExceeded", "rateLimitExceeded", "502", "504", "stall"]
     world = a_world(Scenario(days=8, rows=100, latency_s=0.0), faults=tuple(Fault(kind=k, count=1) for k in kinds))
-    with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
+    with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_HTTP_TIMEOUT_S="3") as running:
 
         async def scene() -> None:
             run = await running.ask(8)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, timedelta
@@ -56,7 +57,8 @@ def running_pipeline(
     setup = Setup(replace(servers, dsn=dsn), google.root, google.catalog, folder, {"GSC_TOPIC_PREFIX": prefix, **extra})
     services = Services(setup)
     try:
-        asyncio.run(prepare(setup))
+        with ThreadPoolExecutor(1) as thread:  # the test may have a loop that runs already
+            thread.submit(lambda: asyncio.run(prepare(setup))).result()
         for name in ("producer", "fetcher", "sink"):
             services.start(name)
         yield Running(setup, google, services)

@@ -1,0 +1,209 @@
+"""What Google can answer, and what becomes of it: the table of errors, on the whole pipeline."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+from confluent_kafka.admin import AdminClient
+
+from lab.call_log import repeats
+from lab.choosing import Servers
+from lab.processes import free_port
+from lab.scenario import Scenario
+from lab.search_console.settings import Fault
+from pipeline.clock import now
+from pipeline.contracts import codec
+from pipeline.contracts.messages import Control
+from pipeline.contracts.topics import CONTROL
+from pipeline.kafka import Publisher
+from support.pipeline import Running, a_world, running_pipeline
+from support.waiting import until
+
+COMMAND = Path(sys.executable).with_name("gsc-stream")
+SITES = [f"sc-domain:shop-{n}.example" if n % 2 else f"https://www.shop-{n}.example/" for n in range(1, 8)]
+USERS = [f"reader-{n}@example.com" for n in range(1, 8)]
+LOAD, DAILY, FORBIDDEN, MISSING, UNAUTHORIZED, REVOKED, HEALTHY = range(7)
+PAGES_OF_A_PROPERTY = 9
+
+
+def told(running: Running, *arguments: str) -> Any:
+    """What a command prints as JSON."""
+    environment = {**os.environ, **running.setup.environment}
+    done = subprocess.run(
+        [COMMAND, *arguments, "--json"], env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def logged(folder: Path, service: str, event: str) -> list[dict[str, Any]]:
+    """Lines of a service's log."""
+    lines = (folder / f"{service}.log").read_text().splitlines()
+    return [line for line in map(json.loads, lines) if line.get("event") == event]
+
+
+async def test_each_budget_and_each_permission_halts_its_own_scope_and_nothing_else(
+    servers: Servers, dsn: str, topic_prefix: str, folder: Path
+) -> None:
+    faults = (
+        Fault(kind="loadQuota", site=SITES[LOAD], count=1),
+        Fault(kind="dailyLimitExceeded", site=SITES[DAILY], count=1),
+        Fault(kind="forbidden", site=SITES[FORBIDDEN], count=1),
+        Fault(kind="404", site=SITES[MISSING], count=1),
+        Fault(kind="401", user=USERS[UNAUTHORIZED]),
+    )
+    world = a_world(Scenario(days=3, properties=7, rows=10, full_days=False), faults=faults)
+    port = free_port()
+    with running_pipeline(
+        servers, dsn, topic_prefix, folder, world, GSC_HTTP_TOKEN="t", GSC_MAX_CONCURRENCY="4"
+    ) as running:
+        running.services.processes["producer"].stop()
+        running.services.start("producer", GSC_HTTP_PORT=str(port))
+        running.post("revoke", {"user": USERS[REVOKED]})
+        began = now()
+        run = await running.ask(3)
+
+        async def only_owed_left() -> bool:
+            pages = await running.pages(run)
+            return bool(pages) and "published" not in pages and pages.get("applied", 0) >= PAGES_OF_A_PROPERTY
+
+        await until(only_owed_left, 60, "everything is applied, dead, or set aside")
+        pages = await running.pages(run)
+        assert pages["dead"] == 2  # one page each of the properties without permission
+        assert {item.property for item in await running.differences(3)} == set(SITES) - {SITES[HEALTHY]}
+
+        halts = {item["scope"]: item for item in told(running, "halts")}
+        assert set(halts) == {
+            f"property:{SITES[LOAD]}",
+            "credential:reader-2",
+            f"property:{SITES[FORBIDDEN]}",
+            f"property:{SITES[MISSING]}",
+            "credential:reader-5",
+            "credential:reader-6",
+        }
+        for scope in (f"property:{SITES[LOAD]}", "credential:reader-2"):
+            until_ = datetime.fromisoformat(halts[scope]["until"]) - began
+            assert timedelta(minutes=14) < until_ < timedelta(minutes=17)
+        assert all(halts[f"property:{SITES[n]}"]["until"] is None for n in (FORBIDDEN, MISSING))
+        assert "refused" in halts["credential:reader-5"]["reason"]
+        assert "invalid_grant" in halts["credential:reader-6"]["reason"]
+        assert sum(call["site"] == SITES[MISSING] for call in running.calls()) <= 4  # what was in flight
+
+        status = told(running, "status")
+        assert set(status["halts"]) == set(halts)
+        assert {item["state"] for item in status["partitions"]} <= {"OK", "HALTED"}
+        assert any(item["state"] == "HALTED" and item["reason"] for item in status["partitions"])
+
+        running.post("faults", [])
+        running.post("revoke", {"user": USERS[REVOKED], "revoked": False})
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"Authorization": "Bearer t"}) as client:
+            assert len(client.get("/v1/halts").json()["halts"]) == 6
+            for scope in halts:
+                body = {"scope": scope, "state": "running", "reason": "mended"}
+                assert client.post("/v1/halts", json=body).status_code == 202
+            refused = client.post("/v1/halts", json={"scope": "planet:mars", "reason": "x"})
+            assert refused.status_code == 400
+            assert "known: all, credential:ID" in refused.json()["error"]["message"]
+            assert refused.json()["error"]["field"] == "scope"
+        assert await running.settled(run) == {"applied": 7 * PAGES_OF_A_PROPERTY - 2, "dead": 2}
+        assert {item.property for item in await running.differences(3)} <= {SITES[FORBIDDEN], SITES[MISSING]}
+
+
+async def test_an_unreadable_control_record_is_a_halt_and_quota_answers_are_told(
+    servers: Servers, dsn: str, topic_prefix: str, folder: Path
+) -> None:
+    faults = (Fault(kind="userRateLimitExceeded", count=2, retry_after=1),)
+    world = a_world(Scenario(days=2, rows=10, full_days=False), faults=faults)
+    with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
+        publisher = Publisher(running.setup.kafka, "test")
+        topic = CONTROL.full_name(topic_prefix)
+        await publisher.publish(topic, f"property:{SITES[0]}", b'{"type": "control", "v": 9}')
+        run = await running.ask(2)
+        await running.applied(run, 6)
+        [halt] = told(running, "halts")
+        assert (halt["scope"], halt["reason"][:25]) == (f"property:{SITES[0]}", "unreadable control record")
+        assert {call["site"] for call in running.calls()} == {SITES[1]}
+        mended = Control(scope=halt["scope"], state="running", reason="mended", actor="test", at=now())
+        await publisher.publish(topic, mended.scope, codec.encode(mended))
+        await publisher.close()
+        assert await running.settled(run) == {"applied": 12}
+    assert [line["retry_after"] for line in logged(folder, "fetcher", "quota_refused")] == [1.0, 1.0]
+
+
+async def test_the_http_batch_fetches_the_same_rows(
+    servers: Servers, dsn: str, topic_prefix: str, folder: Path
+) -> None:
+    world = a_world(
+        Scenario(days=6, rows=100), faults=(Fault(kind="500", count=2), Fault(kind="quotaExceeded", count=1))
+    )
+    with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_TRANSPORT="batch") as running:
+        run = await running.ask(6)
+        assert set(await running.settled(run)) == {"applied"}
+        assert await running.differences(6) == []
+        calls = running.calls()
+        assert all(call["in_batch"] for call in calls)
+        assert len(calls) == 6 * 2 * 3 + 6 + 3
+
+
+async def test_a_fetcher_that_was_frozen_calls_nothing_before_it_owns_again(
+    servers: Servers, dsn: str, topic_prefix: str, folder: Path
+) -> None:
+    """Frozen for longer than its session, it is thrown out of the group; after the thaw its lease has run out."""
+    world = a_world(Scenario(days=30, rows=10, latency_s=0.5, full_days=False))
+    with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_CONCURRENCY="2") as running:
+        run = await running.ask(30)
+        await running.applied(run, 4)
+        fetcher = running.services.processes["fetcher"]
+        fetcher.signal(signal.SIGSTOP)
+        frozen = now()
+        group = f"{topic_prefix}.fetcher"
+
+        def thrown_out() -> bool:
+            return not members(running, group)
+
+        await until(thrown_out, 60, "the broker has thrown the member out")
+        thawed = now()
+        fetcher.signal(signal.SIGCONT)
+        await running.applied(run, 12)
+        moves = [
+            (datetime.fromisoformat(line["timestamp"]), line["kind"])
+            for line in logged(folder, "fetcher", "partitions")
+        ]
+        owned_again = min(moment for moment, kind in moves if moment > thawed and kind == "assigned")
+        arrivals = [datetime.fromtimestamp(call["at"], tz=thawed.tzinfo) for call in running.calls()]
+        in_flight = timedelta(seconds=0.5)  # sent just before the freeze
+        assert not [moment for moment in arrivals if frozen + in_flight < moment < owned_again]
+        assert any(moment > owned_again for moment in arrivals)
+
+
+def members(running: Running, group: str) -> int:
+    """How many members the broker knows."""
+    admin = AdminClient(running.setup.kafka)  # which must outlive the question
+    return len(admin.describe_consumer_groups([group])[group].result(10).members)
+
+
+async def test_the_classic_group_protocol_through_a_join_and_a_leave(
+    servers: Servers, dsn: str, topic_prefix: str, folder: Path
+) -> None:
+    world = a_world(Scenario(days=25, properties=4, rows=10, latency_s=0.2, full_days=False))
+    classic = {"GSC_KAFKA_GROUP_PROTOCOL": "classic", "GSC_SESSION_TIMEOUT_S": "6"}
+    with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_CONCURRENCY="4", **classic) as running:
+        run = await running.ask(25)
+        await running.applied(run, 10)
+        first = running.services.processes["fetcher"]
+        second = running.services.start("fetcher")
+        running.services.processes["fetcher-1"] = first
+        await until(lambda: members(running, f"{topic_prefix}.fetcher") == 2, 30, "a second member has joined")
+        await running.applied(run, 60)
+        assert first.stop() == 0
+        del running.services.processes["fetcher-1"]
+        assert await running.settled(run) == {"applied": 300}
+        assert await running.differences(25) == []
+        assert second.running
+        assert repeats(running.calls(), 0.0, float("inf")) == 0
