@@ -1,7 +1,10 @@
 """The sink stopped for a minute: who waits, how much piles up, and whether anything is lost."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
+
+import psutil
 
 from bench.results import tell, write
 from bench.stage import rss_mb, running_pilot, running_world, start_fetcher
@@ -9,6 +12,7 @@ from lab.piloting import Pilot, settled
 from lab.scenario import Scenario
 from lab.search_console.settings import Quotas
 from pipeline.clock import monotonic
+from pipeline.retrying import with_retries
 
 MARK = 1000
 STOP_AT = 800
@@ -63,8 +67,9 @@ async def _play(pilot: Pilot, stopped_s: float) -> dict[str, object]:
     pilot.services.start("sink")
     while not settled(await pilot.pages(work)):
         await asyncio.sleep(1.0)
+    if sampling.done():
+        sampling.result()
     sampling.cancel()
-    await asyncio.gather(sampling, return_exceptions=True)
     pages = await pilot.pages(work)
     different = await pilot.differences(SCENARIO.days)
     return {
@@ -84,9 +89,10 @@ async def _play(pilot: Pilot, stopped_s: float) -> dict[str, object]:
 async def _sample(pilot: Pilot, seen: Seen) -> None:
     queue, behind = pilot.lag_of_fetchers(), pilot.lag_of_sink()
     while True:
-        seen.queue.append(await queue.total())
-        seen.behind.append(await behind.total())
+        seen.queue.append(await with_retries(queue.total))
+        seen.behind.append(await with_retries(behind.total))
         for name, process in pilot.services.processes.items():
-            if process.running:
-                seen.rss_mb.setdefault(name, []).append(rss_mb(process))
+            if process.running:  # and may end before it is measured
+                with suppress(psutil.NoSuchProcess):
+                    seen.rss_mb.setdefault(name, []).append(rss_mb(process))
         await asyncio.sleep(1.0)

@@ -1,15 +1,50 @@
 """Entry point of the console script `gsc-stream`."""
 
 import logging
+from importlib import import_module
 
 import click
 
-from cli import demo, halting, preparing, services, status, syncing
 from pipeline.settings import Settings
 from pipeline.telemetry import configure_logging
 
+COMMANDS = {
+    "producer": "services",
+    "fetcher": "services",
+    "sink": "services",
+    "migrate": "preparing",
+    "topics": "preparing",
+    "check": "preparing",
+    "sync": "syncing",
+    "cancel": "cancelling",
+    "status": "status",
+    "halt": "halting",
+    "resume": "halting",
+    "halts": "halting",
+    "replay": "replaying",
+    "reconcile": "reconciling",
+    "dead-letters": "burying",
+    "retention": "retaining",
+    "up": "demo",
+    "demo": "demo",
+}
+"""Each command, and its module of this package."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+class _Commands(click.Group):
+    """Imports a command when it is run: a halt must not wait for the imports of the demo."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        found: click.Command = getattr(import_module(f"cli.{COMMANDS[cmd_name]}"), cmd_name.replace("-", "_"))
+        return found
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="gsc-stream")
 def main() -> None:
     """Keep PostgreSQL in step with Google Search Console. Settings come from GSC_... variables."""
@@ -18,23 +53,6 @@ def main() -> None:
     # What a command cannot do it says itself.
     logging.getLogger("librdkafka").setLevel(logging.CRITICAL)
 
-
-for command in (
-    services.producer,
-    services.fetcher,
-    services.sink,
-    preparing.migrate,
-    preparing.topics,
-    preparing.check,
-    syncing.sync,
-    status.status,
-    halting.halt,
-    halting.resume,
-    halting.halts,
-    demo.up,
-    demo.demo,
-):
-    main.add_command(command)
 
 if __name__ == "__main__":
     main()

@@ -3,11 +3,14 @@
 import asyncio
 import json
 import os
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime
 from typing import Any, NoReturn, TypeVar
 
 import click
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from lab.errors import LabError
@@ -56,6 +59,38 @@ def fail(text: str, code: int = REFUSED) -> NoReturn:
     """Say what is wrong on stderr, and end."""
     click.echo(text, err=True)
     raise SystemExit(code)
+
+
+def a_moment(_: click.Context, option: click.Parameter, text: str | None) -> datetime | None:
+    """An option that is a time; exit 2 when it is not one, or has no offset."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        fail(f"{option.opts[0]}: {text!r} is not a time in ISO 8601")
+    if moment.tzinfo is None:
+        fail(f"{option.opts[0]}: {text!r} has no offset from UTC, such as Z or +01:00")
+    return moment
+
+
+def a_day(_: click.Context, option: click.Parameter, text: str | None) -> date | None:
+    """An option that is a day; exit 2 when it is not one."""
+    if text is None:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        fail(f"{option.opts[0]}: {text!r} is not a day, YYYY-MM-DD")
+
+
+@contextmanager
+def progress_bar(description: str, total: int) -> Iterator[Callable[[str, int], None]]:
+    """A bar on stderr, for the length of a block; what is given sets its text and how much is done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda text, done: bar.update(task, description=text, completed=done)
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

@@ -20,7 +20,7 @@ Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 ReportName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,50}$")]
 QueriesPerMinute = Annotated[int, Field(ge=1)]
 
-TABLES = frozenset({"runs", "pages", "days", "series", "facts", "parked_chunks", "migrations"})
+TABLES = frozenset({"runs", "pages", "days", "series", "facts", "parked_chunks", "migrations", "replays"})
 """Relations of the schema that a report, being a view there, cannot be named like."""
 
 

@@ -15,7 +15,7 @@ from confluent_kafka.aio import AIOConsumer
 from pipeline.clock import monotonic
 from pipeline.contracts.records import Record
 from pipeline.errors import Fatal, Retryable
-from pipeline.kafka import TIMEOUT_S, as_flow, consumer_configuration
+from pipeline.kafka import TIMEOUT_S, as_flow, consumer_configuration, record_of
 from pipeline.telemetry import counter, gauge, logger
 
 POLL_S = 0.05
@@ -134,7 +134,7 @@ class Membership:
                     raise Fatal(f"Kafka client: {error.str()}")
                 _log.warning("consume_error", topic=self._group.topic, error=error.str())
             elif message.partition() in self._held:
-                records.append(_record(message))
+                records.append(record_of(message))
         return records
 
     async def _pace(self) -> None:
@@ -267,18 +267,3 @@ def _configuration(configuration: Mapping[str, str], group: Group) -> dict[str, 
     # Results are large: 64 MB, the default, for each of our processes would be most of its memory.
     defaults = {"queued.max.messages.kbytes": "16384", "fetch.message.max.bytes": "1048576"}
     return consumer_configuration({**defaults, **configuration}, ours)
-
-
-def _record(message: Message) -> Record:
-    return Record(
-        topic=message.topic() or "",
-        partition=message.partition() or 0,
-        offset=message.offset() or 0,
-        key=_bytes(message.key()),
-        value=_bytes(message.value()),
-        timestamp_ms=message.timestamp()[1],
-    )
-
-
-def _bytes(value: str | bytes | None) -> bytes | None:
-    return value.encode() if isinstance(value, str) else value

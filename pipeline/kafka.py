@@ -12,7 +12,7 @@ from typing import Any
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException
 
-from pipeline.contracts.records import Position
+from pipeline.contracts.records import Position, Record
 from pipeline.errors import Fatal, Invalid, PipelineError, Retryable
 from pipeline.telemetry import counter
 
@@ -165,3 +165,24 @@ def _settle(
         acknowledged.set_exception(as_flow(error, message.topic() or ""))
     else:
         acknowledged.set_result(Position(message.partition() or 0, message.offset() or 0))
+
+
+def record_of(message: confluent_kafka.Message) -> Record:
+    """A message that was read, as a value."""
+    return Record(
+        topic=message.topic() or "",
+        partition=message.partition() or 0,
+        offset=message.offset() or 0,
+        key=_bytes(message.key()),
+        value=_bytes(message.value()),
+        timestamp_ms=message.timestamp()[1],
+        headers=_headers(message.headers()),
+    )
+
+
+def _headers(headers: Any) -> tuple[tuple[str, bytes], ...]:
+    return tuple((name, _bytes(value) or b"") for name, value in headers or ())
+
+
+def _bytes(value: str | bytes | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value

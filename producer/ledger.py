@@ -53,9 +53,11 @@ async def _make_run(conn: Connection, request: SyncRequest, now: datetime) -> in
 
 
 async def _same_run(conn: Connection, request: SyncRequest) -> str:
-    row = await (await conn.execute(_SQL["known_run"], {"request_id": request.request_id})).fetchone()
+    row = await (await conn.execute(_SQL["known_run"], {"run_id": run_id(request.request_id)})).fetchone()
     if row is None:
-        raise Invalid("the run vanished", field="request_id")
+        raise Invalid(f"the id or the generation of {request.request_id!r} is another run's", field="request_id")
+    if row[2]:  # known from its results alone
+        return str(row[0])
     before = msgspec.convert(row[1], SyncRequest)
     told = msgspec.structs.replace(before, requested_at=request.requested_at, requested_by=request.requested_by)
     if told != request:

@@ -1,12 +1,12 @@
 -- name: known_run
-select run_id, request from gsc.runs where request_id = %(request_id)s
+select run_id, request, replayed from gsc.runs where run_id = %(run_id)s
 
 -- name: make_run
 insert into gsc.runs (run_id, request_id, generation, priority, request, planned_at)
 select %(run_id)s, %(request_id)s, greatest(coalesce(max(generation), 0) + 1, %(milliseconds)s::bigint),
        %(priority)s, %(request)s, %(now)s
 from gsc.runs
-on conflict (request_id) do nothing
+on conflict do nothing
 returning generation
 
 -- name: series

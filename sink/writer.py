@@ -1,8 +1,8 @@
 """Results into PostgreSQL: rows, ledger and completion in one transaction, however often they arrive."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import psycopg
@@ -48,6 +48,14 @@ class Writer:
         async with told_as_flows():
             cursor = await self._conn.execute(_SQL["known_runs"], {"runs": list(asked)})
             return asked - {row[0] async for row in cursor}
+
+    async def make_runs(self, batches: Iterable[Batch], at: datetime) -> None:
+        """Make the runs known that are only known from results: a replay needs no plan."""
+        runs = sorted({(batch.run_id, batch.generation, batch.priority) for batch in batches})
+        names = ("runs", "generations", "priorities")
+        columns = dict(zip(names, map(list, zip(*runs, strict=True)), strict=True))
+        async with told_as_flows():
+            await self._conn.execute(_SQL["make_runs"], {**columns, "at": at})
 
     async def write(self, received: list[Received]) -> Applied:
         """Apply what is whole, park the rest. Raises Retryable, or psycopg.DataError for what cannot be stored."""
@@ -111,10 +119,11 @@ class Writer:
             return Applied()
         pages = [[chunk.message for chunk in chunks if isinstance(chunk.message, Rows)] for chunks in work.fetches]
         newest = await self._locked_days(pages)
-        wanted = await self._to_write(pages, newest)
-        written = await self._write_rows(wanted)
+        finished = await self._finished(pages)
+        written = await self._write_rows(await self._to_write(pages, newest, finished))
         for chunks in work.fetches:
-            await self._settle(chunks)
+            if finished.get(chunks[0].message.batch.batch_id) != "cancelled":
+                await self._settle(chunks)
         await self._conn.execute(_SQL["unpark"], {"batches": [page[0].batch.batch_id for page in pages]})
         days, deleted = await self._complete(pages)
         rows = sum(page[0].page_rows for page in pages)
@@ -128,14 +137,19 @@ class Writer:
         cursor = await self._conn.execute(_SQL["lock_days"], parameters)
         return {(series, day): generation or 0 async for series, day, generation in cursor}
 
-    async def _to_write(self, pages: list[list[Rows]], newest: dict[tuple[int, date], int]) -> list[list[Rows]]:
-        """Pages that were not applied yet, of days that no newer generation has completed."""
+    async def _finished(self, pages: list[list[Rows]]) -> dict[str, str]:
+        """The last states of those pages that are in one which rows do not change."""
         parameters = {"batches": [page[0].batch.batch_id for page in pages]}
-        applied = {row[0].hex async for row in await self._conn.execute(_SQL["applied"], parameters)}
+        return {row[0].hex: row[1] async for row in await self._conn.execute(_SQL["finished"], parameters)}
+
+    async def _to_write(
+        self, pages: list[list[Rows]], newest: dict[tuple[int, date], int], finished: Mapping[str, str]
+    ) -> list[list[Rows]]:
+        """Pages whose rows are wanted, of days that no newer generation has completed."""
         return [
             page
             for page in pages
-            if page[0].batch.batch_id not in applied
+            if page[0].batch.batch_id not in finished
             and newest[await self._series_of(page[0].batch), page[0].batch.date] <= page[0].batch.generation
         ]
 
@@ -193,13 +207,8 @@ class Writer:
         if not isinstance(message, Outcome):
             return
         statement = "page_is_dead" if message.state == "dead" else "page_is_owed"
-        parameters = {
-            "batch_id": message.batch.batch_id,
-            "at": message.at,
-            "reason": message.reason,
-            "detail": message.detail.replace("\x00", ""),
-        }
-        await self._conn.execute(_SQL[statement], parameters)
+        why = {"at": message.at, "reason": message.reason, "detail": message.detail.replace("\x00", "")}
+        await self._conn.execute(_SQL[statement], await self._ledger_of(message.batch) | why)
 
     async def _park(self, item: Received) -> None:
         message = item.message
@@ -240,6 +249,7 @@ class Writer:
                 "vanished_rows_kept", series=day["series"], date=str(day["date"]), vanished=vanished, of=all_rows
             )
             counter("gsc_rows_total").labels("kept").inc(vanished)
+            await self._conn.execute(_SQL["keep_vanished"], {**day, "vanished": vanished})
             return 0
         if not vanished:
             return 0

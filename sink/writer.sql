@@ -33,8 +33,15 @@ select series, date, complete_generation from gsc.days
 where (series, date) in (select * from unnest(%(series)s::integer[], %(dates)s::date[]))
 order by series, date for update
 
--- name: applied
-select batch_id from gsc.pages where batch_id = any(%(batches)s) and state = 'applied'
+-- name: finished
+-- Pages whose rows are not wanted any more: they are there, or their run was cancelled.
+select batch_id, state from gsc.pages where batch_id = any(%(batches)s) and state in ('applied', 'cancelled')
+
+-- name: make_runs
+insert into gsc.runs (run_id, request_id, generation, priority, request, planned_at, replayed)
+select run_id, run_id, generation, priority, '{}', %(at)s, true
+from unnest(%(runs)s::text[], %(generations)s::bigint[], %(priorities)s::text[]) as r (run_id, generation, priority)
+on conflict do nothing
 
 -- name: stage
 create temporary table if not exists staged (like gsc.facts) on commit delete rows
@@ -83,12 +90,27 @@ insert into gsc.pages (
 on conflict do nothing
 
 -- name: page_is_dead
-update gsc.pages set state = 'dead', settled_at = %(at)s, reason = %(reason)s, detail = %(detail)s
-where batch_id = %(batch_id)s and state in ('owed', 'published')
+insert into gsc.pages as p (
+    batch_id, run_id, generation, series, date, start_row, row_limit, data_state, credential, priority,
+    state, settled_at, reason, detail
+) values (
+    %(batch_id)s, %(run_id)s, %(generation)s, %(series)s, %(date)s, %(start_row)s, %(row_limit)s, %(data_state)s,
+    %(credential)s, %(priority)s, 'dead', %(at)s, %(reason)s, %(detail)s
+)
+on conflict (batch_id) do update set
+    state = excluded.state, settled_at = excluded.settled_at, reason = excluded.reason, detail = excluded.detail
+where p.state in ('owed', 'published')
 
 -- name: page_is_owed
-update gsc.pages set state = 'owed', reason = %(reason)s, detail = %(detail)s
-where batch_id = %(batch_id)s and state = 'published'
+insert into gsc.pages as p (
+    batch_id, run_id, generation, series, date, start_row, row_limit, data_state, credential, priority,
+    state, reason, detail
+) values (
+    %(batch_id)s, %(run_id)s, %(generation)s, %(series)s, %(date)s, %(start_row)s, %(row_limit)s, %(data_state)s,
+    %(credential)s, %(priority)s, 'owed', %(reason)s, %(detail)s
+)
+on conflict (batch_id) do update set state = excluded.state, reason = excluded.reason, detail = excluded.detail
+where p.state = 'published'
 
 -- name: completed_days
 -- A day is whole when every page of the generation is applied and they reach from the first to the last without a gap.
@@ -104,12 +126,15 @@ having bool_and(p.state = 'applied')
 -- name: complete_day
 update gsc.days set
     complete_generation = %(generation)s, completed_at = now(), rows = %(rows)s,
-    truncated = %(rows)s >= %(cap)s, may_change = %(may_change)s
+    truncated = %(rows)s >= %(cap)s, may_change = %(may_change)s, vanished_kept = 0
 where series = %(series)s and date = %(date)s and coalesce(complete_generation, 0) < %(generation)s
 
 -- name: vanished
 select count(*) filter (where generation < %(generation)s), count(*)
 from gsc.facts where series = %(series)s and date = %(date)s
+
+-- name: keep_vanished
+update gsc.days set vanished_kept = %(vanished)s where series = %(series)s and date = %(date)s
 
 -- name: sweep
 delete from gsc.facts where series = %(series)s and date = %(date)s and generation < %(generation)s

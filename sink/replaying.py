@@ -1,0 +1,204 @@
+"""Old results written again, beside live work: a job over a range of `gsc.results`."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from hashlib import blake2b
+
+import msgspec
+import psycopg
+
+from pipeline.clock import now
+from pipeline.contracts import codec
+from pipeline.contracts.identity import Page, batch_id
+from pipeline.contracts.messages import Batch, Outcome, Rows
+from pipeline.contracts.records import Record
+from pipeline.errors import Invalid
+from pipeline.postgres import Connection, queries, told_as_flows
+from pipeline.ranges import RangeReader, Span
+from sink.batching import Received
+from sink.rows import check
+from sink.writer import Applied, Writer
+
+BATCH_BYTES = 16_000_000
+_SQL = queries("sink", "replaying.sql")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which results: written in a time (`since`, `until`), of properties, of days. None and () are all."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    properties: tuple[str, ...] = ()
+    start: date | None = None
+    end: date | None = None
+
+    def takes(self, batch: Batch) -> bool:
+        """Whether a result of this batch is among them."""
+        return (
+            (not self.properties or batch.property in self.properties)
+            and (self.start is None or batch.date >= self.start)
+            and (self.end is None or batch.date <= self.end)
+        )
+
+
+@dataclass(frozen=True)
+class Rebirth:
+    """A generation of its own for everything that is replayed, so that it overwrites what is newer."""
+
+    run_id: str
+    generation: int
+
+    def of(self, message: Rows | Outcome) -> Rows | Outcome:
+        """The message as if it had been planned now."""
+        batch = message.batch
+        page = Page(batch.property, batch.report, batch.search_type, batch.date, batch.start_row, self.generation)
+        reborn = msgspec.structs.replace(batch, batch_id=batch_id(page), run_id=self.run_id, generation=self.generation)
+        return msgspec.structs.replace(message, batch=reborn)
+
+
+@dataclass
+class Tally:
+    """What was read, and what came of it. `rows_written` are new or changed ones, the others were there already."""
+
+    messages: int = 0
+    selected: int = 0
+    unreadable: int = 0
+    unstorable: int = 0
+    pages: int = 0
+    rows: int = 0
+    rows_written: int = 0
+    rows_deleted: int = 0
+    days: int = 0
+    rows_by_property: dict[str, int] = field(default_factory=dict)
+
+    def add(self, applied: Applied) -> None:
+        """A transaction was written."""
+        self.pages += applied.pages
+        self.rows_written += applied.written
+        self.rows_deleted += applied.deleted
+        self.days += applied.days
+
+
+Show = Callable[[Tally], None]
+
+
+class Replay:
+    """One job. Interrupted, the same selection goes on where it was; ended, it begins anew."""
+
+    def __init__(self, selection: Selection, rebirth: Rebirth | None, writer: Writer | None) -> None:
+        self._selection = selection
+        self._rebirth = rebirth
+        self._writer = writer
+        """None: only count."""
+
+    @property
+    def name(self) -> str:
+        """The same for the same selection."""
+        told = msgspec.json.encode((msgspec.to_builtins(self._selection), self._rebirth is not None))
+        return blake2b(told, digest_size=8).hexdigest()
+
+    async def run(self, reader: RangeReader, spans: Mapping[int, Span], conn: Connection, show: Show) -> Tally:
+        """Read the spans and write what is selected. Raises Retryable when a server goes away: run it again then."""
+        tally = Tally()
+        waiting: list[Record] = []
+        async for records in reader.records(spans):
+            waiting += records
+            if sum(len(record.value or b"") for record in waiting) >= BATCH_BYTES:
+                await self._write(waiting, tally, conn)
+                waiting = []
+                show(tally)
+        await self._write(waiting, tally, conn)
+        show(tally)
+        return tally
+
+    async def _write(self, records: list[Record], tally: Tally, conn: Connection) -> None:
+        tally.messages += len(records)
+        received = list(self._selected(records, tally))
+        if self._writer is None:
+            return
+        if received:
+            await self._writer.make_runs((item.message.batch for item in received), now())
+            await self._write_or_halve(self._writer, received, tally)
+        ends = {record.partition: record.offset + 1 for record in records}
+        await save_progress(conn, self.name, ends)
+
+    async def _write_or_halve(self, writer: Writer, received: list[Received], tally: Tally) -> None:
+        """What cannot be stored is in the dead letters already, by the sink."""
+        try:
+            tally.add(await writer.write(received))
+        except psycopg.DataError:
+            if len(received) == 1:
+                tally.unstorable += 1
+                return
+            middle = len(received) // 2
+            await self._write_or_halve(writer, received[:middle], tally)
+            await self._write_or_halve(writer, received[middle:], tally)
+
+    def _selected(self, records: Iterable[Record], tally: Tally) -> Iterable[Received]:
+        for record in records:
+            try:
+                message = codec.decode_result(record.value)
+                if isinstance(message, Rows):
+                    check(message)
+            except Invalid:
+                tally.unreadable += 1
+                continue
+            if self._selection.takes(message.batch):
+                self._count(message, tally)
+                yield self._reborn(record, message)
+
+    @staticmethod
+    def _count(message: Rows | Outcome, tally: Tally) -> None:
+        tally.selected += 1
+        if isinstance(message, Rows):
+            tally.rows += len(message.clicks)
+            name = message.batch.property
+            tally.rows_by_property[name] = tally.rows_by_property.get(name, 0) + len(message.clicks)
+
+    def _reborn(self, record: Record, message: Rows | Outcome) -> Received:
+        if self._rebirth is None:
+            return Received(record, message)
+        again = self._rebirth.of(message)
+        return Received(Record(*record[:4], codec.encode(again), record.timestamp_ms), again)
+
+
+async def begin(conn: Connection, name: str, spans: Mapping[int, Span]) -> dict[int, Span]:
+    """What is left of an interrupted replay of that name; or the spans, when there is none."""
+    async with told_as_flows(), conn.transaction():
+        rows = await (await conn.execute(_SQL["left"], {"replay": name})).fetchall()
+        left = {number: Span(start, end) for number, start, end in rows if start < end}
+        if left:
+            return left
+        columns = {
+            "partitions": list(spans),
+            "starts": [s.start for s in spans.values()],
+            "ends": [s.end for s in spans.values()],
+        }
+        await conn.execute(_SQL["forget"], {"replay": name})
+        await conn.execute(_SQL["begin"], {"replay": name, **columns})
+        return dict(spans)
+
+
+async def save_progress(conn: Connection, name: str, ends: Mapping[int, int]) -> None:
+    """Everything before these offsets is written."""
+    async with told_as_flows():
+        columns = {"partitions": list(ends), "offsets": list(ends.values())}
+        await conn.execute(_SQL["progress"], {"replay": name, **columns})
+
+
+async def finish(conn: Connection, name: str) -> None:
+    """The replay is over: the same selection begins anew."""
+    async with told_as_flows():
+        await conn.execute(_SQL["forget"], {"replay": name})
+
+
+async def begin_generation(conn: Connection, name: str) -> Rebirth:
+    """A run of its own, with the newest generation."""
+    async with told_as_flows():
+        moment = now()
+        run_id = f"replay-{name}-{round(moment.timestamp() * 1000)}"
+        parameters = {"run_id": run_id, "milliseconds": round(moment.timestamp() * 1000), "now": moment}
+        row = await (await conn.execute(_SQL["make_generation"], parameters)).fetchone()
+    return Rebirth(run_id, row[0] if row else 0)
