@@ -27,17 +27,18 @@ _LAST_STATES = ("applied", "dead", "cancelled")
 @click.command()
 @click.option("--property", "properties", multiple=True, help="A property of the catalog; may be given again.")
 @click.option("--all", "all_properties", is_flag=True, help="Every property of the catalog.")
-@click.option("--start", required=True, help="First day, YYYY-MM-DD, in California.")
-@click.option("--end", required=True, help="Last day, inclusive.")
+@click.option("--start", help="First day, YYYY-MM-DD, in California.")
+@click.option("--end", help="Last day, inclusive.")
+@click.option("--days", type=int, help="Instead: the last days, as far as there is data; once a day is enough.")
 @click.option("--report", "reports", multiple=True, help="A report of the catalog; default: those of each property.")
 @click.option("--request-id", help="Asking again under the same id changes nothing.  [default: a new one]")
 @click.option("--daily", is_flag=True, help="Before all backfills.")
 @click.option("--wait", is_flag=True, help="Until every page is in its last state; exit 1 when some are dead.")
 @json_option
-def sync(wait: bool, as_json: bool, daily: bool, **options: Any) -> None:
+def sync(wait: bool, as_json: bool, **options: Any) -> None:
     """Fetch days of properties."""
     wanted = settings(SyncSettings)
-    request = _request(options, "daily" if daily else "backfill")
+    request = _request(options)
     if problems := problems_of(request, catalog_of(wanted), pacific_date(now())):
         fail("\n".join(map(str, problems)))
     run(_send(wanted, request))
@@ -51,18 +52,19 @@ def sync(wait: bool, as_json: bool, daily: bool, **options: Any) -> None:
     raise SystemExit(1 if told.get("pages", {}).get("dead") else 0)
 
 
-def _request(options: dict[str, Any], priority: str) -> SyncRequest:
+def _request(options: dict[str, Any]) -> SyncRequest:
     fields = {
         "start": options["start"],
         "end": options["end"],
+        "days": options["days"],
         "properties": options["properties"],
         "all": options["all_properties"],
         "reports": options["reports"],
         "request_id": options["request_id"],
-        "priority": priority,
+        "priority": "daily" if options["daily"] else None,
     }
     try:
-        return build_request(fields, now=now(), requested_by="cli")
+        return build_request(fields, now=now(), today=pacific_date(now()), requested_by="cli")
     except Invalid as error:
         fail(f"{error}, got {fields.get(error.field or '', '')!r}")
 

@@ -88,7 +88,7 @@ class Schedule:
             self._queued += 1
 
     def forget(self, job: Job) -> None:
-        """The batch is set aside, and will be published again under its id."""
+        """The batch was set aside or is dead, and may be published again under its id."""
         if partition := self._partitions.get(job.partition):
             partition.seen.pop(job.batch.batch_id, None)
 

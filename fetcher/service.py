@@ -220,6 +220,8 @@ class Fetcher:
                 self._schedule.forget(job)
                 self._holdings.done(job)
             case Ended(reason):
+                if reason:  # it may be redriven, under its id
+                    self._schedule.forget(job)
                 self._holdings.done(job)
                 self._done.set()
                 self._count(job.partition, reason)

@@ -48,7 +48,7 @@ class Pilot:
         """Ask for the last days of every property; returns the run's id."""
         wanted = last_days(days)
         fields = {"start": wanted[-1].isoformat(), "end": wanted[0].isoformat(), "all": True}
-        request = build_request(fields, now=now(), requested_by="lab")
+        request = build_request(fields, now=now(), today=pacific_date(now()), requested_by="lab")
         publisher = Publisher(self.setup.kafka, "gsc-lab")
         topic = SYNC_REQUESTS.full_name(self.setup.prefix)
         await publisher.publish(topic, request.request_id, codec.encode(request))

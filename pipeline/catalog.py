@@ -44,6 +44,8 @@ class Report(_Strict):
     dimensions: tuple[str, ...] = Field(min_length=1)
     search_types: tuple[SearchType, ...] = Field(default=("web",), min_length=1)
     data_state: DataState = "final"
+    retention: Annotated[int, Field(ge=1)] | None = None
+    """Days that are kept; None: all."""
 
     @model_validator(mode="after")
     def _legal(self) -> Self:

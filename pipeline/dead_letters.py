@@ -1,6 +1,7 @@
 """Messages that can never be processed, put aside with the reason; the partition goes on."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Protocol
 
 from pipeline.contracts.records import Position, Record
@@ -43,6 +44,37 @@ class DeadLetter:
             "service": self.service,
         }
         return [(name, str(value).encode("utf-8", "backslashreplace")) for name, value in told.items()]
+
+
+@dataclass(frozen=True)
+class Buried:
+    """A dead letter as it lies in its topic; `source` is where the message was read, if the headers tell it."""
+
+    record: Record
+    service: str
+    reason: str
+    error: str
+    attempts: int
+    source: tuple[str, int, int] | None
+    first_seen: datetime
+
+
+def read_letter(record: Record) -> Buried:
+    """What the headers of a dead letter say; what they lack is left empty."""
+    told = {name: value.decode("utf-8", "replace") for name, value in record.headers}
+    places = (told.get("source-partition", ""), told.get("source-offset", ""))
+    known = "source-topic" in told and all(place.isdigit() for place in places)
+    first_seen = told.get("first-seen", "")
+    milliseconds = int(first_seen) if first_seen.isdigit() else record.timestamp_ms
+    return Buried(
+        record,
+        service=told.get("service", ""),
+        reason=told.get("reason", ""),
+        error=told.get("error", ""),
+        attempts=int(told["attempt"]) if told.get("attempt", "").isdigit() else 0,
+        source=(told["source-topic"], int(places[0]), int(places[1])) if known else None,
+        first_seen=datetime.fromtimestamp(milliseconds / 1000, UTC),
+    )
 
 
 async def bury(publisher: Forwarding, prefix: str, letter: DeadLetter) -> None:

@@ -8,6 +8,7 @@ import faust
 
 from pipeline.bounding import DeadLetterBound
 from pipeline.catalog import Catalog, CatalogError, read_catalog
+from pipeline.clock import now, pacific_date
 from pipeline.contracts import codec
 from pipeline.contracts.messages import Control, SyncRequest
 from pipeline.contracts.topics import BATCHES, RESULTS, SYNC_REQUESTS
@@ -17,11 +18,14 @@ from pipeline.health import HttpFace
 from pipeline.kafka import Publisher, group_id
 from pipeline.kafka_admin import LagReader
 from pipeline.postgres import Connection, connection
+from pipeline.retrying import with_retries
 from pipeline.running import StartError, load, require_schema, require_topics, run, sleep_or_stop, until_stopped
 from producer import ledger
+from producer.admission import build_request
 from producer.api import Doors, routes
-from producer.intake import build_app
+from producer.intake import at_times, build_app
 from producer.publishing import Lags, Outbox
+from producer.retaining import delete_old
 from producer.service import Intake, Ports
 from producer.settings import ProducerSettings
 
@@ -68,6 +72,14 @@ async def _plan(
     async def announced(order: Control) -> None:
         await announce(publisher, prefix, order)
 
+    async def daily() -> None:
+        """Who asks twice on a day changes nothing, so every replica may."""
+        moment = now()
+        fields = {"all": True, "days": settings.daily_days}
+        await accept(build_request(fields, now=moment, today=pacific_date(moment), requested_by="timer"))
+        async with open_() as conn:
+            await delete_old(conn, catalog, pacific_date(moment))
+
     doors = Doors(accept, progress, announced, control.halts)
     outbox = Outbox(BATCHES.full_name(prefix), publisher, _lags(settings), control.halts, settings.max_queue_size)
     control.subscribe(outbox.planned)
@@ -77,6 +89,8 @@ async def _plan(
         app = build_app(settings.kafka, prefix, requests, intake.take)
     except Invalid as error:
         raise StartError(str(error)) from error
+    if settings.daily_cron:
+        at_times(app, settings.daily_cron, lambda: with_retries(daily))
     face = HttpFace(settings, not_ready=lambda: None, routes=routes(settings, catalog, doors))
     await face.start()
     try:

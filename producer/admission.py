@@ -3,16 +3,15 @@
 import uuid
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
 from pipeline.catalog import Catalog
+from pipeline.contracts.identity import rolling_request_id
 from pipeline.contracts.messages import Name, Priority, SyncRequest
 from pipeline.errors import Invalid
-
-HISTORY_DAYS = 487
-"""Search Console keeps 16 months."""
+from producer.planning import HISTORY_DAYS
 
 
 class Problem(NamedTuple):
@@ -26,19 +25,20 @@ class Problem(NamedTuple):
 
 
 class _Fields(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of `POST /v1/syncs`."""
+    """The body of `POST /v1/syncs`: from `start` to `end`, or the last `days` as far as there is data."""
 
-    start: date
-    end: date
+    start: date | None = None
+    end: date | None = None
+    days: Annotated[int, msgspec.Meta(ge=1, le=HISTORY_DAYS)] | None = None
     properties: tuple[Name, ...] = ()
     all: bool = False
     reports: tuple[Name, ...] = ()
     request_id: Name | None = None
-    priority: Priority = "backfill"
+    priority: Priority | None = None
 
 
-def build_request(fields: Mapping[str, Any] | bytes, *, now: datetime, requested_by: str) -> SyncRequest:
-    """A request from JSON or from fields; raises Invalid with the field's name."""
+def build_request(fields: Mapping[str, Any] | bytes, *, now: datetime, today: date, requested_by: str) -> SyncRequest:
+    """A request from JSON or from fields; raises Invalid with the field's name. `today` is the Pacific date."""
     try:
         parsed = (
             msgspec.json.decode(fields, type=_Fields) if isinstance(fields, bytes) else msgspec.convert(fields, _Fields)
@@ -46,17 +46,35 @@ def build_request(fields: Mapping[str, Any] | bytes, *, now: datetime, requested
     except msgspec.DecodeError as error:
         text, _, place = str(error).partition(" - at `$.")
         raise Invalid(text, field=place.rstrip("`") or "body") from error
+    rolling = parsed.days is not None
+    start, end = _range(parsed, today)
     return SyncRequest(
-        request_id=parsed.request_id or uuid.uuid4().hex,
+        request_id=parsed.request_id or (_rolling_id(parsed, today) if rolling else uuid.uuid4().hex),
         properties=parsed.properties,
         all_properties=parsed.all,
-        start=parsed.start,
-        end=parsed.end,
+        start=start,
+        end=end,
         reports=parsed.reports,
-        priority=parsed.priority,
+        priority=parsed.priority or ("daily" if rolling else "backfill"),
         requested_at=now,
         requested_by=requested_by,
+        rolling=rolling,
     )
+
+
+def _range(parsed: _Fields, today: date) -> tuple[date, date]:
+    if parsed.days is not None:
+        if parsed.start or parsed.end:
+            raise Invalid("give the last days, or a start and an end, not both", field="days")
+        return today - timedelta(days=parsed.days), today
+    if parsed.start is None or parsed.end is None:
+        raise Invalid("missing", field="start" if parsed.start is None else "end")
+    return parsed.start, parsed.end
+
+
+def _rolling_id(parsed: _Fields, today: date) -> str:
+    names = [f"property {url}" for url in parsed.properties] + [f"report {name}" for name in parsed.reports]
+    return rolling_request_id(today, parsed.days or 0, names)
 
 
 def problems_of(request: SyncRequest, catalog: Catalog, today: date) -> list[Problem]:

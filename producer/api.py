@@ -60,7 +60,7 @@ class _Api:
         self._doors = doors
 
     async def post_sync(self, request: web.Request) -> web.Response:
-        wanted = build_request(await request.read(), now=now(), requested_by="http")
+        wanted = build_request(await request.read(), now=now(), today=pacific_date(now()), requested_by="http")
         if problems := problems_of(wanted, self._catalog, pacific_date(now())):
             errors = [{"field": item.field, "message": item.message} for item in problems]
             return web.json_response({"error": errors[0], "errors": errors}, status=422)

@@ -8,6 +8,7 @@ from typing import Any
 
 import faust
 
+from pipeline.clock import PACIFIC
 from pipeline.contracts.records import Record
 from pipeline.errors import Invalid
 from pipeline.kafka import group_id
@@ -55,6 +56,14 @@ def build_app(configuration: Mapping[str, str], prefix: str, topic: str, take: T
             )
 
     return app
+
+
+def at_times(app: faust.App, cron: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Run `work` at the times of a cron line, in Pacific time: Search Console's days end there."""
+
+    @app.crontab(cron, timezone=PACIFIC)
+    async def timer() -> None:
+        await work()
 
 
 def credentials(configuration: Mapping[str, str]) -> Any:

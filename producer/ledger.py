@@ -7,6 +7,7 @@ from datetime import datetime
 import msgspec
 
 from pipeline.catalog import Catalog
+from pipeline.clock import pacific_date
 from pipeline.contracts import codec
 from pipeline.contracts.identity import run_id
 from pipeline.contracts.messages import Batch, Control, SyncRequest
@@ -67,7 +68,7 @@ async def _same_run(conn: Connection, request: SyncRequest) -> str:
 
 async def _copy_pages(conn: Connection, request: SyncRequest, catalog: Catalog, generation: int) -> int:
     series: dict[tuple[str, str, str], int] = {}
-    pages = list(plan(request, catalog, generation))
+    pages = list(plan(request, catalog, generation, pacific_date(request.requested_at)))
     for page in pages:
         if (key := (page.property, page.report.name, page.search_type)) not in series:
             series[key] = await _series(conn, page)
@@ -156,3 +157,29 @@ async def progress(conn: Connection, run: str) -> dict[str, object] | None:
         "pages": {row[4]: row[5] for row in rows if row[4]},
         "rows": sum(row[6] for row in rows),
     }
+
+
+async def page_states(conn: Connection, batch_ids: Sequence[str]) -> dict[str, str]:
+    """The states of those pages that the ledger knows."""
+    async with told_as_flows():
+        rows = await (await conn.execute(_SQL["page_states"], {"batches": list(batch_ids)})).fetchall()
+    return {row[0].hex: row[1] for row in rows}
+
+
+async def revive(conn: Connection, batch_id: str) -> bool:
+    """Owe a dead page again; False when it is not dead."""
+    async with told_as_flows():
+        return (await conn.execute(_SQL["revive"], {"batch": batch_id})).rowcount == 1
+
+
+async def cancel(conn: Connection, run: str) -> int:
+    """Cancel a run: what has no rows yet will have none; returns how many pages that were. Twice changes nothing.
+
+    Raises Invalid for a run that the ledger does not know.
+    """
+    async with told_as_flows(), conn.transaction():
+        known = await (await conn.execute(_SQL["known_run"], {"run_id": run})).fetchone()
+        if known is None:
+            raise Invalid(f"no run {run!r} in the ledger", field="run_id")
+        await conn.execute(_SQL["cancel_run"], {"run_id": run})
+        return (await conn.execute(_SQL["cancel_pages"], {"run_id": run})).rowcount

@@ -49,6 +49,20 @@ order by published_at limit 10000
 update gsc.pages set state = 'owed', batch_partition = null, batch_offset = null
 where batch_id = any(%(batches)s) and state = 'published'
 
+-- name: page_states
+select batch_id, state from gsc.pages where batch_id = any(%(batches)s)
+
+-- name: revive
+update gsc.pages set state = 'owed', reason = null, detail = null, settled_at = null
+where batch_id = %(batch)s and state = 'dead'
+
+-- name: cancel_run
+update gsc.runs set cancelled_at = now() where run_id = %(run_id)s and cancelled_at is null
+
+-- name: cancel_pages
+update gsc.pages set state = 'cancelled', settled_at = now(), reason = 'cancelled'
+where run_id = %(run_id)s and state in ('owed', 'published')
+
 -- name: progress
 select r.run_id, r.request_id, r.generation, r.planned_at, p.state, count(*), coalesce(sum(p.rows), 0)::bigint
 from gsc.runs r left join gsc.pages p using (run_id)

@@ -85,7 +85,9 @@ insert into gsc.pages (
     state, published_at
 ) values (
     %(batch_id)s, %(run_id)s, %(generation)s, %(series)s, %(date)s, %(start_row)s, %(row_limit)s, %(data_state)s,
-    %(credential)s, %(priority)s, 'published', now()
+    %(credential)s, %(priority)s,
+    case when (select cancelled_at from gsc.runs where run_id = %(run_id)s) is null then 'published' else 'cancelled' end,
+    now()
 )
 on conflict do nothing
 

@@ -1,5 +1,6 @@
 """Ids that are derived, never drawn: asking twice for the same gives the same."""
 
+from collections.abc import Iterable
 from datetime import date
 from hashlib import blake2b
 from typing import NamedTuple
@@ -30,6 +31,14 @@ def batch_id(page: Page) -> str:
 def run_id(request_id: str) -> str:
     """32 hex digits; a request is planned as one run, however often it arrives."""
     return blake2b(request_id.encode(), digest_size=16, person=b"gsc-stream run").hexdigest()
+
+
+def rolling_request_id(day: date, days: int, names: Iterable[str]) -> str:
+    """The id of a rolling request: who asks for the same window twice on a day changes nothing."""
+    digest = blake2b(digest_size=6)
+    for name in sorted(names):
+        digest.update(len(name).to_bytes(4, "big") + name.encode())
+    return f"rolling-{day}-{days}-{digest.hexdigest()}"
 
 
 REMEMBERED_S = 900.0

@@ -42,6 +42,9 @@ class SyncRequest(Message, frozen=True, kw_only=True, tag="sync"):
     priority: Priority = "backfill"
     requested_at: datetime
     requested_by: str = ""
+    rolling: bool = False
+    """A window that follows the calendar: days whose data a report does not have yet, on the Pacific date of
+    `requested_at`, are left out."""
 
 
 class Batch(Message, frozen=True, kw_only=True, tag="batch"):

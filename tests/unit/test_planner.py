@@ -15,6 +15,7 @@ from pipeline.errors import Invalid
 from producer.admission import HISTORY_DAYS, Gate, build_request, problems_of
 from producer.owing import Overdue, lost
 from producer.planning import plan
+from producer.retaining import kept_since
 from support.examples import NOW
 
 TODAY = date(2026, 3, 10)
@@ -33,18 +34,20 @@ CATALOG = Catalog(
 
 def a_request(**changes: Any) -> SyncRequest:
     fields = {"start": "2026-03-01", "end": "2026-03-03", "all": True, "request_id": "r"} | changes
-    return build_request(fields, now=NOW, requested_by="test")
+    return build_request(fields, now=NOW, today=NOW.date(), requested_by="test")
 
 
 def test_the_same_request_gives_the_same_pages() -> None:
-    pages = list(plan(a_request(), CATALOG, 7))
-    assert pages == list(plan(a_request(), CATALOG, 7))
+    pages = list(plan(a_request(), CATALOG, 7, NOW.date()))
+    assert pages == list(plan(a_request(), CATALOG, 7, NOW.date()))
     assert len(pages) == 3 * (2 + 3)
-    assert {page.batch_id for page in pages}.isdisjoint(page.batch_id for page in plan(a_request(), CATALOG, 8))
+    assert {page.batch_id for page in pages}.isdisjoint(
+        page.batch_id for page in plan(a_request(), CATALOG, 8, NOW.date())
+    )
 
 
 def test_every_property_counts_its_own_turns() -> None:
-    pages = list(plan(a_request(), CATALOG, 7))
+    pages = list(plan(a_request(), CATALOG, 7, NOW.date()))
     for url, count in (("sc-domain:a.com", 6), ("https://b.com/", 9)):
         assert [page.turn for page in pages if page.property == url] == list(range(count))
 
@@ -52,7 +55,7 @@ def test_every_property_counts_its_own_turns() -> None:
 @given(days=st.integers(1, 400), reports=st.sampled_from([(), ("by_page",)]))
 def test_every_page_has_an_id_of_its_own(days: int, reports: tuple[str, ...]) -> None:
     start = date(2026, 3, 3) - timedelta(days=days - 1)
-    pages = list(plan(a_request(start=start.isoformat(), reports=reports), CATALOG, 1))
+    pages = list(plan(a_request(start=start.isoformat(), reports=reports), CATALOG, 1, NOW.date()))
     assert len({page.batch_id for page in pages}) == len(pages) == days * (4 if reports else 5)
 
 
@@ -84,11 +87,11 @@ def test_a_good_request_has_no_problem() -> None:
 
 @pytest.mark.parametrize(
     ("body", "field"),
-    [(b"{}", "body"), (b"{", "body"), (b'{"start": "x", "end": "2026-01-01"}', "start"), (b'{"nope": 1}', "body")],
+    [(b"{}", "start"), (b"{", "body"), (b'{"start": "x", "end": "2026-01-01"}', "start"), (b'{"nope": 1}', "body")],
 )
 def test_a_body_that_is_no_request(body: bytes, field: str) -> None:
     with pytest.raises(Invalid) as caught:
-        build_request(body, now=NOW, requested_by="test")
+        build_request(body, now=NOW, today=NOW.date(), requested_by="test")
     assert caught.value.field == field
 
 
@@ -107,3 +110,66 @@ def test_a_page_is_lost_only_when_nobody_can_have_it() -> None:
 
 def test_the_default_reports_are_legal() -> None:
     assert len({report.name for report in DEFAULT_REPORTS}) == len(DEFAULT_REPORTS)
+
+
+ROLLING = Catalog(
+    credentials=CATALOG.credentials,
+    properties=(Property(url="sc-domain:a.com", credential="acme"),),
+    reports=(
+        Report(name="settled", dimensions=("date",)),
+        Report(name="fresh", dimensions=("date",), data_state="all"),
+        Report(name="hourly", dimensions=("date", "hour"), data_state="hourly_all"),
+        Report(name="short", dimensions=("date",), retention=7),
+    ),
+)
+
+
+def planned_days(request: SyncRequest) -> dict[str, list[int]]:
+    """The ages of the planned days, by report."""
+    ages: dict[str, list[int]] = {}
+    for page in plan(request, ROLLING, 1, NOW.date()):
+        ages.setdefault(page.report.name, []).append((NOW.date() - page.date).days)
+    return ages
+
+
+def rolling(**changes: Any) -> SyncRequest:
+    fields = {"all": True, "days": 14} | changes
+    return build_request(fields, now=NOW, today=NOW.date(), requested_by="test")
+
+
+def test_a_rolling_window_asks_for_what_there_is_data_of() -> None:
+    assert planned_days(rolling()) == {
+        "settled": list(range(3, 15)),
+        "fresh": list(range(15)),
+        "hourly": list(range(11)),
+        "short": list(range(3, 8)),
+    }
+
+
+def test_days_that_are_asked_for_by_name_are_planned_before_they_are_final() -> None:
+    request = a_request(start="2026-03-09", end="2026-03-10")
+    assert planned_days(request)["settled"] == [0, 1]
+
+
+def test_the_same_window_twice_on_a_day_is_the_same_request() -> None:
+    assert rolling() == rolling()
+    assert rolling().priority == "daily"
+    ids = {
+        rolling().request_id,
+        rolling(days=15).request_id,
+        rolling(reports=["fresh"]).request_id,
+        rolling(all=False, properties=["sc-domain:a.com"]).request_id,
+        build_request({"all": True, "days": 14}, now=NOW, today=date(2026, 3, 11), requested_by="test").request_id,
+    }
+    assert len(ids) == 5
+
+
+def test_a_window_and_a_range_are_two_things() -> None:
+    with pytest.raises(Invalid, match="not both"):
+        rolling(start="2026-03-01")
+    with pytest.raises(Invalid, match=r"days: Expected `int` <= 487"):
+        rolling(days=500)
+
+
+def test_only_reports_with_a_retention_are_cut() -> None:
+    assert kept_since(ROLLING, NOW.date()) == {"short": date(2026, 3, 3)}
