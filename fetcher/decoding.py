@@ -68,6 +68,12 @@ def page_of(batch: Batch, data: bytes) -> FetchedPage:
     )
 
 
+def totals_of(data: bytes) -> dict[date, tuple[float, float]]:
+    """(clicks, impressions) by date, of an answer whose only dimension is the date. Raises Retryable."""
+    answer, _ = _decoded(data)
+    return {date.fromisoformat(row.keys[0]): (row.clicks, row.impressions) for row in answer.rows}
+
+
 def _decoded(data: bytes) -> tuple[_Answer, bool]:
     """The answer, and whether its text may hold what cannot be stored."""
     try:

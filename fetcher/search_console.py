@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import date
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -11,9 +12,9 @@ import msgspec
 
 from fetcher import multipart
 from fetcher.chunking import FetchedPage
-from fetcher.decoding import page_of, unzipped
+from fetcher.decoding import page_of, totals_of, unzipped
 from fetcher.verdict import Dead, Retry, Verdict, judge
-from pipeline.contracts.messages import Batch
+from pipeline.contracts.messages import Batch, SearchType
 from pipeline.errors import Invalid, Retryable
 
 CONNECT_TIMEOUT_S = 10.0
@@ -39,7 +40,7 @@ class SearchConsole:
 
     async def query(self, batch: Batch, token: str, admit: Admit) -> FetchedPage | Verdict:
         """Fetch one page. `admit` is awaited before the body is read: so many bodies are in memory, and no more."""
-        url = f"{self._root}{_path(batch)}"
+        url = f"{self._root}{_path(batch.property)}"
         answer = await self._exchange(url, _body(batch), _headers(token), admit)
         return answer if isinstance(answer, Retry) else await asyncio.to_thread(_read, batch, *answer)
 
@@ -48,7 +49,7 @@ class SearchConsole:
     ) -> Mapping[str, FetchedPage | Verdict] | Verdict:
         """Fetch pages in one HTTP batch: each answer by the name of its batch, or one verdict on the whole."""
         content = multipart.encode(
-            [multipart.Call(name, _path(batch), _body(batch)) for name, batch in batches.items()]
+            [multipart.Call(name, _path(batch.property), _body(batch)) for name, batch in batches.items()]
         )
         headers = {**_headers(token), "Content-Type": multipart.CONTENT_TYPE}
         answer = await self._exchange(f"{self._root}/batch", content, headers, admit)
@@ -66,6 +67,29 @@ class SearchConsole:
         except httpx.HTTPError as error:
             return Retry(f"transport: {type(error).__name__}: {error}")
 
+    async def totals(
+        self, site: str, search_type: SearchType, days: tuple[date, date], token: str
+    ) -> dict[date, tuple[float, float]]:
+        """Clicks and impressions by day, as the API sums them up; days without any are missing.
+
+        Raises Retryable or Invalid.
+        """
+        request = {
+            "startDate": days[0],
+            "endDate": days[1],
+            "dimensions": ["date"],
+            "type": search_type,
+            "rowLimit": 25_000,
+        }
+        url = f"{self._root}{_path(site)}"
+        try:
+            response = await self._client.post(url, content=msgspec.json.encode(request), headers=_headers(token))
+        except httpx.HTTPError as error:
+            raise Retryable(f"{self._root}: {type(error).__name__}: {error}") from error
+        if response.status_code != httpx.codes.OK:
+            raise Invalid(f"{site}: {judge(response.status_code, response.content)}")
+        return totals_of(response.content)
+
     async def sites(self, token: str) -> list[str]:
         """Urls of the properties that the bearer may read. Raises Retryable or Invalid."""
         try:
@@ -77,8 +101,8 @@ class SearchConsole:
         return [entry["siteUrl"] for entry in response.json().get("siteEntry", [])]
 
 
-def _path(batch: Batch) -> str:
-    return f"/webmasters/v3/sites/{quote(batch.property, safe='')}/searchAnalytics/query?prettyPrint=false"
+def _path(site: str) -> str:
+    return f"/webmasters/v3/sites/{quote(site, safe='')}/searchAnalytics/query?prettyPrint=false"
 
 
 def _headers(token: str) -> dict[str, str]:

@@ -81,7 +81,7 @@ def create_database(dsn: str, name: str) -> str:
     """Make an empty database on the server of `dsn`; returns its DSN."""
     with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
-    return urlsplit(dsn)._replace(path=f"/{name}").geturl()  # noqa: SLF001 - a named tuple's own
+    return urlsplit(dsn)._replace(path=f"/{name}").geturl()
 
 
 def drop_database(dsn: str, name: str) -> None:

@@ -161,7 +161,7 @@ class Replay:
         if self._rebirth is None:
             return Received(record, message)
         again = self._rebirth.of(message)
-        return Received(Record(*record[:4], codec.encode(again), record.timestamp_ms), again)
+        return Received(record._replace(value=codec.encode(again)), again)
 
 
 async def begin(conn: Connection, name: str, spans: Mapping[int, Span]) -> dict[int, Span]:

@@ -93,6 +93,8 @@ class Writer:
     async def _prepare(self, work: Work) -> None:
         """Series and months that are new, each in a transaction of its own: nobody waits for them."""
         await self._conn.execute(_SQL["stage"])
+        for item in work.outcomes:
+            await self._series_of(item.message.batch)
         for chunks in work.fetches:
             batch = chunks[0].message.batch
             await self._series_of(batch)

@@ -1,0 +1,257 @@
+"""Whatever happens on the way, the table becomes the source: a stateful test of the sink on a real PostgreSQL.
+
+The machine plans, fetches, fetches again, loses transactions and commits, replays, buries and revives, while the source
+changes. A row never goes back to an older generation, a page never leaves its last state, and in the end, after one
+undisturbed run, the table is the source; so is an empty database after a replay of everything.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from lab.choosing import Servers
+from lab.database import create_database, drop_database
+from pipeline.contracts import codec
+from pipeline.contracts.messages import Batch, Outcome, Rows
+from pipeline.contracts.records import Record
+from pipeline.postgres import Connection, connect, migrate
+from producer import ledger
+from sink.batching import Received
+from sink.writer import Writer
+from support.examples import DAY, NOW, a_batch
+
+LIMIT = 2  # rows of a page
+DAYS = [DAY + timedelta(days=number) for number in range(2)]
+rows = st.dictionaries(st.sampled_from("abcde"), st.integers(1, 9), max_size=5)
+
+
+class Lost(Exception):
+    """The process died in the middle of a transaction."""
+
+
+class Database:
+    """A migrated database and a writer, driven from code that is not asynchronous."""
+
+    def __init__(self, runner: "asyncio.Runner", dsn: str) -> None:
+        self.run = runner.run
+        self.conn: Connection = self.run(connect(dsn, application="test"))
+        self.run(migrate(self.conn))
+        self.run(self.execute("truncate gsc.runs, gsc.pages, gsc.days, gsc.series, gsc.facts, gsc.parked_chunks"))
+        self.writer = Writer(self.conn, delete_ratio=1.0)
+
+    async def execute(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        cursor = await self.conn.execute(statement.encode(), parameters or None)
+        return await cursor.fetchall() if cursor.description else []
+
+    def ask(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        return self.run(self.execute(statement, *parameters))
+
+    def write(self, received: list[Received], *, replayed: bool = False) -> None:
+        async def work() -> None:
+            if replayed:
+                await self.writer.make_runs((item.message.batch for item in received), NOW)
+            await self.writer.write(received)
+
+        if received:
+            self.run(work())
+
+    def lose(self, received: list[Received]) -> None:
+        """Write, and die before the transaction is committed."""
+
+        async def work() -> None:
+            async with self.conn.transaction():
+                await self.writer.write(received)
+                raise Lost
+
+        with pytest.raises(Lost):
+            self.run(work())
+        self.writer = Writer(self.conn, delete_ratio=1.0)  # of the next process
+
+    def table(self) -> dict[tuple[date, str], float]:
+        return {(day, query): clicks for day, query, clicks in self.ask("select date, query, clicks from gsc.facts")}
+
+    def close(self) -> None:
+        self.run(self.conn.close())
+
+
+class Exactness(RuleBasedStateMachine):
+    """The source, the log of results, and how far the sink is."""
+
+    def __init__(self, dsns: tuple[str, str]) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.dsns = dsns
+        self.database = Database(self.runner, dsns[0])
+        self.source: dict[date, dict[str, int]] = {day: {} for day in DAYS}
+        self.log: list[Received] = []
+        self.committed = 0
+        self.fetches = 0
+        self.generation = 0
+        self.published: dict[str, Batch] = {}
+        self.generations: dict[tuple[date, str], int] = {}
+        self.settled: dict[Any, str] = {}
+
+    # What happens in the world
+
+    @initialize(first=rows, second=rows)
+    def begin(self, first: dict[str, int], second: dict[str, int]) -> None:
+        self.source = dict(zip(DAYS, (first, second), strict=True))
+
+    @rule(day=st.sampled_from(DAYS), now=rows)
+    def google_revises_a_day(self, day: date, now: dict[str, int]) -> None:
+        self.source[day] = now
+
+    @rule()
+    def plan(self) -> None:
+        """A run of both days, with a newer generation."""
+        self.generation += 1
+        number = self.generation
+        self.database.ask(
+            "insert into gsc.runs values (%s, %s, %s, 'backfill', '{}', now())", f"run-{number}", f"r-{number}", number
+        )
+        for day in DAYS:
+            batch = a_batch(
+                generation=number, run_id=f"run-{number}", date=day, row_limit=LIMIT, dimensions=("date", "query")
+            )
+            self.published[batch.batch_id] = batch
+
+    @precondition(lambda self: self.published)
+    @rule(data=st.data(), cut=st.booleans())
+    def fetch(self, data: st.DataObject, cut: bool) -> None:
+        """A page is fetched, perhaps not for the first time; the next page of a full one is published."""
+        batch = data.draw(st.sampled_from(sorted(self.published.values(), key=lambda item: item.batch_id)))
+        self.fetch_page(batch, cut=cut)
+
+    def fetch_page(self, batch: Batch, *, cut: bool = False) -> None:
+        self.fetches += 1
+        texts = sorted(self.source[batch.date])[batch.start_row : batch.start_row + LIMIT]
+        following = batch.start_row + LIMIT if len(texts) == LIMIT else None
+        parts = [texts[:1], texts[1:]] if cut else [texts]
+        for number, part in enumerate(parts):
+            numbers = [float(self.source[batch.date][text]) for text in part]
+            self.append(
+                Rows(
+                    batch=batch, fetch_id=f"fetch-{self.fetches}", fetched_at=NOW, chunk=number, chunks=len(parts),
+                    page_rows=len(texts), next_start_row=following, keys=(list(part),), clicks=numbers,
+                    impressions=numbers, ctr=[1.0] * len(part), position=[1.0] * len(part),
+                )
+            )  # fmt: skip
+        if following is not None:
+            after = a_batch(
+                generation=batch.generation, run_id=batch.run_id, date=batch.date, row_limit=LIMIT,
+                dimensions=batch.dimensions, start_row=following,
+            )  # fmt: skip
+            self.published[after.batch_id] = after
+
+    @precondition(lambda self: self.published)
+    @rule(data=st.data(), state=st.sampled_from(["dead", "set_aside"]))
+    def a_page_is_dead_or_set_aside(self, data: st.DataObject, state: Any) -> None:
+        batch = data.draw(st.sampled_from(sorted(self.published.values(), key=lambda item: item.batch_id)))
+        self.append(Outcome(batch=batch, state=state, reason="bad_request", detail="", at=NOW))
+
+    def append(self, message: Rows | Outcome) -> None:
+        record = Record("gsc.results", 0, len(self.log), None, codec.encode(message), 0)
+        self.log.append(Received(record, message))
+
+    # What the sink and operators do
+
+    @rule(count=st.integers(1, 6), committed=st.booleans())
+    def sink(self, count: int, committed: bool) -> None:
+        """Write the next results; without the commit they are read once more."""
+        batch = self.log[self.committed : self.committed + count]
+        self.database.write(batch)
+        self.committed += len(batch) if committed else 0
+
+    @precondition(lambda self: len(self.log) > self.committed)
+    @rule(count=st.integers(1, 6))
+    def the_sink_dies_in_a_transaction(self, count: int) -> None:
+        self.database.lose(self.log[self.committed : self.committed + count])
+
+    @precondition(lambda self: self.log)
+    @rule(data=st.data())
+    def replay(self, data: st.DataObject) -> None:
+        """Any part of the log, beside the sink, in any order of parts."""
+        start = data.draw(st.integers(0, len(self.log) - 1))
+        self.database.write(self.log[start : data.draw(st.integers(start, len(self.log)))], replayed=True)
+
+    @rule()
+    def redrive(self) -> None:
+        for (batch_id,) in self.database.ask("select batch_id from gsc.pages where state = 'dead'"):
+            assert self.database.run(ledger.revive(self.database.conn, batch_id.hex))
+            assert not self.database.run(ledger.revive(self.database.conn, batch_id.hex))
+            del self.settled[batch_id]
+
+    # What must hold
+
+    @invariant()
+    def no_row_becomes_older(self) -> None:
+        found = self.database.ask("select date, query, generation from gsc.facts")
+        now = {(day, query): generation for day, query, generation in found}
+        assert all(now[key] >= before for key, before in self.generations.items() if key in now)
+        self.generations = now
+
+    @invariant()
+    def a_last_state_is_the_last(self) -> None:
+        pages = dict(self.database.ask("select batch_id, state from gsc.pages"))
+        for batch_id, state in self.settled.items():
+            assert pages[batch_id] == state or (state, pages[batch_id]) == ("dead", "applied")
+        self.settled = {name: state for name, state in pages.items() if state in ("applied", "dead", "cancelled")}
+
+    @invariant()
+    def a_complete_day_has_all_rows_of_its_generation(self) -> None:
+        """At least as many as its newest pages listed; none of an older generation."""
+        for (older,) in self.database.ask(
+            "select count(*) from gsc.days d join gsc.facts f using (series, date)"
+            " where f.generation < d.complete_generation"
+        ):
+            assert older == 0
+
+    def teardown(self) -> None:
+        """Everything is read, one run goes through undisturbed, and the table is the source."""
+        try:
+            self.published.clear()
+            self.plan()
+            while self.published:
+                self.fetch_page(self.published.pop(min(self.published)))
+            self.database.write(self.log[self.committed :])
+            source = {(day, text): float(n) for day, found in self.source.items() for text, n in found.items()}
+            assert self.database.table() == source
+            self.database.write(self.log, replayed=True)
+            assert self.database.table() == source
+            empty = Database(self.runner, self.dsns[1])
+            empty.write(self.log, replayed=True)
+            assert empty.table() == source
+            empty.close()
+        finally:
+            self.database.close()
+            self.runner.close()
+
+
+@pytest.fixture
+def dsns(servers: Servers) -> Iterator[tuple[str, str]]:
+    names = ("test_exact", "test_exact_rebuilt")
+    yield create_database(servers.dsn, names[0]), create_database(servers.dsn, names[1])
+    for name in names:
+        drop_database(servers.dsn, name)
+
+
+def test_the_table_becomes_the_source(dsns: tuple[str, str]) -> None:
+    run_state_machine_as_test(
+        lambda: Exactness(dsns),
+        settings=settings(
+            max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
