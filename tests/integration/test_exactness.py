@@ -109,6 +109,8 @@ class Exactness(RuleBasedStateMachine):
     @initialize(first=rows, second=rows)
     def begin(self, first: dict[str, int], second: dict[str, int]) -> None:
         self.source = dict(zip(DAYS, (first, second), strict=True))
+        self.plan()
+        self.plan()
 
     @rule(day=st.sampled_from(DAYS), now=rows)
     def google_revises_a_day(self, day: date, now: dict[str, int]) -> None:
@@ -129,11 +131,13 @@ class Exactness(RuleBasedStateMachine):
             self.published[batch.batch_id] = batch
 
     @precondition(lambda self: self.published)
-    @rule(data=st.data(), cut=st.booleans())
-    def fetch(self, data: st.DataObject, cut: bool) -> None:
+    @rule(data=st.data(), cut=st.booleans(), written=st.booleans())
+    def fetch(self, data: st.DataObject, cut: bool, written: bool) -> None:
         """A page is fetched, perhaps not for the first time; the next page of a full one is published."""
         batch = data.draw(st.sampled_from(sorted(self.published.values(), key=lambda item: item.batch_id)))
         self.fetch_page(batch, cut=cut)
+        if written:
+            self.sink(len(self.log), committed=True)
 
     def fetch_page(self, batch: Batch, *, cut: bool = False) -> None:
         self.fetches += 1
@@ -168,6 +172,7 @@ class Exactness(RuleBasedStateMachine):
 
     # What the sink and operators do
 
+    @precondition(lambda self: len(self.log) > self.committed)
     @rule(count=st.integers(1, 6), committed=st.booleans())
     def sink(self, count: int, committed: bool) -> None:
         """Write the next results; without the commit they are read once more."""
@@ -252,6 +257,6 @@ def test_the_table_becomes_the_source(dsns: tuple[str, str]) -> None:
     run_state_machine_as_test(
         lambda: Exactness(dsns),
         settings=settings(
-            max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=50, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
