@@ -18,9 +18,8 @@ MARK = 1000
 STOP_AT = 800
 SETTLE_S = 3.0
 """The fetchers look at the sink's lag every second, and calls under way end."""
-SCENARIO = Scenario(
-    days=200, properties=2, rows=20, latency_s=0.1, full_days=False, search_types=("web", "image", "video", "news")
-)
+SCENARIO = Scenario(days=200, properties=2, rows=20, latency_s=0.1, full_days=False)
+SEARCH_TYPES = ("web", "image", "video", "news")
 UNLIMITED = {"GSC_SITE_QPM": "100000", "GSC_USER_QPM": "100000", "GSC_PROJECT_QPM": "1000000"}
 
 
@@ -37,7 +36,7 @@ def run(stopped_s: float) -> None:
     """Stop the sink for so long in the middle of a backfill."""
     quotas = Quotas(site_qpm=None, user_qpm=None, project_qpm=None)
     with (
-        running_world(SCENARIO, quotas) as world,
+        running_world(SCENARIO, quotas, SEARCH_TYPES) as world,
         running_pilot(world, "backpressure", GSC_MAX_QUEUE_SIZE=str(MARK), **UNLIMITED) as pilot,
     ):
         start_fetcher(pilot, "fetcher-1")

@@ -25,8 +25,8 @@ SCENARIO = Scenario(
     rows=5,
     latency_s=2.0,
     full_days=False,
-    search_types=("web", "image", "video", "news"),
 )
+SEARCH_TYPES = ("web", "image", "video", "news")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Scene:
 
 def run(steady_minutes: float) -> None:
     """Steady for so long, then a join, a clean leave and a SIGKILL with a minute and a half after each."""
-    with running_world(SCENARIO) as world:
+    with running_world(SCENARIO, search_types=SEARCH_TYPES) as world:
         with running_pilot(world, "quota", GSC_MAX_CONCURRENCY=CONCURRENCY) as pilot:
             scene = asyncio.run(_play(pilot, steady_minutes * 60))
             calls = [call for call in pilot.calls() if call["arrived"] < scene.ended]

@@ -4,7 +4,7 @@ import asyncio
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from lab.database import create_database
 from lab.piloting import Pilot, last_day
 from lab.processes import Process, free_port
 from lab.running import Services, Setup, prepare
-from lab.scenario import Scenario, SimulatedGoogle, start_google
+from lab.scenario import REPORTS, Scenario, SimulatedGoogle, start_google
 from lab.search_console.settings import Quotas
 from lab.services import start_service
 
@@ -34,7 +34,9 @@ class World:
 
 
 @contextmanager
-def running_world(scenario: Scenario, quotas: Quotas | None = None) -> Iterator[World]:
+def running_world(
+    scenario: Scenario, quotas: Quotas | None = None, search_types: Sequence[str] = ("web",)
+) -> Iterator[World]:
     """Start them, for the length of a block."""
     with tempfile.TemporaryDirectory(prefix="gsc-bench-", ignore_cleanup_errors=True) as scratch:
         folder = Path(os.environ.get("GSC_BENCH_LOGS", scratch))  # noqa: TID251 - to keep the services' logs
@@ -42,7 +44,8 @@ def running_world(scenario: Scenario, quotas: Quotas | None = None) -> Iterator[
             settings = msgspec.structs.replace(
                 scenario.simulator(last_day()), quotas=quotas or Quotas(), token_lifetime_s=3600
             )
-            google = start_google(settings, folder, scenario.search_types)
+            reports = [{**report, "search_types": [*search_types]} for report in REPORTS]
+            google = start_google(settings, folder, reports)
             try:
                 yield World(servers, google, folder)
             finally:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ from lab.search_console.settings import Quotas, SimulatorSettings, Site, User
 from lab.services import inherited
 
 READY_S = 20.0
-_REPORTS = [
+REPORTS: Sequence[Mapping[str, object]] = [
     {"name": "by_date", "dimensions": ["date"]},
     {"name": "by_country", "dimensions": ["date", "country"]},
     {"name": "page_query", "dimensions": ["date", "query", "page", "country", "device"]},
@@ -33,7 +34,6 @@ class Scenario:
     latency_s: float = 0.2
     credentials: int | None = None
     """How many readers share the properties; None: one for each."""
-    search_types: tuple[str, ...] = ("web",)
     full_days: bool = True
     """Whether there are days of exactly one full page, and days at Google's cap."""
 
@@ -68,7 +68,7 @@ class SimulatedGoogle:
 
 
 def start_google(
-    settings: SimulatorSettings, folder: Path, search_types: tuple[str, ...] = ("web",)
+    settings: SimulatorSettings, folder: Path, reports: Sequence[Mapping[str, object]] = REPORTS
 ) -> SimulatedGoogle:
     """Start the simulator as a process and write catalog and credential files for it. Raises LabError."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,10 +79,12 @@ def start_google(
     process = Process(Command("the Search Console simulator", argv, ready, inherited()))
     process.await_ready(lambda: b"\n" in ready.read_bytes(), READY_S)
     root = json.loads(ready.read_text().splitlines()[0])["root"]
-    return SimulatedGoogle(root, process, _write_catalog(settings, root, folder, search_types))
+    return SimulatedGoogle(root, process, _write_catalog(settings, root, folder, reports))
 
 
-def _write_catalog(settings: SimulatorSettings, root: str, folder: Path, search_types: tuple[str, ...]) -> Path:
+def _write_catalog(
+    settings: SimulatorSettings, root: str, folder: Path, reports: Sequence[Mapping[str, object]]
+) -> Path:
     credentials = []
     for number, user in enumerate(settings.users, start=1):
         file = folder / f"reader-{number}.json"
@@ -90,8 +92,7 @@ def _write_catalog(settings: SimulatorSettings, root: str, folder: Path, search_
         credentials.append({"id": f"reader-{number}", "type": user.kind, "file": file.name})
     by_user = {user.id: entry["id"] for user, entry in zip(settings.users, credentials, strict=True)}
     properties = [{"url": site.url, "credential": by_user[site.users[0]]} for site in settings.sites]
-    reports = [{**report, "search_types": list(search_types)} for report in _REPORTS]
     catalog = folder / "catalog.yaml"
-    whole = {"credentials": credentials, "properties": properties, "reports": reports}
+    whole = {"credentials": credentials, "properties": properties, "reports": [*map(dict, reports)]}
     catalog.write_text(yaml.safe_dump(whole, sort_keys=False, allow_unicode=True), encoding="utf-8")
     return catalog

@@ -129,13 +129,18 @@ class Engine:
 
     async def _page(self, request: Request, call: Call) -> bytes:
         query = parse_query(request.body, self.today)
-        key = (call.site, query, self._revisions.get((call.site, query.start)), self.today)
+        key = (call.site, query, self._revised(call.site, query), self.today)
         if key not in self._cache:
             loop = asyncio.get_running_loop()
             page = await loop.run_in_executor(self._renderer, self._rendered, self._sites[call.site], query)
             self._remember(key, page)
         self._cache.move_to_end(key)
         return self._cache[key]
+
+    def _revised(self, site: str, query: Query) -> tuple[object, ...]:
+        """The corrections of the days that are asked for."""
+        days = ((day, how) for (url, day), how in self._revisions.items() if url == site)
+        return tuple(sorted((day, how) for day, how in days if query.start <= day <= query.end))
 
     def _remember(self, key: tuple[object, ...], page: bytes) -> None:
         if key not in self._cache:

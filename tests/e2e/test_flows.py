@@ -1,10 +1,7 @@
 """What Google can answer, and what becomes of it: the table of errors, on the whole pipeline."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,24 +19,13 @@ from pipeline.contracts import codec
 from pipeline.contracts.messages import Control
 from pipeline.contracts.topics import CONTROL
 from pipeline.kafka import Publisher
-from support.pipeline import Running, a_world, running_pipeline
+from support.pipeline import Running, a_world, running_pipeline, told
 from support.waiting import until
 
-COMMAND = Path(sys.executable).with_name("gsc-stream")
 SITES = [f"sc-domain:shop-{n}.example" if n % 2 else f"https://www.shop-{n}.example/" for n in range(1, 8)]
 USERS = [f"reader-{n}@example.com" for n in range(1, 8)]
 LOAD, DAILY, FORBIDDEN, MISSING, UNAUTHORIZED, REVOKED, HEALTHY = range(7)
 PAGES_OF_A_PROPERTY = 9
-
-
-def told(running: Running, *arguments: str) -> Any:
-    """What a command prints as JSON."""
-    environment = {**os.environ, **running.setup.environment}
-    done = subprocess.run(
-        [COMMAND, *arguments, "--json"], env=environment, capture_output=True, text=True, check=False, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 def logged(folder: Path, service: str, event: str) -> list[dict[str, Any]]:

@@ -1,22 +1,28 @@
 """The whole pipeline as processes, for end-to-end tests."""
 
 import asyncio
-from collections.abc import Iterator
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from lab.choosing import Servers
 from lab.piloting import Pilot, last_day, settled
 from lab.running import Services, Setup, prepare
-from lab.scenario import Scenario, start_google
+from lab.scenario import REPORTS, Scenario, start_google
 from lab.search_console.settings import Fault, SimulatorSettings
 from support.waiting import until
 
+COMMAND = Path(sys.executable).with_name("gsc-stream")
 LAST_DAY = last_day()
 SETTLED_S = 120.0
 
@@ -50,10 +56,17 @@ def a_world(scenario: Scenario, *, faults: tuple[Fault, ...] = ()) -> SimulatorS
 
 @contextmanager
 def running_pipeline(
-    servers: Servers, dsn: str, prefix: str, folder: Path, world: SimulatorSettings, **extra: str
+    servers: Servers,
+    dsn: str,
+    prefix: str,
+    folder: Path,
+    world: SimulatorSettings,
+    *,
+    reports: Sequence[Mapping[str, object]] = REPORTS,
+    **extra: str,
 ) -> Iterator[Running]:
     """Simulator and services with topics and a database of the test's own."""
-    google = start_google(world, folder)
+    google = start_google(world, folder, reports)
     setup = Setup(replace(servers, dsn=dsn), google.root, google.catalog, folder, {"GSC_TOPIC_PREFIX": prefix, **extra})
     services = Services(setup)
     try:
@@ -69,3 +82,18 @@ def running_pipeline(
 
 def a_day(number: int) -> date:
     return LAST_DAY - timedelta(days=number)
+
+
+def command(running: Running, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `gsc-stream` with the settings of the pipeline."""
+    environment = {**os.environ, **running.setup.environment}
+    return subprocess.run(
+        [COMMAND, *arguments], env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+def told(running: Running, *arguments: str, code: int = 0) -> Any:
+    """What a command prints as JSON; it must end with that exit code."""
+    done = command(running, *arguments, "--json")
+    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    return json.loads(done.stdout)

@@ -1,0 +1,223 @@
+"""What an operator does: replay, reconcile, redrive, cancel, and the window that follows the calendar."""
+
+import asyncio
+import json
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+from lab.choosing import Servers
+from lab.database import create_database, drop_database
+from lab.scenario import REPORTS, Scenario
+from lab.search_console.settings import Fault
+from pipeline.catalog import read_catalog
+from pipeline.clock import now, pacific_date
+from pipeline.contracts.topics import RESULTS
+from pipeline.kafka import Publisher
+from pipeline.postgres import connection, create_report_views, migrate
+from support.pipeline import LAST_DAY, a_day, a_world, command, running_pipeline, told
+from support.waiting import until
+
+SITES = ("sc-domain:shop-1.example", "https://www.shop-2.example/")
+FACTS = "select s.property, s.report, f.date, f.key, f.generation, f.clicks, f.impressions, f.position, f.query, f.page"
+TODAY = pacific_date(now())
+
+
+async def asked(dsn: str, statement: str) -> list[tuple[Any, ...]]:
+    async with connection(dsn, application="test") as conn:
+        return await (await conn.execute(statement.encode())).fetchall()
+
+
+async def facts(dsn: str) -> list[tuple[Any, ...]]:
+    return await asked(dsn, f"{FACTS} from gsc.facts f join gsc.series s using (series) order by 1, 2, 3, 4")
+
+
+async def test_replay_beside_live_work_and_into_an_empty_database(
+    servers: Servers, dsn: str, topic_prefix: str, folder: Path
+) -> None:
+    world = a_world(Scenario(days=6, rows=60))
+    with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
+        first = await running.ask(3)
+        await running.settled(first)
+        middle = now()
+        for site in SITES:
+            for number in range(3):  # changed, new and vanished rows on three days
+                change = {"date": a_day(number).isoformat(), "change": 5, "add": 7, "vanish": 9}
+                running.post("revise", {"site": site, **change})
+        assert await running.differences(3) != []
+        live = await running.ask(6)
+        old = await asyncio.to_thread(told, running, "replay", "--to", middle.isoformat())
+        assert old["pages"] > 0
+        assert set(await running.settled(live)) == {"applied"}
+        assert await running.differences(6) == []
+
+        before = await facts(dsn)
+        again = await asyncio.to_thread(told, running, "replay")
+        assert (again["rows_written"], again["rows_deleted"], again["unreadable"]) == (0, 0, 0)
+        assert await facts(dsn) == before
+
+        counted = told(running, "replay", "--dry-run", "--property", SITES[0], "--start", str(LAST_DAY))
+        assert counted["rows_by_property"].keys() == {SITES[0]}
+        assert 0 < counted["selected"] < again["selected"]
+
+        name = f"rebuilt_{topic_prefix}"
+        rebuilt = create_database(servers.dsn, name)
+        async with connection(rebuilt, application="test") as conn:
+            await migrate(conn)
+            await create_report_views(conn, read_catalog(running.setup.catalog))
+        running.setup.extra["GSC_POSTGRES_DSN"] = rebuilt  # type: ignore[index]
+        assert (await asyncio.to_thread(told, running, "replay"))["rows_written"] > 0
+        assert await facts(rebuilt) == before
+        states = "select state, count(*) from gsc.pages group by state"
+        assert await asked(rebuilt, states) == await asked(dsn, states)
+
+        # On purpose: what the first run had seen, over what is newer.
+        on_purpose = await asyncio.to_thread(told, running, "replay", "--to", middle.isoformat(), "--generation", "now")
+        assert on_purpose["rows_written"] > 0
+        assert await facts(rebuilt) != before
+        drop_database(servers.dsn, name)
+
+        refused = command(running, "replay", "--from", "yesterday")
+        assert (refused.returncode, refused.stderr) == (2, "--from: 'yesterday' is not a time in ISO 8601\n")
+
+
+async def test_dead_letters_are_listed_shown_and_redriven(
+    servers: Servers, dsn: str, topic_prefix: str, folder: Path
+) -> None:
+    faults = (Fault(kind="400", day=a_day(1), site=SITES[0]),)
+    world = a_world(Scenario(days=3, rows=20, full_days=False), faults=faults)
+    with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
+        run = await running.ask(3)
+        assert await running.settled(run) == {"applied": 15, "dead": 3}
+        publisher = Publisher(running.setup.kafka, "test")
+        await publisher.publish(RESULTS.full_name(topic_prefix), SITES[0], b"\xff{poison")
+        await publisher.close()
+
+        async def four_letters() -> bool:
+            return len(await asyncio.to_thread(told, running, "dead-letters", "list")) == 4
+
+        await until(four_letters, 60, "the poison is in the dead letters, too")
+        letters = told(running, "dead-letters", "list", "--reason", "bad_request")
+        assert [(item["service"], item["property"], item["page"]) for item in letters] == [
+            ("fetcher", SITES[0], "dead")
+        ] * 3
+        shown = told(running, "dead-letters", "show", letters[0]["place"])
+        assert json.loads(shown["value"])["date"] == str(a_day(1))
+        assert shown["error"].startswith("HTTP 400")
+        assert command(running, "dead-letters", "redrive").returncode == 2
+
+        found = {item["kind"] for item in told(running, "reconcile", code=1)["findings"]}
+        assert found == {"dead"}
+        running.post("faults", [])
+        dry = told(running, "dead-letters", "redrive", "--reason", "bad_request", "--dry-run")
+        assert dry == {"dry_run": True, "letters": 3, "skipped": 0}
+        done = told(running, "dead-letters", "redrive", "--reason", "bad_request", "--rate", "100")
+        assert done == {"letters": 3, "owed": 3, "forwarded": 0, "skipped": 0}
+        assert await running.settled(run) == {"applied": 18}
+        assert await running.differences(3) == []
+        done = told(running, "dead-letters", "redrive", "--all", "--rate", "100")
+        assert done == {"letters": 4, "owed": 0, "forwarded": 1, "skipped": 3}
+        assert told(running, "reconcile")["findings"] == []
+
+
+async def test_a_cancelled_run_ends_and_another_goes_on(
+    servers: Servers, dsn: str, topic_prefix: str, folder: Path
+) -> None:
+    world = a_world(Scenario(days=40, rows=20, latency_s=0.5, full_days=False))
+    with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_CONCURRENCY="4") as running:
+        long = await running.ask(40)
+        await running.applied(long, 5)
+        cancelled = told(running, "cancel", long, "--reason", "a test")["cancelled_pages"]
+        assert cancelled > 100
+        assert told(running, "cancel", long, "--reason", "again")["cancelled_pages"] == 0
+        pages = await running.pages(long)
+        short = await running.ask(2)
+        assert await running.settled(short) == {"applied": 12}
+        assert await running.pages(long) == pages
+        assert set(pages) == {"applied", "cancelled"}
+        unknown = command(running, "cancel", "nobody", "--reason", "x")
+        assert (unknown.returncode, unknown.stderr) == (2, "run_id: no run 'nobody' in the ledger\n")
+
+
+async def test_reconcile_finds_what_is_wrong_and_asks_for_it(
+    servers: Servers, dsn: str, topic_prefix: str, folder: Path
+) -> None:
+    world = a_world(Scenario(days=5, rows=50, full_days=False))
+    with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
+        await running.settled(await running.ask(5))
+        clean = told(running, "reconcile", "--sample", "2")
+        assert (clean["findings"], clean["days"]) == ([], 5 * 2 * 3)
+        # Somebody deletes rows; Google corrects another day, unseen; a day was never asked for.
+        busy = await asked(dsn, "select date, series from gsc.days where rows > 10 order by rows desc limit 1")
+        await asked(dsn, f"delete from gsc.facts where (date, series) = ('{busy[0][0]}', {busy[0][1]}) returning 1")
+        revised = await asked(
+            dsn,
+            "select d.date from gsc.days d join gsc.series s using (series)"
+            f" where s.property = '{SITES[1]}' and s.report = 'by_date' and d.rows > 0"
+            f" and d.date <> '{busy[0][0]}' limit 1",
+        )
+        change = {"date": revised[0][0].isoformat(), "change": 40, "add": 0, "vanish": 0}
+        running.post("revise", {"site": SITES[1], **change})
+        found = told(running, "reconcile", "--sample", "2", "--tolerance", "0", "--repair", code=1)
+        kinds = {(item["kind"], date.fromisoformat(item["date"])) for item in found["findings"]}
+        assert {("rows", busy[0][0]), ("totals", revised[0][0])} <= kinds
+        assert found["asked_again"]
+
+        async def nothing_found() -> bool:
+            done = await asyncio.to_thread(command, running, "reconcile", "--sample", "2", "--tolerance", "0", "--json")
+            return done.returncode == 0
+
+        await until(nothing_found, 60, "what was asked for again is there")
+
+
+async def test_the_timer_asks_for_the_window_once_a_day_and_deletes_what_is_not_kept(
+    servers: Servers, dsn: str, topic_prefix: str, folder: Path
+) -> None:
+    reports = [
+        *REPORTS,
+        {"name": "fresh", "dimensions": ["date", "page"], "data_state": "all", "retention": 5},
+        {"name": "hourly", "dimensions": ["date", "hour", "page"], "data_state": "hourly_all"},
+    ]
+    world = a_world(Scenario(days=12, properties=1, rows=10, full_days=False))
+    # With seconds, for a test: every two.
+    timer = {"GSC_DAILY_CRON": "* * * * * */2", "GSC_DAILY_DAYS": "8"}
+    with running_pipeline(servers, dsn, topic_prefix, folder, world, reports=reports, **timer) as running:
+
+        async def runs() -> list[tuple[Any, ...]]:
+            return await asked(dsn, "select run_id, request->>'request_id' from gsc.runs")
+
+        async def planned() -> bool:
+            return bool(await runs())
+
+        await until(planned, 60, "the timer has asked")
+        [(run, request_id)] = await runs()
+        assert request_id.startswith(f"rolling-{TODAY}-8-")
+        assert set(await running.settled(run)) == {"applied"}
+        planned_days = dict(
+            await asked(
+                dsn,
+                "select s.report, count(distinct p.date) from gsc.pages p join gsc.series s using (series) group by 1",
+            )
+        )
+        assert planned_days == {"by_date": 6, "by_country": 6, "page_query": 6, "fresh": 6, "hourly": 9}
+        assert await asked(dsn, "select bool_and(may_change) from gsc.days where date > current_date - 2") == [(True,)]
+        hours = await asked(dsn, "select count(*) from gsc.hourly where hour is not null")
+        assert hours[0][0] > 0
+
+        # The same window by hand: nothing new.
+        waited = told(running, "sync", "--all", "--days", "8", "--wait")
+        assert waited["run_id"] == run
+        assert len(await runs()) == 1
+
+        old = TODAY - timedelta(days=6)
+        await asked(
+            dsn,
+            "insert into gsc.facts select series, date '" + str(old) + "', gen_random_uuid(), 1, 0, 0, 0"
+            " from gsc.series where report = 'fresh' returning 1",
+        )
+
+        async def deleted() -> bool:
+            return await asked(dsn, f"select 1 from gsc.fresh where date <= '{old}'") == []
+
+        await until(deleted, 30, "the timer has deleted what is not kept")
+        assert told(running, "retention", "--dry-run") == {"rows": 0, "pages": 0, "months": 0, "dry_run": True}
