@@ -6,12 +6,11 @@ PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null || echo .tooling/bin/uv)
 BIN := .venv/bin
 WHEEL := --frozen --no-editable --reinstall-package gsc-stream --quiet
-CODE := pipeline producer fetcher sink cli lab
 
-.PHONY: help demo test lint types imports unit tests build format install install-demo clean
+.PHONY: help demo test lint types imports unit tests bench-quota bench-halt bench-backpressure bench-limiter build format install install-demo clean
 
 help: ## Tell what there is to make
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
 
 demo: install-demo ## Start Kafka, PostgreSQL and the services, sync 150 days, check every row
 	$(BIN)/gsc-stream demo
@@ -33,6 +32,18 @@ unit: install ## The tests without servers
 
 tests: install ## All tests
 	GSC_TEST_INSTALLED=1 $(BIN)/pytest
+
+bench-quota: install ## Calls a minute at the quota, through a join, a leave and a kill (10 min)
+	$(BIN)/python -m bench quota
+
+bench-halt: install ## From a halt to the last call started, fifty times (4 min)
+	$(BIN)/python -m bench halt
+
+bench-backpressure: install ## The sink stopped for a minute (2 min)
+	$(BIN)/python -m bench backpressure
+
+bench-limiter: install ## What one check of the limiter costs
+	$(BIN)/python -m bench limiter
 
 build: install ## Wheel and source archive, in dist/
 	$(UV) build --quiet

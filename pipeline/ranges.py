@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from math import floor
 from typing import NamedTuple, TypeVar
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -79,13 +80,15 @@ class RangeReader:
             if wanted:
                 yield wanted
             left = await self._unread(left)
+        await self._asked(self._consumer.unassign)  # or the next question waits behind fetches of what comes later
 
     async def _unread(self, left: Spans) -> dict[int, Span]:
         places = await self._asked(lambda: self._consumer.position(self._places(dict.fromkeys(left, 0))))
         return {item.partition: left[item.partition] for item in places if item.offset < left[item.partition].end}
 
     def _consume(self) -> list[Record]:
-        messages = self._consumer.consume(MAX_RECORDS, 1.0)
+        first = self._consumer.poll(1.0)
+        messages = [first, *self._consumer.consume(MAX_RECORDS - 1, 0)] if first is not None else []
         for message in messages:
             if (error := message.error()) is not None:
                 raise KafkaException(error)
@@ -98,7 +101,7 @@ class RangeReader:
 
     async def _at(self, moment: datetime, whole: Spans) -> dict[int, int]:
         """The first offset of each partition that is not older."""
-        wanted = self._places(dict.fromkeys(whole, round(moment.timestamp() * 1000)))
+        wanted = self._places(dict.fromkeys(whole, floor(moment.timestamp() * 1000)))
         found = await self._asked(lambda: self._consumer.offsets_for_times(wanted, TIMEOUT_S))
         return {item.partition: item.offset if item.offset >= 0 else whole[item.partition].end for item in found}
 
@@ -115,7 +118,12 @@ class RangeReader:
 @asynccontextmanager
 async def reading(configuration: Mapping[str, str], prefix: str, topic: str) -> AsyncIterator[RangeReader]:
     """A reader for the length of a block."""
-    ours = {"group.id": f"{prefix}.ranges", "enable.auto.commit": False, "auto.offset.reset": "error"}
+    ours = {
+        "group.id": f"{prefix}.ranges",
+        "enable.auto.commit": False,
+        "auto.offset.reset": "error",
+        "fetch.wait.max.ms": "50",
+    }
     theirs = {name: value for name, value in configuration.items() if name != "group.protocol"}
     consumer = Consumer(consumer_configuration(theirs, ours))
     try:

@@ -1,0 +1,74 @@
+"""What reports no longer keep, on a real PostgreSQL."""
+
+from collections.abc import AsyncIterator
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from pipeline.catalog import Catalog, Credential, Property, Report
+from pipeline.contracts import codec
+from pipeline.contracts.records import Record
+from pipeline.postgres import Connection, connection, migrate
+from producer.retaining import Deleted, delete_old
+from sink.batching import Received
+from sink.writer import Writer
+from support.examples import NOW, a_batch, some_rows
+
+TODAY = date(2026, 3, 10)
+OLD, YOUNG = TODAY - timedelta(days=60), TODAY - timedelta(days=3)
+
+
+def a_catalog(**retention: int | None) -> Catalog:
+    return Catalog(
+        credentials=(Credential(id="acme", type="service_account", file=Path("x")),),
+        properties=(Property(url="sc-domain:example.com", credential="acme"),),
+        reports=tuple(
+            Report(name=name, dimensions=("date", "query", "page"), retention=days) for name, days in retention.items()
+        ),
+    )
+
+
+@pytest.fixture
+async def conn(dsn: str) -> AsyncIterator[Connection]:
+    async with connection(dsn, application="test") as opened:
+        await migrate(opened)
+        writer = Writer(opened, delete_ratio=0.5)
+        messages = [
+            some_rows(a_batch(report=report, date=day), ["a", "b"])
+            for report in ("short", "long")
+            for day in (OLD, YOUNG)
+        ]
+        received = [Received(Record("t", 0, n, None, codec.encode(m), 0), m) for n, m in enumerate(messages)]
+        await writer.make_runs((item.message.batch for item in received), NOW)
+        await writer.write(received)
+        yield opened
+
+
+async def count(conn: Connection, table: str) -> dict[str, int]:
+    found = await conn.execute(
+        f"select s.report, count(*) from gsc.{table} join gsc.series s using (series) group by 1".encode()
+    )
+    return dict(await found.fetchall())
+
+
+async def test_each_report_is_cut_at_its_own_age(conn: Connection) -> None:
+    catalog = a_catalog(short=10, long=None)
+    assert await delete_old(conn, catalog, TODAY, dry_run=True) == Deleted(rows=2)
+    assert await count(conn, "facts") == {"short": 4, "long": 4}
+    assert await delete_old(conn, catalog, TODAY) == Deleted(rows=2, pages=1, months=0)
+    for table, kept in (("facts", {"short": 2, "long": 4}), ("pages", {"short": 1, "long": 2})):
+        assert await count(conn, table) == kept
+    assert await count(conn, "days") == {"short": 1, "long": 2}
+    assert await delete_old(conn, catalog, TODAY) == Deleted()
+
+
+async def test_months_that_nobody_keeps_are_dropped_as_a_whole(conn: Connection) -> None:
+    deleted = await delete_old(conn, a_catalog(short=10, long=30), TODAY)
+    assert deleted == Deleted(rows=4, pages=2, months=1)
+    months = await (
+        await conn.execute("select relname from pg_class where relname like 'facts\\_2%%' and relkind = 'r'", ())
+    ).fetchall()
+    assert months == [("facts_2026_03",)]
+    row = await (await conn.execute("select gsc.ensure_month(%s)", (OLD,))).fetchone()  # and can be made again
+    assert row is not None
