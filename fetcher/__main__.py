@@ -7,11 +7,11 @@ from fetcher.credentials import Tokens
 from fetcher.delivering import Delivery
 from fetcher.gathering import Gathering
 from fetcher.limiting import Limiter
+from fetcher.ports import Ports
 from fetcher.pressure import SinkPressure
 from fetcher.search_console import SearchConsole
 from fetcher.service import Capacity, Fetcher
 from fetcher.settings import FetcherSettings
-from fetcher.working import Ports
 from pipeline.bounding import DeadLetterBound
 from pipeline.catalog import CatalogError, read_catalog
 from pipeline.clock import monotonic

@@ -12,9 +12,11 @@ from typing import Protocol, TypeVar
 
 from fetcher.holding import Holdings
 from fetcher.limiting import Limiter
+from fetcher.ports import Ports
 from fetcher.scheduling import Job, Schedule
 from fetcher.standing import View, standing
-from fetcher.working import BROKER_PAUSE_S, SOON_S, Again, Aside, End, Ended, Ports, Work
+from fetcher.tasks import Tasks
+from fetcher.working import BROKER_PAUSE_S, SOON_S, Again, Aside, End, Ended, Work
 from pipeline.bounding import DeadLetterBound
 from pipeline.catalog import Catalog
 from pipeline.clock import monotonic, now
@@ -77,11 +79,10 @@ class Fetcher:
             in_memory=capacity.max_in_flight,
             may_call=lambda job: job.partition in self._holdings and monotonic() < self._member().lease_until,
         )
-        self._tasks: dict[asyncio.Task[None], int] = {}
         self._wake = asyncio.Event()
+        self._tasks = Tasks(self._wake.set)
         self._done = asyncio.Event()
         self._full = False
-        self._failure: BaseException | None = None
         self.member: Member | None = None
         """Set before anything is assigned: membership and assignee know each other."""
 
@@ -151,8 +152,7 @@ class Fetcher:
             except TimeoutError:
                 pass
             counter("gsc_wait_seconds_total").labels(reason).inc(monotonic() - began)
-            if self._failure is not None:
-                raise self._failure
+            self._tasks.check()
 
     def _start_calls(self) -> tuple[float, str]:
         """Start what can start; returns the seconds until more may, and what is waited for."""
@@ -189,7 +189,7 @@ class Fetcher:
     def _begin(self, job: Job, moment: float) -> None:
         self._holdings.moved(job.partition, moment)
         if self._work.halt_of(job.batch):
-            self._spawn(self._settled(job, self._work.set_aside(job)), job.partition)
+            self._tasks.spawn(self._settled(job, self._work.set_aside(job)), job.partition)
             return
         for spending in self._limiter.take(job.batch, job.partition, moment):
             counter("gsc_quota_warnings_total").labels(spending.kind).inc()
@@ -201,7 +201,7 @@ class Fetcher:
             )
         self._holdings.called(job)
         gauge("gsc_batches_at_stake").set(self._holdings.at_stake)
-        self._spawn(self._settled(job, self._work.begin(job)), job.partition)
+        self._tasks.spawn(self._settled(job, self._work.begin(job)), job.partition)
 
     async def _settled(self, job: Job, work: Awaitable[End]) -> None:
         """Wait for a batch's end, and do what it asks for."""
@@ -236,14 +236,14 @@ class Fetcher:
         try:
             batch = codec.decode(Batch, record.value)
         except Invalid as error:
-            self._spawn(self._bury(record, str(error)), record.partition)
+            self._tasks.spawn(self._bury(record, str(error)), record.partition)
             return
         job = Job(batch, record.partition, record.offset)
         known = self._catalog.property_by_url.get(batch.property)
         if known is None or known.credential != batch.credential:
             detail = f"the catalog has no property {batch.property} with credential {batch.credential}"
             dead = _until_published(lambda: self._work.dead(job, "unknown_credential", detail))
-            self._spawn(self._settled(job, dead), record.partition)
+            self._tasks.spawn(self._settled(job, dead), record.partition)
         elif not self._schedule.add(job, monotonic()):
             self._holdings.done(record)
 
@@ -252,31 +252,14 @@ class Fetcher:
         self._holdings.done(record)
         self._bound.dead(record.partition, f"undecodable: {error}")
 
-    # Tasks, drains and commits
-
-    def _spawn(self, work: Awaitable[None], partition: int) -> None:
-        async def guarded() -> None:
-            try:
-                await work
-            except Exception as error:
-                self._failure = error
-                self._wake.set()
-
-        task = asyncio.create_task(guarded())
-        self._tasks[task] = partition
-        task.add_done_callback(self._tasks.pop)
+    # Drains and commits
 
     async def _drain(self, partitions: Sequence[int]) -> None:
-        mine = {task for task, partition in self._tasks.items() if partition in partitions}
-        if not mine:
-            return
-        _, late = await asyncio.wait(mine, timeout=self._capacity.drain_s)
+        late = await self._tasks.drain(partitions, self._capacity.drain_s)
         if late:
-            _log.warning("drain_cut_short", calls=len(late), partitions=list(partitions))
+            _log.warning("drain_cut_short", calls=late, partitions=list(partitions))
             self._work.cancel_in(partitions)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+            await self._tasks.cancel(partitions)
 
     def _standings(self) -> dict[int, Standing]:
         return {partition: self._standing(partition) for partition in self._holdings.partitions}

@@ -5,17 +5,16 @@ import random
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 
 from fetcher.backoff import full_jitter
 from fetcher.chunking import FetchedPage
-from fetcher.delivering import Delivery
 from fetcher.halting import parked_until, scope_of
 from fetcher.limiting import Limiter
+from fetcher.ports import Admit, Ports
 from fetcher.scheduling import Job
 from fetcher.verdict import Dead, DeadAndHalt, Park, Refresh, Retry, Verdict, Wait
 from pipeline.clock import monotonic, now
-from pipeline.contracts.halts import Halts, holds
+from pipeline.contracts.halts import holds
 from pipeline.contracts.messages import Batch, Cause, Control
 from pipeline.contracts.scopes import scopes_of
 from pipeline.errors import Fatal, Invalid, Retryable
@@ -25,51 +24,6 @@ SOON_S = 0.25
 BROKER_PAUSE_S = 2.0
 
 _log = logger(__name__)
-Admit = Callable[[], Awaitable[None]]
-
-
-class Watching(Protocol):
-    """What is halted."""
-
-    halts: Halts
-
-    def readable(self, monotonic_now: float) -> bool:
-        """Whether the halts are known."""
-
-
-class Calling(Protocol):
-    """The API."""
-
-    async def query(self, batch: Batch, token: str, admit: Admit) -> FetchedPage | Verdict:
-        """Fetch a page."""
-
-
-class Authorizing(Protocol):
-    """Access tokens."""
-
-    async def token(self, credential: str) -> str:
-        """A valid token. Raises Retryable or Fatal."""
-
-    async def replace(self, credential: str, refused: str) -> None:
-        """Get another one than the one that was refused. Raises Retryable or Fatal."""
-
-
-class Pressure(Protocol):
-    """Whether the sink is too far behind."""
-
-    closed: bool
-    lag: int
-
-
-@dataclass(frozen=True)
-class Ports:
-    """What the fetcher talks to."""
-
-    console: Calling
-    tokens: Authorizing
-    delivery: Delivery
-    control: Watching
-    pressure: Pressure
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 from pipeline.catalog import Catalog
+from pipeline.contracts.codec import fields_as
 from pipeline.contracts.identity import rolling_request_id
 from pipeline.contracts.messages import Name, Priority, SyncRequest
 from pipeline.errors import Invalid
@@ -39,13 +40,7 @@ class _Fields(msgspec.Struct, forbid_unknown_fields=True):
 
 def build_request(fields: Mapping[str, Any] | bytes, *, now: datetime, today: date, requested_by: str) -> SyncRequest:
     """A request from JSON or from fields; raises Invalid with the field's name. `today` is the Pacific date."""
-    try:
-        parsed = (
-            msgspec.json.decode(fields, type=_Fields) if isinstance(fields, bytes) else msgspec.convert(fields, _Fields)
-        )
-    except msgspec.DecodeError as error:
-        text, _, place = str(error).partition(" - at `$.")
-        raise Invalid(text, field=place.rstrip("`") or "body") from error
+    parsed = fields_as(_Fields, fields)
     rolling = parsed.days is not None
     start, end = _range(parsed, today)
     return SyncRequest(

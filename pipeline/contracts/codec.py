@@ -1,7 +1,7 @@
 """Messages to bytes and back. Whatever cannot be read is `Invalid` with a reason, never another exception."""
 
 import inspect
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -71,3 +71,12 @@ def schema(expected: type[Message]) -> dict[str, Any]:
         # Python 3.13 and those before it indent docstrings differently.
         definition["description"] = inspect.cleandoc(definition["description"])
     return document
+
+
+def fields_as(type_: type[M], fields: Mapping[str, Any] | bytes) -> M:
+    """What people or programs ask for, from JSON or from fields; raises Invalid with the field's name."""
+    try:
+        return msgspec.json.decode(fields, type=type_) if isinstance(fields, bytes) else msgspec.convert(fields, type_)
+    except msgspec.DecodeError as error:
+        text, _, place = str(error).partition(" - at `$.")
+        raise Invalid(text, field=place.rstrip("`") or "body") from error

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from pipeline.contracts.codec import fields_as
 from pipeline.contracts.messages import Control, Name
 from pipeline.contracts.scopes import parse_scope
 from pipeline.errors import Invalid
@@ -53,13 +54,7 @@ class _Order(msgspec.Struct, forbid_unknown_fields=True):
 
 def build_control(fields: Mapping[str, Any] | bytes, *, now: datetime, actor: str) -> Control:
     """A control record from JSON or from fields; raises Invalid with the field's name."""
-    try:
-        order = (
-            msgspec.json.decode(fields, type=_Order) if isinstance(fields, bytes) else msgspec.convert(fields, _Order)
-        )
-    except msgspec.DecodeError as error:
-        text, _, place = str(error).partition(" - at `$.")
-        raise Invalid(text, field=place.rstrip("`") or "body") from error
+    order = fields_as(_Order, fields)
     if order.state == "halted" and not order.reason.strip():
         raise Invalid("missing: say why, for whoever finds the halt", field="reason")
     if order.until is not None:

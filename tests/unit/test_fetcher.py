@@ -10,10 +10,11 @@ from fetcher.chunking import FetchedPage
 from fetcher.delivering import Delivery
 from fetcher.halting import next_pacific_day
 from fetcher.limiting import Limiter
+from fetcher.ports import Ports
 from fetcher.quota import Limits
 from fetcher.service import Capacity, Fetcher
 from fetcher.verdict import Dead, Park, Retry, Verdict
-from fetcher.working import SOON_S, Ports
+from fetcher.working import SOON_S
 from pipeline.bounding import DeadLetterBound
 from pipeline.catalog import Catalog, Credential, Property
 from pipeline.clock import monotonic, now
