@@ -1,5 +1,6 @@
 """What Google can answer, and what becomes of it: the table of errors, on the whole pipeline."""
 
+import asyncio
 import json
 import signal
 from datetime import datetime, timedelta
@@ -193,3 +194,32 @@ async def test_the_classic_group_protocol_through_a_join_and_a_leave(
         assert await running.differences(25) == []
         assert second.running
         assert repeats(running.calls(), 0.0, float("inf")) == 0
+
+
+async def test_status_tells_what_a_partition_waits_for_and_until_when(
+    servers: Servers, dsn: str, topic_prefix: str, folder: Path
+) -> None:
+    world = a_world(Scenario(days=20, properties=1, rows=10, full_days=False))
+    slow = {"GSC_USER_QPM": "60", "GSC_BURST": "1"}
+    with running_pipeline(servers, dsn, topic_prefix, folder, world, **slow) as running:
+        run = await running.ask(20)
+        await running.applied(run, 2)
+
+        async def standing(state: str) -> list[dict[str, Any]]:
+            partitions = (await asyncio.to_thread(told, running, "status"))["partitions"]
+            return [item for item in partitions if item["state"] == state]
+
+        async def throttled() -> bool:
+            return bool(await standing("THROTTLED"))
+
+        await until(throttled, 20, "a partition waits for tokens")
+        [waiting] = await standing("THROTTLED")
+        assert waiting["reason"] == "credential reader-1: 46 calls a minute"
+        assert datetime.fromisoformat(waiting["until"]) > datetime.fromisoformat(waiting["told_at"])
+        running.services.processes["fetcher"].kill()
+
+        async def stalled() -> bool:
+            return bool(await standing("STALLED"))
+
+        await until(stalled, 40, "its owner has fallen silent")
+        assert "has said nothing for" in (await standing("STALLED"))[0]["reason"]
