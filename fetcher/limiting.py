@@ -25,6 +25,16 @@ class Pace(NamedTuple):
         return f"{f'{self.kind} {self.name}'.strip()}: {self.rate_qpm:.0f} calls a minute{slowed}"
 
 
+class Reading(NamedTuple):
+    """Calls of the last minute, the rate a minute now, and tokens that are there."""
+
+    kind: Kind
+    name: str
+    calls: int
+    rate_qpm: float
+    tokens: float
+
+
 class Spending(NamedTuple):
     """A scope whose calls of the last minute have reached NEARLY_SPENT of the hard quota."""
 
@@ -57,6 +67,9 @@ class _Scope:
         nearly = calls >= NEARLY_SPENT * self.quota_qpm
         warn, self.warned = nearly and not self.warned, nearly
         return Spending(self.kind, self.name, calls, self.quota_qpm) if warn else None
+
+    def tokens(self, now: float) -> float:
+        return min(bucket.tokens(now) for bucket in self.buckets)
 
     def pace(self, now: float) -> Pace:
         slowest = min(self.buckets, key=lambda bucket: bucket.rate)
@@ -119,6 +132,13 @@ class Limiter:
         """Spend a token of every scope; `wait` was 0. Returns the scopes that have come near their hard quota."""
         taken = [scope.take(now) for scope in self._of(batch, partition)]
         return [spending for spending in taken if spending]
+
+    def readings(self, now: float) -> list[Reading]:
+        """How every scope of the held partitions stands, for metrics."""
+        return [
+            Reading(scope.kind, scope.name, scope.meter.calls(now), scope.pace(now).rate_qpm, scope.tokens(now))
+            for scope in self._scopes.values()
+        ]
 
     def refused(self, batch: Batch, partition: int, kind: Kind, now: float, retry_after: float | None) -> None:
         """A quota answer: cut the scope that refused."""

@@ -103,6 +103,11 @@ class Bucket:
         missing = (1.0 - self._tokens) / self._rate if self._tokens < _WHOLE else 0.0
         return max(missing, self._blocked_until - now, 0.0)
 
+    def tokens(self, now: float) -> float:
+        """Calls that could start at once."""
+        self._mint(now)
+        return self._tokens
+
     def take(self) -> None:
         """Spend a token; `wait` was 0."""
         self._tokens -= 1.0

@@ -29,6 +29,7 @@ class Job:
     refreshed: bool = False
     refused_token: str = ""
     not_before: float = 0.0
+    began: float = 0.0
 
 
 @dataclass

@@ -100,7 +100,9 @@ class Fetcher:
         self._schedule.revoked(partitions)
         self._limiter.revoked(partitions, monotonic())
         await self._drain(partitions)
-        commits = self._holdings.commits({number: Standing("OK", now(), "handed over") for number in partitions})
+        commits = self._holdings.commits(
+            {number: Standing("STOPPED", now(), "given back by its owner") for number in partitions}
+        )
         self._give_up(partitions)
         await self._member().commit(commits)
 
@@ -301,7 +303,20 @@ class Fetcher:
                 continue
             renewed = monotonic() if due else renewed
             self._holdings.told(news)
+            self._show_limits()
             gauge("gsc_batches_at_stake").set(self._holdings.at_stake)
+
+    def _show_limits(self) -> None:
+        """A credential is one series of metrics; of the properties, which may be thousands, only the busiest."""
+        readings = self._limiter.readings(monotonic())
+        for name in ("gsc_calls_last_minute", "gsc_calls_allowed_per_minute", "gsc_tokens"):
+            gauge(name).clear()
+        for reading in (item for item in readings if item.kind == "credential"):
+            gauge("gsc_calls_last_minute").labels(reading.name).set(reading.calls)
+            gauge("gsc_calls_allowed_per_minute").labels(reading.name).set(reading.rate_qpm)
+            gauge("gsc_tokens").labels(reading.name).set(reading.tokens)
+        busiest = max((item.calls for item in readings if item.kind == "property"), default=0)
+        gauge("gsc_property_calls_last_minute_max").set(busiest)
 
     def _member(self) -> Member:
         if self.member is None:

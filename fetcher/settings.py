@@ -7,13 +7,13 @@ from pydantic import Field, model_validator
 from fetcher.paging import PagingRule
 from fetcher.quota import Limits
 from pipeline.catalog import Catalog
-from pipeline.settings import CatalogSettings, DeadLetterSettings, HttpSettings, KafkaSettings
+from pipeline.settings import CatalogSettings, DeadLetterSettings, HttpSettings, KafkaSettings, QuotaSettings
 
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
 
 
-class FetcherSettings(KafkaSettings, CatalogSettings, HttpSettings, DeadLetterSettings):
+class FetcherSettings(KafkaSettings, CatalogSettings, HttpSettings, DeadLetterSettings, QuotaSettings):
     """Environment variables of the same names in capitals, after `GSC_`."""
 
     api_root: Annotated[str, Field(pattern=r"^https?://[^\s/]+[^\s]*$")] = "https://searchconsole.googleapis.com"
@@ -21,10 +21,6 @@ class FetcherSettings(KafkaSettings, CatalogSettings, HttpSettings, DeadLetterSe
     """Calls in flight; 1 is the sequential mode."""
     max_in_flight: Positive = 10
     """Pages fetched and not yet acknowledged by the broker: bounds memory."""
-    site_qpm: Positive = 1200
-    user_qpm: Positive = 1200
-    project_qpm: Positive = 40_000
-    quota_headroom: Annotated[float, Field(gt=0, le=1)] = 0.8
     burst: Positive = 8
     site_qps: Annotated[float, Field(gt=0)] | None = None
     """An optional cap a second for a property."""

@@ -123,7 +123,7 @@ class Work:
             return DeadAndHalt("credential", "credential", str(error))
         if self.halt_of(job.batch) or not self._may_call(job):
             raise asyncio.CancelledError
-        began = monotonic()
+        job.began = began = monotonic()
         answer = await self._ports.console.query(job.batch, token, admit)
         histogram("gsc_call_seconds").observe(monotonic() - began)
         job.refused_token = token
@@ -165,6 +165,7 @@ class Work:
             await self._ports.delivery.rows(job, page)
         except Invalid as error:
             return await self.dead(job, "too_large", str(error))
+        histogram("gsc_page_seconds").observe(monotonic() - job.began)
         return Ended()
 
     async def _retry(self, job: Job, verdict: Retry) -> End:

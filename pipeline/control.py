@@ -100,7 +100,10 @@ class ControlWatcher:
     def _confirm(self) -> None:
         self._confirmed_at = monotonic()
         gauge("gsc_control_confirmed_timestamp_seconds").set(now().timestamp())
-        gauge("gsc_halts_active").set(len(self.halts.active(now())))
+        active = self.halts.active(now())
+        gauge("gsc_halts_active").set(len(active))
+        ages = [(now() - control.at).total_seconds() for control in active if control.until is None]
+        gauge("gsc_oldest_halt_seconds").set(max(ages, default=0.0))
 
     async def _read(self) -> None:
         first = await self._consumer.poll(POLL_S)

@@ -44,6 +44,15 @@ class KafkaSettings(Settings):
     group, and this, the length of our lease on the partitions, must not be more."""
 
 
+class QuotaSettings(Settings):
+    """Google's quotas in queries a minute, and the share of them that we use."""
+
+    site_qpm: Annotated[int, Field(ge=1)] = 1200
+    user_qpm: Annotated[int, Field(ge=1)] = 1200
+    project_qpm: Annotated[int, Field(ge=1)] = 40_000
+    quota_headroom: Annotated[float, Field(gt=0, le=1)] = 0.8
+
+
 class DeadLetterSettings(Settings):
     """When a service that buries messages stops: see `bounding`."""
 

@@ -33,6 +33,7 @@ METRICS = (
     Metric("gsc_dead_letters_total", "counter", ("service", "reason"), "Messages put into the dead letters."),
     Metric("gsc_control_confirmed_timestamp_seconds", "gauge", (), "When the control topic was last read to its end."),
     Metric("gsc_halts_active", "gauge", (), "Scopes that are halted now."),
+    Metric("gsc_oldest_halt_seconds", "gauge", (), "Age of the oldest halt without an end; 0 when there is none."),
     Metric("gsc_calls_total", "counter", ("credential", "outcome"), "Calls to Search Console, by outcome."),
     Metric("gsc_quota_refusals_total", "counter", ("kind",), "Quota answers of Google, by the kind of scope."),
     Metric(
@@ -44,6 +45,13 @@ METRICS = (
     Metric("gsc_call_seconds", "histogram", (), "Seconds from a call's start to its whole answer."),
     Metric("gsc_calls_in_flight", "gauge", (), "Calls under way."),
     Metric("gsc_batches_at_stake", "gauge", (), "Batches called for, whose end is not committed: a kill repeats them."),
+    Metric(
+        "gsc_calls_last_minute", "gauge", ("credential",), "Calls of a credential in the last minute, by this process."
+    ),
+    Metric("gsc_calls_allowed_per_minute", "gauge", ("credential",), "What the credential's bucket lets through now."),
+    Metric("gsc_tokens", "gauge", ("credential",), "Calls that the credential's bucket would let through at once."),
+    Metric("gsc_property_calls_last_minute_max", "gauge", (), "Calls of the busiest property in the last minute."),
+    Metric("gsc_page_seconds", "histogram", (), "Seconds from a call's start until its page is with the broker."),
     Metric("gsc_wait_seconds_total", "counter", ("reason",), "Seconds in which no call could start, by reason."),
     Metric("gsc_queued_batches", "gauge", (), "Batches read and not started."),
     Metric("gsc_pages_total", "counter", ("outcome",), "Pages that the fetcher is done with, by outcome."),
@@ -57,6 +65,21 @@ METRICS = (
         "gsc_publishing_allowed", "gauge", (), "1 while the planner may publish, 0 while the fetchers' lag is high."
     ),
     Metric("gsc_publisher_leader", "gauge", (), "1 in the one planner that publishes."),
+    Metric("gsc_lag_messages", "gauge", ("group", "partition"), "Messages that a group has not committed."),
+    Metric(
+        "gsc_lag_seconds", "gauge", ("group", "partition"), "Age of the oldest message that a group has not committed."
+    ),
+    Metric(
+        "gsc_partition_state", "gauge", ("partition", "state"), "1 for how a partition of the batches stands, else 0."
+    ),
+    Metric(
+        "gsc_drain_seconds", "gauge", ("pace",), "Seconds of work: at the pace of the last minute, and at the quota."
+    ),
+    Metric("gsc_ledger_pages", "gauge", ("state",), "Pages of the ledger by state, of the runs of the last 30 days."),
+    Metric(
+        "gsc_ledger_days", "gauge", ("kind",), "Days of series: complete, owed, truncated, may_change, vanished_kept."
+    ),
+    Metric("gsc_observed_timestamp_seconds", "gauge", (), "When lags and ledger were last read."),
 )
 
 _KINDS = {"counter": Counter, "gauge": Gauge, "histogram": Histogram}

@@ -11,20 +11,22 @@ from pipeline.catalog import Catalog, CatalogError, read_catalog
 from pipeline.clock import now, pacific_date
 from pipeline.contracts import codec
 from pipeline.contracts.messages import Control, SyncRequest
-from pipeline.contracts.topics import BATCHES, RESULTS, SYNC_REQUESTS
+from pipeline.contracts.topics import BATCHES, RESULTS, SYNC_REQUESTS, Topic
 from pipeline.control import ControlWatcher, announce
 from pipeline.errors import Fatal, Invalid
 from pipeline.health import HttpFace
 from pipeline.kafka import Publisher, group_id
 from pipeline.kafka_admin import LagReader
 from pipeline.postgres import Connection, connection
+from pipeline.ranges import reading
 from pipeline.retrying import with_retries
 from pipeline.running import StartError, load, require_schema, require_topics, run, sleep_or_stop, until_stopped
 from producer import ledger
 from producer.admission import build_request
 from producer.api import Doors, routes
 from producer.intake import at_times, build_app
-from producer.publishing import Lags, Outbox
+from producer.observing import Observer, Watched
+from producer.publishing import Lag, Lags, Outbox
 from producer.retaining import delete_old
 from producer.service import Intake, Ports
 from producer.settings import ProducerSettings
@@ -81,7 +83,14 @@ async def _plan(
             await delete_old(conn, catalog, pacific_date(moment))
 
     doors = Doors(accept, progress, announced, control.halts)
-    outbox = Outbox(BATCHES.full_name(prefix), publisher, _lags(settings), control.halts, settings.max_queue_size)
+    lags = _lags(settings)
+    outbox = Outbox(BATCHES.full_name(prefix), publisher, lags, control.halts, settings.max_queue_size)
+    observer = Observer(
+        _watched(settings, "fetcher", lags.fetchers, BATCHES),
+        _watched(settings, "sink", lags.sink, RESULTS),
+        open_,
+        lambda credential: settings.allowed_qpm(catalog, credential),
+    )
     control.subscribe(outbox.planned)
     bound = DeadLetterBound(settings.dead_letter_limit, settings.dead_letter_ratio)
     intake = Intake(catalog, Ports(prefix, publisher, outbox, open_), bound)
@@ -94,7 +103,7 @@ async def _plan(
     face = HttpFace(settings, not_ready=lambda: None, routes=routes(settings, catalog, doors))
     await face.start()
     try:
-        await until_stopped(stop, _take_in(app, intake, stop), outbox.run(stop, open_))
+        await until_stopped(stop, _take_in(app, intake, stop), outbox.run(stop, open_), observer.run(stop))
     finally:
         await face.stop()
 
@@ -105,6 +114,11 @@ def _lags(settings: ProducerSettings) -> Lags:
         LagReader(settings.kafka, group=group_id(prefix, "fetcher"), topic=BATCHES.full_name(prefix)),
         LagReader(settings.kafka, group=group_id(prefix, "sink"), topic=RESULTS.full_name(prefix)),
     )
+
+
+def _watched(settings: ProducerSettings, service: str, lag: Lag, topic: Topic) -> Watched:
+    prefix = settings.topic_prefix
+    return Watched(service, lag, lambda: reading(settings.kafka, prefix, topic.full_name(prefix)))
 
 
 async def _take_in(app: faust.App, intake: Intake, stop: asyncio.Event) -> None:

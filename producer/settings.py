@@ -5,7 +5,15 @@ from typing import Annotated
 from croniter import croniter
 from pydantic import AfterValidator, Field
 
-from pipeline.settings import CatalogSettings, DeadLetterSettings, HttpSettings, KafkaSettings, PostgresSettings
+from pipeline.catalog import Catalog
+from pipeline.settings import (
+    CatalogSettings,
+    DeadLetterSettings,
+    HttpSettings,
+    KafkaSettings,
+    PostgresSettings,
+    QuotaSettings,
+)
 from producer.planning import HISTORY_DAYS
 
 
@@ -15,7 +23,9 @@ def _cron(text: str) -> str:
     return text
 
 
-class ProducerSettings(KafkaSettings, PostgresSettings, CatalogSettings, HttpSettings, DeadLetterSettings):
+class ProducerSettings(
+    KafkaSettings, PostgresSettings, CatalogSettings, HttpSettings, DeadLetterSettings, QuotaSettings
+):
     """Environment variables of the same names in capitals, after `GSC_`."""
 
     max_queue_size: Annotated[int, Field(ge=1)] = 1000
@@ -25,3 +35,8 @@ class ProducerSettings(KafkaSettings, PostgresSettings, CatalogSettings, HttpSet
     scheduler does. Then also what the retention of a report no longer keeps is deleted."""
     daily_days: Annotated[int, Field(ge=1, le=HISTORY_DAYS)] = 10
     """Length of the window: days that Google may still correct are fetched again."""
+
+    def allowed_qpm(self, catalog: Catalog, credential: str) -> float:
+        """Calls a minute that a credential may make, with the catalog's overrides."""
+        known = catalog.credential_by_id.get(credential)
+        return ((known and known.user_qpm) or self.user_qpm) * self.quota_headroom

@@ -4,13 +4,14 @@ So whoever may read the group's offsets sees why a partition waits and until whe
 """
 
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
 from pipeline.contracts.records import PartitionLag
 
-State = Literal["OK", "THROTTLED", "HALTED", "BACKPRESSURED", "STALLED"]
+State = Literal["OK", "THROTTLED", "HALTED", "BACKPRESSURED", "STALLED", "STOPPED"]
+STATES: tuple[State, ...] = get_args(State)
 SILENT_AFTER = timedelta(seconds=20)
 """An owner tells how it stands every few seconds; this is longer than a rebalance after a kill takes."""
 _MAX_REASON = 300

@@ -223,3 +223,40 @@ async def test_status_tells_what_a_partition_waits_for_and_until_when(
 
         await until(stalled, 40, "its owner has fallen silent")
         assert "has said nothing for" in (await standing("STALLED"))[0]["reason"]
+
+
+async def test_every_metric_that_a_service_promises_is_there_and_true(
+    servers: Servers, dsn: str, topic_prefix: str, folder: Path
+) -> None:
+    world = a_world(Scenario(days=5, rows=10, full_days=False))
+    ports = {name: free_port() for name in ("producer", "fetcher", "sink")}
+    with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
+        for name, port in ports.items():
+            running.services.processes[name].stop()
+            running.services.start(name, GSC_HTTP_PORT=str(port))
+        assert await running.settled(await running.ask(5)) == {"applied": 30}
+
+        def scraped(name: str) -> dict[str, float]:
+            text = httpx.get(f"http://127.0.0.1:{ports[name]}/metrics").raise_for_status().text
+            lines = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
+            return {series: float(value) for series, _, value in lines}
+
+        async def observed() -> bool:
+            return scraped("producer").get('gsc_ledger_pages{state="applied"}') == 30
+
+        await until(observed, 40, "the planner has looked")
+        producer, fetcher, sink = scraped("producer"), scraped("fetcher"), scraped("sink")
+    assert sum(value for name, value in producer.items() if name.startswith("gsc_lag_messages")) == 0
+    assert sum(value for name, value in producer.items() if name.startswith("gsc_partition_state")) == 12
+    assert producer['gsc_partition_state{partition="0",state="OK"}'] == 1
+    assert producer['gsc_ledger_days{kind="complete"}'] == 30
+    assert producer['gsc_drain_seconds{pace="quota"}'] == 0
+    assert producer["gsc_pages_published_total"] == 30
+    assert sum(value for name, value in fetcher.items() if name.startswith("gsc_calls_last_minute{")) == 30
+    assert fetcher['gsc_calls_total{credential="reader-1",outcome="ok"}'] == 15
+    assert round(fetcher['gsc_calls_allowed_per_minute{credential="reader-1"}']) == 936
+    assert fetcher["gsc_property_calls_last_minute_max"] == 15
+    assert fetcher["gsc_page_seconds_count"] == fetcher["gsc_call_seconds_count"] == 30
+    assert fetcher["gsc_calls_in_flight"] == fetcher["gsc_batches_at_stake"] == 0
+    assert sink["gsc_pages_applied_total"] == 30
+    assert sink["gsc_days_completed_total"] == 30

@@ -1,0 +1,131 @@
+"""The whole, for metrics: lag of both groups, how every partition stands, the ledger, and the time that is left."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from pipeline.clock import monotonic, now
+from pipeline.contracts.records import PartitionLag, Record
+from pipeline.contracts.standing import STATES, standing_of
+from pipeline.errors import Retryable
+from pipeline.postgres import Connection, queries, told_as_flows
+from pipeline.ranges import RangeReader, Span
+from pipeline.running import sleep_or_stop
+from pipeline.telemetry import gauge, logger
+
+EVERY_S = 10.0
+PACE_OVER_S = 60.0
+PACES = ("current", "quota")
+DAY_KINDS = ("complete", "owed", "truncated", "may_change", "vanished_kept")
+_SQL = queries("producer", "observing.sql")
+_log = logger(__name__)
+Opening = Callable[[], AbstractAsyncContextManager[Connection]]
+
+
+class Lag(Protocol):
+    """How far a group is behind."""
+
+    async def read(self) -> dict[int, PartitionLag]:
+        """By partition. Raises Retryable."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A group, and its topic opened for reading beside it."""
+
+    group: str
+    lag: Lag
+    open_topic: Callable[[], AbstractAsyncContextManager[RangeReader]]
+
+
+class Pace:
+    """How fast something is worked off, over the last minute. Pure."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def seconds_left(self, now: float, done: int, left: int) -> float:
+        """Seconds until nothing is left at the pace so far; infinite when it stands still. `done` only grows."""
+        self._seen.append((now, done))
+        while self._seen[0][0] < now - PACE_OVER_S and len(self._seen) > 2:
+            self._seen.popleft()
+        elapsed, moved = now - self._seen[0][0], done - self._seen[0][1]
+        if not left:
+            return 0.0
+        return left * elapsed / moved if moved > 0 else float("inf")
+
+
+def seconds_at_quota(owed: Mapping[str, int], allowed_qpm: Callable[[str], float]) -> float:
+    """Seconds until the slowest credential is done, when each goes at its quota. Pure."""
+    return max((60 * pages / allowed_qpm(credential) for credential, pages in owed.items()), default=0.0)
+
+
+class Observer:
+    """Reads and sets the gauges. Every replica of the planner does, and all say the same."""
+
+    def __init__(self, fetchers: Watched, sink: Watched, open_: Opening, allowed_qpm: Callable[[str], float]) -> None:
+        self._fetchers = fetchers
+        self._sink = sink
+        self._open = open_
+        self._allowed_qpm = allowed_qpm
+        self._pace = Pace()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`; servers may go and come back."""
+        while not stop.is_set():
+            try:
+                await self.observe()
+            except Retryable as error:
+                _log.warning("not_observed", error=str(error))
+            await sleep_or_stop(stop, EVERY_S)
+
+    async def observe(self) -> None:
+        """Read everything once. Raises Retryable."""
+        batches = await self._observe_lag(self._fetchers)
+        await self._observe_lag(self._sink)
+        _show_states(batches)
+        async with self._open() as conn, told_as_flows():
+            await self._observe_ledger(conn)
+        gauge("gsc_observed_timestamp_seconds").set(now().timestamp())
+
+    async def _observe_lag(self, watched: Watched) -> dict[int, PartitionLag]:
+        lags = await watched.lag.read()
+        waiting = {n: Span(lag.committed, lag.committed + 1) for n, lag in lags.items() if lag.lag}
+        oldest = {record.partition: _age_s(record) for record in await _first_of_each(watched, waiting)}
+        for number, lag in lags.items():
+            gauge("gsc_lag_messages").labels(watched.group, number).set(lag.lag)
+            gauge("gsc_lag_seconds").labels(watched.group, number).set(oldest.get(number, 0.0))
+        return lags
+
+    async def _observe_ledger(self, conn: Connection) -> None:
+        pages: dict[str, int] = dict(await (await conn.execute(_SQL["pages"])).fetchall())
+        for state in ("owed", "published", "applied", "dead", "cancelled"):
+            gauge("gsc_ledger_pages").labels(state).set(pages.get(state, 0))
+        days = await (await conn.execute(_SQL["days"])).fetchone() or (0,) * len(DAY_KINDS)
+        for kind, count in zip(DAY_KINDS, days, strict=True):
+            gauge("gsc_ledger_days").labels(kind).set(count)
+        owed: dict[str, int] = dict(await (await conn.execute(_SQL["owed_by_credential"])).fetchall())
+        left = self._pace.seconds_left(monotonic(), pages.get("applied", 0) + pages.get("dead", 0), sum(owed.values()))
+        gauge("gsc_drain_seconds").labels("current").set(left)
+        gauge("gsc_drain_seconds").labels("quota").set(seconds_at_quota(owed, self._allowed_qpm))
+
+
+def _show_states(batches: Mapping[int, PartitionLag]) -> None:
+    for number, lag in batches.items():
+        found = standing_of(lag, now()).state
+        for state in STATES:
+            gauge("gsc_partition_state").labels(number, state).set(int(state == found))
+
+
+def _age_s(record: Record) -> float:
+    return max(0.0, now().timestamp() - record.timestamp_ms / 1000)
+
+
+async def _first_of_each(watched: Watched, spans: Mapping[int, Span]) -> list[Record]:
+    if not spans:
+        return []
+    async with watched.open_topic() as reader:
+        return [record async for records in reader.records(spans) for record in records]
