@@ -97,8 +97,7 @@ class Work:
     async def _finish(self, job: Job, call: asyncio.Task[FetchedPage | Verdict], permit: "_Permit") -> End:
         try:
             await asyncio.wait({call})
-            del self._calls[job]
-            gauge("gsc_calls_in_flight").set(len(self._calls))
+            self._ended(job)
             if not call.cancelled():
                 return await self._settle(job, call.result())
             # Halted, or the lease ran out, or the partition is another's.
@@ -107,7 +106,12 @@ class Work:
             _log.warning("not_delivered", batch=job.batch.batch_id, error=str(error))
             return Again(BROKER_PAUSE_S)
         finally:
+            self._ended(job)  # also when the drain is cut short, and we are cancelled
             permit.release()
+
+    def _ended(self, job: Job) -> None:
+        self._calls.pop(job, None)
+        gauge("gsc_calls_in_flight").set(len(self._calls))
 
     async def _call(self, job: Job, admit: Admit) -> FetchedPage | Verdict:
         """One call, with a token; what may forbid it is looked at again after the token is there."""

@@ -266,3 +266,22 @@ async def test_a_passing_fault_is_tried_a_bounded_number_of_times() -> None:
     assert len(world.calls) == 3
     outcome = codec.decode(Outcome, world.results()[0])
     assert (outcome.state, outcome.reason, outcome.attempts) == ("dead", "attempts_exhausted", 3)
+
+
+async def test_a_drain_that_is_cut_short_leaves_nothing_behind() -> None:
+    world = World()  # whose answers never come
+    fetcher = await a_fetcher(world, concurrency=4)
+    fetcher._capacity = Capacity(4, 10, 3, drain_s=0.01)
+
+    async def scene() -> None:
+        await until(lambda: world.in_flight == 4, 5, "calls are under way")
+        await fetcher.revoked([0])
+        await until(lambda: world.in_flight == 0, 5, "they are cancelled")
+        assert fetcher._work.calls == 0
+        await fetcher.assigned([Claim(0, 0, "")])
+        await fetcher.receive([a_record(number) for number in range(20)])
+        await until(lambda: world.in_flight == 4, 5, "as many as before are under way")
+        await fetcher.revoked([0])
+
+    await running(fetcher, scene)
+    assert [commit.offset for commit in world.committed if commit.partition == 0][-1] == 0
