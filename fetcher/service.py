@@ -286,12 +286,17 @@ class Fetcher:
 
     async def _commit_regularly(self, stop: asyncio.Event) -> None:
         """As soon as something is done: what is done and not committed would be repeated after a kill."""
-        renewed = monotonic()
+        renewed = looked = float("-inf")
+        standings: dict[int, Standing] = {}
         while not stop.is_set():
             await sleep_or_stop(self._done, LOOK_FOR_NEWS_S)
             self._done.clear()
+            if monotonic() - looked >= LOOK_FOR_NEWS_S:  # not for every page: there may be thousands of properties
+                looked = monotonic()
+                standings = self._standings()
+                self._show_limits()
             due = monotonic() - renewed >= RENEW_EVERY_S
-            commits = self._holdings.commits(self._standings())
+            commits = self._holdings.commits(standings)
             news = [commit for commit in commits if due or self._holdings.is_news(commit)]
             if not news:
                 continue
@@ -303,7 +308,6 @@ class Fetcher:
                 continue
             renewed = monotonic() if due else renewed
             self._holdings.told(news)
-            self._show_limits()
             gauge("gsc_batches_at_stake").set(self._holdings.at_stake)
 
     def _show_limits(self) -> None:
