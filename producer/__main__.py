@@ -25,7 +25,7 @@ from producer import ledger
 from producer.admission import build_request
 from producer.api import Doors, routes
 from producer.intake import at_times, build_app
-from producer.observing import Observer, Watched
+from producer.observing import Observer, Opening, Watched
 from producer.publishing import Lag, Lags, Outbox
 from producer.retaining import delete_old
 from producer.service import Intake, Ports
@@ -85,12 +85,6 @@ async def _plan(
     doors = Doors(accept, progress, announced, control.halts)
     lags = _lags(settings)
     outbox = Outbox(BATCHES.full_name(prefix), publisher, lags, control.halts, settings.max_queue_size)
-    observer = Observer(
-        _watched(settings, "fetcher", lags.fetchers, BATCHES),
-        _watched(settings, "sink", lags.sink, RESULTS),
-        open_,
-        lambda credential: settings.allowed_qpm(catalog, credential),
-    )
     control.subscribe(outbox.planned)
     bound = DeadLetterBound(settings.dead_letter_limit, settings.dead_letter_ratio)
     intake = Intake(catalog, Ports(prefix, publisher, outbox, open_), bound)
@@ -103,7 +97,12 @@ async def _plan(
     face = HttpFace(settings, not_ready=lambda: None, routes=routes(settings, catalog, doors))
     await face.start()
     try:
-        await until_stopped(stop, _take_in(app, intake, stop), outbox.run(stop, open_), observer.run(stop))
+        await until_stopped(
+            stop,
+            _take_in(app, intake, stop),
+            outbox.run(stop, open_),
+            _observer(settings, catalog, lags, open_).run(stop),
+        )
     finally:
         await face.stop()
 
@@ -113,6 +112,15 @@ def _lags(settings: ProducerSettings) -> Lags:
     return Lags(
         LagReader(settings.kafka, group=group_id(prefix, "fetcher"), topic=BATCHES.full_name(prefix)),
         LagReader(settings.kafka, group=group_id(prefix, "sink"), topic=RESULTS.full_name(prefix)),
+    )
+
+
+def _observer(settings: ProducerSettings, catalog: Catalog, lags: Lags, open_: Opening) -> Observer:
+    return Observer(
+        _watched(settings, "fetcher", lags.fetchers, BATCHES),
+        _watched(settings, "sink", lags.sink, RESULTS),
+        open_,
+        lambda credential: settings.allowed_qpm(catalog, credential),
     )
 
 
