@@ -46,18 +46,20 @@ async def _serve(settings: FetcherSettings, stop: asyncio.Event) -> None:
     publisher = Publisher(settings.kafka, "gsc-fetcher")
     control = ControlWatcher(settings.kafka, settings.topic_prefix)
     await control.start()
-    async with SearchConsole(
-        settings.api_root, timeout_s=settings.http_timeout_s, connections=settings.max_concurrency
-    ) as console:
-        delivery = Delivery(publisher, settings.topic_prefix, settings.paging)
-        ports = Ports(_transport(settings, console), tokens, delivery, control, pressure)
-        bound = DeadLetterBound(settings.dead_letter_limit, settings.dead_letter_ratio)
-        fetcher = Fetcher(catalog, _capacity(settings), limiter, ports, bound)
-        control.subscribe(fetcher.halts_changed)
-        await _consume(settings, fetcher, pressure, stop)
-    await control.close()
-    await publisher.close()
-    tokens.close()
+    try:
+        async with SearchConsole(
+            settings.api_root, timeout_s=settings.http_timeout_s, connections=settings.max_concurrency
+        ) as console:
+            delivery = Delivery(publisher, settings.topic_prefix, settings.paging)
+            ports = Ports(_transport(settings, console), tokens, delivery, control, pressure)
+            bound = DeadLetterBound(settings.dead_letter_limit, settings.dead_letter_ratio)
+            fetcher = Fetcher(catalog, _capacity(settings), limiter, ports, bound)
+            control.subscribe(fetcher.halts_changed)
+            await _consume(settings, fetcher, pressure, stop)
+    finally:
+        await control.close()
+        await publisher.close()
+        tokens.close()
 
 
 def _transport(settings: FetcherSettings, console: SearchConsole) -> SearchConsole | Gathering:

@@ -108,14 +108,14 @@ class Schedule:
 
     def soonest(self, number: int, wait_of: Callable[[Job], float]) -> tuple[Job | None, float]:
         """The queued job of a partition that has the shortest wait, left where it is; None when none is queued."""
-        partition = self._partitions[number]
+        partition = self._partitions.get(number, _Partition())  # while it is drained, it is revoked already
         heads = [_head(queue) for queues in partition.queues.values() for queue in queues.values() if queue]
         waits = [(wait_of(job), order) for order, job in enumerate(heads)]
         return (heads[min(waits)[1]], min(waits)[0]) if waits else (None, float("inf"))
 
     def touched(self, number: int) -> Set[str]:
         """The halt scopes that the batches of a partition were in, since it is ours."""
-        return self._partitions[number].scopes
+        return self._partitions[number].scopes if number in self._partitions else frozenset()
 
     @staticmethod
     def _queue(partition: _Partition, job: Job) -> deque[Job]:

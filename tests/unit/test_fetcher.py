@@ -285,3 +285,19 @@ async def test_a_drain_that_is_cut_short_leaves_nothing_behind() -> None:
 
     await running(fetcher, scene)
     assert [commit.offset for commit in world.committed if commit.partition == 0][-1] == 0
+
+
+async def test_a_partition_that_is_drained_still_tells_how_it_stands() -> None:
+    world = World()
+    fetcher = await a_fetcher(world, concurrency=2)
+
+    async def scene() -> None:
+        await until(lambda: world.in_flight == 2, 5, "calls are under way")
+        draining = asyncio.create_task(fetcher.revoked([0]))
+        await until(lambda: len(fetcher._schedule) == 0, 5, "nothing more is started")
+        assert fetcher._standings()[0].state == "OK"
+        world.answer.set()
+        await draining
+        assert fetcher._standings() == {}
+
+    await running(fetcher, scene)
