@@ -9,13 +9,13 @@ import click
 
 from cli.output import LedgerSettings, a_moment, fail, json_option, print_json, print_table, run, settings
 from pipeline.contracts.topics import DEAD_LETTERS
-from pipeline.dead_letters import Buried, read_letter
-from pipeline.kafka import Publisher
+from pipeline.dead_letters import read_letter
+from pipeline.kafka import publishing
 from pipeline.postgres import connection
 from pipeline.ranges import Span, reading
 from pipeline.running import require_schema, require_topics
 from producer import ledger
-from producer.redriving import Redriven, batch_of
+from producer.redriving import Letter, opened
 from producer.redriving import redrive as tried_again
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -42,13 +42,12 @@ class Wanted:
     property: str | None
     since: datetime | None
 
-    def takes(self, letter: Buried) -> bool:
+    def takes(self, letter: Letter) -> bool:
         """Whether the letter is among them."""
-        batch, _ = batch_of(letter)
         return (
-            self.reason in (None, letter.reason)
-            and self.service in (None, letter.service)
-            and (self.property is None or (batch is not None and batch.property == self.property))
+            self.reason in (None, letter.buried.reason)
+            and self.service in (None, letter.buried.service)
+            and (self.property is None or (letter.batch is not None and letter.batch.property == self.property))
         )
 
 
@@ -88,8 +87,9 @@ def show(place: str, as_json: bool) -> None:
     found, states = run(_listed(wanted, Wanted(None, None, None, None), (int(partition), int(offset))))
     if not found:
         fail(f"PLACE: there is no letter at {place}", 1)
-    value = (found[0].record.value or b"").decode("utf-8", "backslashreplace")
-    told = {**_line(found[0], states), "attempts": found[0].attempts, "value": value}
+    buried = found[0].buried
+    value = (buried.record.value or b"").decode("utf-8", "backslashreplace")
+    told = {**_line(found[0], states), "attempts": buried.attempts, "value": value}
     if as_json:
         print_json(told)
     else:
@@ -121,30 +121,30 @@ async def _redriven(wanted: LedgerSettings, chosen: Wanted, rate: float, dry_run
     letters, states = await _listed(wanted, chosen)
     if dry_run:
         return {"dry_run": True, "letters": len(letters), "skipped": sum(_finished(item, states) for item in letters)}
-    publisher = Publisher(wanted.kafka, "gsc-stream")
-    try:
-        async with connection(wanted.postgres_dsn.get_secret_value(), application="gsc-stream") as conn:
-            done: Redriven = await tried_again(letters, conn, publisher, rate)
-    finally:
-        await publisher.close()
+    async with (
+        publishing(wanted.kafka, "gsc-stream") as publisher,
+        connection(wanted.postgres_dsn.get_secret_value(), application="gsc-stream") as conn,
+    ):
+        done = await tried_again(letters, conn, publisher, rate)
     return {"letters": len(letters), **dataclasses.asdict(done)}
 
 
 async def _listed(
     wanted: LedgerSettings, chosen: Wanted, place: tuple[int, int] | None = None
-) -> tuple[list[Buried], dict[str, str]]:
+) -> tuple[list[Letter], dict[str, str]]:
     """Letters, the oldest first, and the states of their pages."""
     await require_topics(wanted)
     await require_schema(wanted, "gsc-stream")
     letters = sorted(
-        [letter async for letter in _letters(wanted, chosen, place)], key=lambda letter: letter.record.timestamp_ms
+        [letter async for letter in _letters(wanted, chosen, place)],
+        key=lambda letter: letter.buried.record.timestamp_ms,
     )
-    ids = [batch.batch_id for letter in letters if (batch := batch_of(letter)[0])]
+    ids = [letter.batch.batch_id for letter in letters if letter.batch]
     async with connection(wanted.postgres_dsn.get_secret_value(), application="gsc-stream") as conn:
         return letters, await ledger.page_states(conn, ids)
 
 
-async def _letters(wanted: LedgerSettings, chosen: Wanted, place: tuple[int, int] | None) -> AsyncIterator[Buried]:
+async def _letters(wanted: LedgerSettings, chosen: Wanted, place: tuple[int, int] | None) -> AsyncIterator[Letter]:
     topic = DEAD_LETTERS.full_name(wanted.topic_prefix)
     async with reading(wanted.kafka, wanted.topic_prefix, topic) as reader:
         spans = await reader.whole() if chosen.since is None else await reader.between(chosen.since, None)
@@ -154,25 +154,24 @@ async def _letters(wanted: LedgerSettings, chosen: Wanted, place: tuple[int, int
             spans = {partition: Span(offset, offset + 1)} if held else {}
         async for records in reader.records(spans):
             for record in records:
-                if chosen.takes(letter := read_letter(record)):
+                if chosen.takes(letter := opened(read_letter(record))):
                     yield letter
 
 
-def _line(letter: Buried, states: dict[str, str]) -> dict[str, Any]:
-    batch, _ = batch_of(letter)
-    source = letter.source
+def _line(letter: Letter, states: dict[str, str]) -> dict[str, Any]:
+    buried, batch = letter.buried, letter.batch
+    source = buried.source
     return {
-        "place": f"{letter.record.partition}:{letter.record.offset}",
-        "reason": letter.reason,
-        "service": letter.service,
+        "place": f"{buried.record.partition}:{buried.record.offset}",
+        "reason": buried.reason,
+        "service": buried.service,
         "source": f"{source[0]}:{source[1]}:{source[2]}" if source else None,
-        "first_seen": letter.first_seen.isoformat(timespec="seconds"),
+        "first_seen": buried.first_seen.isoformat(timespec="seconds"),
         "property": batch.property if batch else None,
         "page": states.get(batch.batch_id) if batch else None,
-        "error": letter.error,
+        "error": buried.error,
     }
 
 
-def _finished(letter: Buried, states: dict[str, str]) -> bool:
-    batch, _ = batch_of(letter)
-    return batch is not None and states.get(batch.batch_id, "dead") != "dead"
+def _finished(letter: Letter, states: dict[str, str]) -> bool:
+    return letter.batch is not None and states.get(letter.batch.batch_id, "dead") != "dead"

@@ -9,7 +9,7 @@ from cli.output import LedgerSettings, json_option, print_json, run, settings
 from pipeline.clock import now
 from pipeline.contracts.messages import Control
 from pipeline.control import announce
-from pipeline.kafka import Publisher
+from pipeline.kafka import publishing
 from pipeline.postgres import connection
 from pipeline.running import require_schema, require_topics
 from producer import ledger
@@ -37,18 +37,15 @@ async def _cancel(wanted: LedgerSettings, run_id: str, reason: str) -> int:
     await require_schema(wanted, "gsc-stream")
     async with connection(wanted.postgres_dsn.get_secret_value(), application="gsc-stream") as conn:
         pages = await ledger.cancel(conn, run_id)
-    publisher = Publisher(wanted.kafka, "gsc-stream")
-    try:
-        moment = now()
-        halt = Control(
-            scope=f"run:{run_id}",
-            state="halted",
-            reason=f"cancelled: {reason}",
-            actor=getpass.getuser(),
-            at=moment,
-            until=moment + ON_ITS_WAY,
-        )
+    moment = now()
+    halt = Control(
+        scope=f"run:{run_id}",
+        state="halted",
+        reason=f"cancelled: {reason}",
+        actor=getpass.getuser(),
+        at=moment,
+        until=moment + ON_ITS_WAY,
+    )
+    async with publishing(wanted.kafka, "gsc-stream") as publisher:
         await announce(publisher, wanted.topic_prefix, halt)
-    finally:
-        await publisher.close()
     return pages

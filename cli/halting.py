@@ -8,9 +8,9 @@ from cli.output import OperatorSettings, fail, json_option, print_json, print_ta
 from pipeline.clock import now
 from pipeline.contracts.halts import build_control
 from pipeline.contracts.messages import Control
-from pipeline.control import ControlWatcher, announce
+from pipeline.control import announce, read_halts
 from pipeline.errors import Invalid
-from pipeline.kafka import Publisher
+from pipeline.kafka import publishing
 from pipeline.running import require_topics
 
 
@@ -41,10 +41,7 @@ def halts(as_json: bool) -> None:
 
     async def work() -> list[Control]:
         await require_topics(wanted)
-        watcher = ControlWatcher(wanted.kafka, wanted.topic_prefix)
-        await watcher.start()
-        await watcher.close()
-        return watcher.halts.active(now())
+        return (await read_halts(wanted.kafka, wanted.topic_prefix)).active(now())
 
     active = run(work())
     rows = [(c.scope, c.reason, c.actor, c.at.isoformat(), c.until.isoformat() if c.until else None) for c in active]
@@ -65,10 +62,7 @@ def _write(scope: str, state: str, reason: str, until: str | None) -> None:
 
     async def work() -> None:
         await require_topics(wanted)
-        publisher = Publisher(wanted.kafka, "gsc-stream")
-        try:
+        async with publishing(wanted.kafka, "gsc-stream") as publisher:
             await announce(publisher, wanted.topic_prefix, control)
-        finally:
-            await publisher.close()
 
     run(work())

@@ -85,12 +85,12 @@ def a_day(_: click.Context, option: click.Parameter, text: str | None) -> date |
 
 
 @contextmanager
-def progress_bar(description: str, total: int) -> Iterator[Callable[[str, int], None]]:
-    """A bar on stderr, for the length of a block; what is given sets its text and how much is done."""
+def progress_bar(description: str, *, show: bool = True) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on stderr, for the length of a block; what is given sets its text, how much is done, and of how much."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
-        task = bar.add_task(description, total=total)
-        yield lambda text, done: bar.update(task, description=text, completed=done)
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), disable=not show) as bar:
+        task = bar.add_task(description, total=None)
+        yield lambda text, done, total: bar.update(task, description=text, completed=done, total=total)
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

@@ -6,7 +6,7 @@ import click
 
 from cli.output import OperatorSettings, SyncSettings, catalog_of, json_option, print_json, run, settings
 from pipeline.catalog import Catalog
-from pipeline.contracts.topics import ALL
+from pipeline.contracts.topics import ALL, BATCHES
 from pipeline.errors import Invalid, PipelineError, Retryable
 from pipeline.kafka_admin import check_topics, ensure_topics, reachable
 from pipeline.postgres import connection, create_report_views, missing_migrations
@@ -58,6 +58,7 @@ def topics(check: bool, replication: int, as_json: bool) -> None:
 @json_option
 def check(as_json: bool) -> None:
     """Try settings, catalog, Kafka, PostgreSQL and Google: a line each, exit 1 if any fails."""
+    from fetcher.limiting import Limiter
     from fetcher.settings import FetcherSettings
 
     wanted = settings(SyncSettings)
@@ -70,7 +71,7 @@ def check(as_json: bool) -> None:
                 raise Invalid(f"migrations are missing: {', '.join(missing)}; run `gsc-stream migrate`")
 
     async def limits() -> None:
-        calling.limits(catalog).check()
+        Limiter(calling.limits(catalog), BATCHES.partitions)  # as a fetcher makes it, or refuses to
 
     async def work() -> dict[str, str | None]:
         return {

@@ -27,7 +27,7 @@ from pipeline.clock import now, pacific_date
 from pipeline.contracts import codec
 from pipeline.contracts.messages import SearchType
 from pipeline.contracts.topics import SYNC_REQUESTS
-from pipeline.kafka import Publisher
+from pipeline.kafka import publishing
 from pipeline.postgres import connection
 from pipeline.running import require_schema, require_topics
 from producer.admission import build_request
@@ -90,7 +90,7 @@ async def _totals(catalog: Catalog, days: Sequence[Day], sample: int, tolerance:
     tokens = Tokens(catalog)
     try:
         async with SearchConsole(calling.api_root, timeout_s=calling.http_timeout_s, connections=2) as console:
-            with progress_bar("asking Google", len(series)) as bar:
+            with progress_bar("asking Google") as bar:
                 for number, (item, report, kind) in enumerate(series, start=1):
                     mine = [d for d in days if (d.property, d.report, d.search_type) == (item.url, report, kind)]
                     if mine:
@@ -98,7 +98,7 @@ async def _totals(catalog: Catalog, days: Sequence[Day], sample: int, tolerance:
                         totals = await console.totals(item.url, kind, (mine[0].date, mine[-1].date), token)
                         for finding in differing_totals(mine, totals, tolerance):
                             yield finding
-                    bar(item.url, number)
+                    bar(item.url, number, len(series))
     finally:
         tokens.close()
 
@@ -117,9 +117,8 @@ async def _ask(wanted: SyncSettings, wishes: Sequence[Wish]) -> None:
     if not wishes:
         return
     await require_topics(wanted)
-    publisher = Publisher(wanted.kafka, "gsc-stream")
     topic = SYNC_REQUESTS.full_name(wanted.topic_prefix)
-    try:
+    async with publishing(wanted.kafka, "gsc-stream") as publisher:
         for wish in wishes:
             fields = {
                 "properties": [wish.property],
@@ -130,5 +129,3 @@ async def _ask(wanted: SyncSettings, wishes: Sequence[Wish]) -> None:
             moment = now()
             request = build_request(fields, now=moment, today=pacific_date(moment), requested_by="reconcile")
             await publisher.publish(topic, request.request_id, codec.encode(request))
-    finally:
-        await publisher.close()

@@ -78,8 +78,9 @@ async def _replay(wanted: LedgerSettings, selection: Selection, *, now_: bool, d
         rebirth = await begin_generation(conn, name) if now_ and not dry else None
         job = Replay(selection, rebirth, writer)
         left = spans if dry else await begin(conn, job.name, spans)
-        with progress_bar("replaying", sum(span.records for span in left.values())) as bar:
-            tally = await job.run(reader, left, conn, lambda so_far: bar(f"{so_far.rows} rows", so_far.messages))
+        total = sum(span.records for span in left.values())
+        with progress_bar("replaying") as bar:
+            tally = await job.run(reader, left, conn, lambda so_far: bar(f"{so_far.rows} rows", so_far.messages, total))
         if not dry:
             await finish(conn, job.name)
     return tally

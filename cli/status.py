@@ -13,7 +13,7 @@ from pipeline.clock import now
 from pipeline.contracts.records import PartitionLag
 from pipeline.contracts.standing import standing_of
 from pipeline.contracts.topics import BATCHES, RESULTS, Topic
-from pipeline.control import ControlWatcher
+from pipeline.control import read_halts
 from pipeline.kafka import group_id
 from pipeline.kafka_admin import LagReader
 from pipeline.postgres import connection, told_as_flows
@@ -43,15 +43,13 @@ def status(watch: bool, as_json: bool) -> None:
 async def _status(wanted: LedgerSettings) -> dict[str, Any]:
     await require_topics(wanted)
     await require_schema(wanted, "gsc-stream")
-    watcher = ControlWatcher(wanted.kafka, wanted.topic_prefix)
-    await watcher.start()
-    await watcher.close()
+    halts = await read_halts(wanted.kafka, wanted.topic_prefix)
     fetchers, sinks = await _lags(wanted, "fetcher", BATCHES), await _lags(wanted, "sink", RESULTS)
     return {
         "partitions": _partitions(fetchers, now()),
         "lag": {"fetcher": _lag(fetchers), "sink": _lag(sinks)},
         **await _ledger(wanted),
-        "halts": [control.scope for control in watcher.halts.active(now())],
+        "halts": [control.scope for control in halts.active(now())],
     }
 
 

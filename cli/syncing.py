@@ -4,24 +4,21 @@ import asyncio
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cli.output import SyncSettings, catalog_of, fail, json_option, print_json, run, settings
+from cli.output import SyncSettings, catalog_of, fail, json_option, print_json, progress_bar, run, settings
 from pipeline.clock import now, pacific_date
 from pipeline.contracts import codec
 from pipeline.contracts.identity import run_id
 from pipeline.contracts.messages import SyncRequest
 from pipeline.contracts.topics import SYNC_REQUESTS
 from pipeline.errors import Invalid
-from pipeline.kafka import Publisher
+from pipeline.kafka import publishing
 from pipeline.postgres import connection
 from pipeline.running import require_topics
 from producer import ledger
 from producer.admission import build_request, problems_of
 
 LOOK_EVERY_S = 0.5
-_LAST_STATES = ("applied", "dead", "cancelled")
 
 
 @click.command()
@@ -71,25 +68,19 @@ def _request(options: dict[str, Any]) -> SyncRequest:
 
 async def _send(wanted: SyncSettings, request: SyncRequest) -> None:
     await require_topics(wanted)
-    publisher = Publisher(wanted.kafka, "gsc-stream")
-    try:
-        topic = SYNC_REQUESTS.full_name(wanted.topic_prefix)
+    topic = SYNC_REQUESTS.full_name(wanted.topic_prefix)
+    async with publishing(wanted.kafka, "gsc-stream") as publisher:
         await publisher.publish(topic, request.request_id, codec.encode(request))
-    finally:
-        await publisher.close()
 
 
 async def _wait(wanted: SyncSettings, run_: str, *, show: bool) -> dict[str, object]:
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} pages"))
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), disable=not show) as bar:
-        task = bar.add_task("waiting for the planner", total=None)
+    with progress_bar("waiting for the planner", show=show) as bar:
         async with connection(wanted.postgres_dsn.get_secret_value(), application="gsc-stream") as conn:
             while True:
                 found = await ledger.progress(conn, run_)
                 pages: dict[str, int] = found["pages"] if found else {}  # type: ignore[assignment]
-                settled = sum(pages.get(state, 0) for state in _LAST_STATES)
                 if found:
-                    bar.update(task, description=f"{found['rows']} rows", completed=settled, total=sum(pages.values()))
-                    if settled == sum(pages.values()):
+                    bar(f"{found['rows']} rows, pages", ledger.ended(pages), sum(pages.values()))
+                    if ledger.ended(pages) == sum(pages.values()):
                         return found
                 await asyncio.sleep(LOOK_EVERY_S)

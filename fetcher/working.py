@@ -5,6 +5,7 @@ import random
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from fetcher.backoff import full_jitter
 from fetcher.chunking import FetchedPage
@@ -216,16 +217,10 @@ class Work:
             await self._announce(scope, "halted", reason, cause, until)
             _log.error("halted", scope=scope, reason=reason, until=str(until))
 
-    async def _announce(self, scope: str, state: str, reason: str, cause: Cause, until: datetime | None) -> None:
-        control = Control(
-            scope=scope,
-            state="halted" if state == "halted" else "running",
-            reason=reason,
-            actor="fetcher",
-            at=now(),
-            until=until,
-            cause=cause,
-        )
+    async def _announce(
+        self, scope: str, state: Literal["running", "halted"], reason: str, cause: Cause, until: datetime | None
+    ) -> None:
+        control = Control(scope=scope, state=state, reason=reason, actor="fetcher", at=now(), until=until, cause=cause)
         # Ours holds at once; the others read it.
         self._ports.control.halts.apply(control)
         if holds(control, now()):

@@ -14,7 +14,7 @@ from lab.choosing import LabChoice, running_servers
 from lab.comparing import Difference
 from lab.errors import LabError
 from lab.jars import Progress
-from lab.piloting import LAST_STATES, Pilot, last_day, settled
+from lab.piloting import Pilot, last_day, settled
 from lab.running import Services, Setup, prepare, running_services
 from lab.scenario import Scenario, SimulatedGoogle, start_google
 from pipeline.clock import monotonic
@@ -110,7 +110,7 @@ async def _until_settled(pilot: Pilot, run: str, show: Show) -> None:
                 continue
             pages: dict[str, int] = run_progress["pages"]  # type: ignore[assignment]
             stats = (await client.get("/_sim/stats")).json()
-            ended_pages = sum(pages.get(state, 0) for state in LAST_STATES)
+            ended_pages = ledger.ended(pages)
             show(
                 Snapshot(
                     monotonic() - began,

@@ -1,7 +1,6 @@
 """A pipeline that runs, in the hand of whoever started it: ask for days, look how far they are, compare."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -16,14 +15,13 @@ from pipeline.clock import now, pacific_date
 from pipeline.contracts import codec
 from pipeline.contracts.identity import run_id
 from pipeline.contracts.topics import BATCHES, RESULTS, SYNC_REQUESTS
-from pipeline.kafka import Publisher, group_id
+from pipeline.kafka import group_id, publishing
 from pipeline.kafka_admin import LagReader
 from pipeline.postgres import connection
 from producer import ledger
 from producer.admission import build_request
 
 FINAL_AFTER_DAYS = 4
-LAST_STATES = ("applied", "dead", "cancelled")
 
 
 def last_day() -> date:
@@ -49,10 +47,9 @@ class Pilot:
         wanted = last_days(days)
         fields = {"start": wanted[-1].isoformat(), "end": wanted[0].isoformat(), "all": True}
         request = build_request(fields, now=now(), today=pacific_date(now()), requested_by="lab")
-        publisher = Publisher(self.setup.kafka, "gsc-lab")
         topic = SYNC_REQUESTS.full_name(self.setup.prefix)
-        await publisher.publish(topic, request.request_id, codec.encode(request))
-        await publisher.close()
+        async with publishing(self.setup.kafka, "gsc-lab") as publisher:
+            await publisher.publish(topic, request.request_id, codec.encode(request))
         return run_id(request.request_id)
 
     async def pages(self, run: str) -> dict[str, int]:
@@ -86,6 +83,6 @@ class Pilot:
         httpx.post(f"{self.google.root}/_sim/{path}", json=body).raise_for_status()
 
 
-def settled(pages: dict[str, int], states: Sequence[str] = LAST_STATES) -> bool:
-    """Whether every page is in its last state."""
-    return bool(pages) and not set(pages) - set(states)
+def settled(pages: dict[str, int]) -> bool:
+    """Whether there are pages, and every one is in its last state."""
+    return bool(pages) and ledger.ended(pages) == sum(pages.values())

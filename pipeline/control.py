@@ -142,6 +142,14 @@ def _halted_for_safety(scope: str, error: str) -> Control:
     )
 
 
+async def read_halts(configuration: Mapping[str, str], prefix: str) -> Halts:
+    """The halts as they stand now. Raises Retryable when the topic cannot be read."""
+    watcher = ControlWatcher(configuration, prefix)
+    await watcher.start()
+    await watcher.close()
+    return watcher.halts
+
+
 async def announce(publisher: Publisher, prefix: str, control: Control) -> None:
     """Write the desired state of a scope."""
     await publisher.publish(CONTROL.full_name(prefix), control.scope, codec.encode(control))

@@ -6,7 +6,8 @@ What waits is asynchronous and raises the flows of `pipeline.errors`.
 import asyncio
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import confluent_kafka
@@ -154,6 +155,16 @@ class Publisher:
         await asyncio.to_thread(self._producer.flush, TIMEOUT_S)
         self._closing.set()
         await asyncio.to_thread(self._thread.join)
+
+
+@asynccontextmanager
+async def publishing(configuration: Mapping[str, str], client_id: str) -> AsyncIterator[Publisher]:
+    """A publisher for the length of a block."""
+    publisher = Publisher(configuration, client_id)
+    try:
+        yield publisher
+    finally:
+        await publisher.close()
 
 
 def _settle(

@@ -1,6 +1,6 @@
 """The ledger as the planner uses it: plan a run, take what is owed, mark what was published."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,6 +18,8 @@ from producer.owing import Overdue
 from producer.planning import ROW_LIMIT, PlannedPage, plan
 
 _SQL = queries("producer", "ledger.sql")
+LAST_STATES = ("applied", "dead", "cancelled")
+"""Of a page: nothing more comes of it by itself."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,11 @@ async def progress(conn: Connection, run: str) -> dict[str, object] | None:
         "pages": {row[4]: row[5] for row in rows if row[4]},
         "rows": sum(row[6] for row in rows),
     }
+
+
+def ended(pages: Mapping[str, int]) -> int:
+    """How many of the pages, counted by state, are in their last state."""
+    return sum(pages.get(state, 0) for state in LAST_STATES)
 
 
 async def page_states(conn: Connection, batch_ids: Sequence[str]) -> dict[str, str]:

@@ -21,20 +21,32 @@ class Redriven:
     skipped: int = 0
 
 
-def batch_of(letter: Buried) -> tuple[Batch | None, bool]:
-    """The batch that the letter is about, if it can be read; and whether the message is the batch itself."""
-    value = letter.record.value
+@dataclass(frozen=True)
+class Letter:
+    """A dead letter, and the batch that it is about, if that can be read.
+
+    `is_batch`: the message is the batch itself, and not a result of one.
+    """
+
+    buried: Buried
+    batch: Batch | None
+    is_batch: bool
+
+
+def opened(buried: Buried) -> Letter:
+    """Read what is in a dead letter, as far as it can be read."""
+    value = buried.record.value
     try:
-        return codec.decode(Batch, value), True
+        return Letter(buried, codec.decode(Batch, value), is_batch=True)
     except Invalid:
         pass
     try:
-        return codec.decode_result(value).batch, False
+        return Letter(buried, codec.decode_result(value).batch, is_batch=False)
     except Invalid:
-        return None, False
+        return Letter(buried, None, is_batch=False)
 
 
-async def redrive(letters: Iterable[Buried], conn: Connection, kafka: Forwarding, rate: float) -> Redriven:
+async def redrive(letters: Iterable[Letter], conn: Connection, kafka: Forwarding, rate: float) -> Redriven:
     """Try letters again, at most `rate` a second. Raises Retryable; what was done before stays done."""
     done = Redriven()
     for letter in letters:
@@ -43,16 +55,16 @@ async def redrive(letters: Iterable[Buried], conn: Connection, kafka: Forwarding
     return done
 
 
-async def _redrive(letter: Buried, conn: Connection, kafka: Forwarding, done: Redriven) -> None:
-    batch, is_batch = batch_of(letter)
+async def _redrive(letter: Letter, conn: Connection, kafka: Forwarding, done: Redriven) -> None:
+    batch, buried = letter.batch, letter.buried
     states = await ledger.page_states(conn, [batch.batch_id]) if batch else {}
     state = states.get(batch.batch_id) if batch else None
-    if batch and is_batch and state is not None:
+    if batch and letter.is_batch and state is not None:
         revived = await ledger.revive(conn, batch.batch_id)
         done.owed += revived
         done.skipped += not revived
-    elif state in ("applied", "cancelled") or letter.source is None:
+    elif state in ("applied", "cancelled") or buried.source is None:
         done.skipped += 1
     else:
-        await kafka.forward(letter.source[0], letter.record.key, letter.record.value, ())
+        await kafka.forward(buried.source[0], buried.record.key, buried.record.value, ())
         done.forwarded += 1

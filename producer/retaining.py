@@ -35,7 +35,7 @@ async def delete_old(conn: Connection, catalog: Catalog, today: date, *, dry_run
     async with told_as_flows(), conn.transaction():
         await conn.execute(_SQL["lock"])
         for report, since in kept_since(catalog, today).items():
-            series = [row[0] async for row in await conn.execute(_SQL["series"], {"reports": [report]})]
+            series = [row[0] async for row in await conn.execute(_SQL["series"], {"report": report})]
             parameters = {"series": series, "before": since}
             if dry_run:
                 row = await (await conn.execute(_SQL["count_rows"], parameters)).fetchone()

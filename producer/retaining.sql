@@ -2,7 +2,7 @@
 select pg_advisory_xact_lock(hashtext('gsc.retention'))
 
 -- name: series
-select series, report from gsc.series where report = any(%(reports)s)
+select series from gsc.series where report = %(report)s
 
 -- name: count_rows
 select count(*) from gsc.facts where series = any(%(series)s) and date < %(before)s

@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from pipeline.contracts import codec
 from pipeline.contracts.messages import Outcome, Rows
 from pipeline.contracts.records import Record
+from sink.rows import check
 
 FetchKey = tuple[str, str]
 """(batch id, fetch id): chunks of two fetches never belong together."""
@@ -16,6 +18,14 @@ class Received:
 
     record: Record
     message: Rows | Outcome
+
+
+def read_result(record: Record) -> Received:
+    """A result as it was read. Raises Invalid with the reason."""
+    message = codec.decode_result(record.value)
+    if isinstance(message, Rows):
+        check(message)
+    return Received(record, message)
 
 
 @dataclass

@@ -16,9 +16,8 @@ from pipeline.contracts.records import Record
 from pipeline.errors import Invalid
 from pipeline.postgres import Connection, queries, told_as_flows
 from pipeline.ranges import RangeReader, Span
-from sink.batching import Received
-from sink.rows import check
-from sink.writer import Applied, Writer
+from sink.batching import Received, read_result
+from sink.writer import Applied, Writer, write_apart
 
 BATCH_BYTES = 16_000_000
 _SQL = queries("sink", "replaying.sql")
@@ -103,11 +102,13 @@ class Replay:
         """Read the spans and write what is selected. Raises Retryable when a server goes away: run it again then."""
         tally = Tally()
         waiting: list[Record] = []
+        waiting_bytes = 0
         async for records in reader.records(spans):
             waiting += records
-            if sum(len(record.value or b"") for record in waiting) >= BATCH_BYTES:
+            waiting_bytes += sum(len(record.value or b"") for record in records)
+            if waiting_bytes >= BATCH_BYTES:
                 await self._write(waiting, tally, conn)
-                waiting = []
+                waiting, waiting_bytes = [], 0
                 show(tally)
         await self._write(waiting, tally, conn)
         show(tally)
@@ -120,34 +121,30 @@ class Replay:
             return
         if received:
             await self._writer.make_runs((item.message.batch for item in received), now())
-            await self._write_or_halve(self._writer, received, tally)
+            await self._write_whole(self._writer, received, tally)
         ends = {record.partition: record.offset + 1 for record in records}
         await save_progress(conn, self.name, ends)
 
-    async def _write_or_halve(self, writer: Writer, received: list[Received], tally: Tally) -> None:
-        """What cannot be stored is in the dead letters already, by the sink."""
-        try:
-            tally.add(await writer.write(received))
-        except psycopg.DataError:
-            if len(received) == 1:
-                tally.unstorable += 1
-                return
-            middle = len(received) // 2
-            await self._write_or_halve(writer, received[:middle], tally)
-            await self._write_or_halve(writer, received[middle:], tally)
+    @staticmethod
+    async def _write_whole(writer: Writer, received: list[Received], tally: Tally) -> None:
+        async def write(part: list[Received]) -> None:
+            tally.add(await writer.write(part))
+
+        async def unstorable(_: Received, __: psycopg.DataError) -> None:
+            tally.unstorable += 1  # the sink has put it into the dead letters
+
+        await write_apart(received, write, unstorable)
 
     def _selected(self, records: Iterable[Record], tally: Tally) -> Iterable[Received]:
         for record in records:
             try:
-                message = codec.decode_result(record.value)
-                if isinstance(message, Rows):
-                    check(message)
+                found = read_result(record)
             except Invalid:
                 tally.unreadable += 1
                 continue
-            if self._selection.takes(message.batch):
-                self._count(message, tally)
-                yield self._reborn(record, message)
+            if self._selection.takes(found.message.batch):
+                self._count(found.message, tally)
+                yield self._reborn(found)
 
     @staticmethod
     def _count(message: Rows | Outcome, tally: Tally) -> None:
@@ -157,11 +154,11 @@ class Replay:
             name = message.batch.property
             tally.rows_by_property[name] = tally.rows_by_property.get(name, 0) + len(message.clicks)
 
-    def _reborn(self, record: Record, message: Rows | Outcome) -> Received:
+    def _reborn(self, found: Received) -> Received:
         if self._rebirth is None:
-            return Received(record, message)
-        again = self._rebirth.of(message)
-        return Received(record._replace(value=codec.encode(again)), again)
+            return found
+        again = self._rebirth.of(found.message)
+        return Received(found.record._replace(value=codec.encode(again)), again)
 
 
 async def begin(conn: Connection, name: str, spans: Mapping[int, Span]) -> dict[int, Span]:

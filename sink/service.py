@@ -7,21 +7,16 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-import psycopg
-
 from pipeline.bounding import DeadLetterBound
 from pipeline.clock import monotonic
 from pipeline.consuming import Claim, Commit
-from pipeline.contracts import codec
-from pipeline.contracts.messages import Rows
 from pipeline.contracts.records import Record
 from pipeline.dead_letters import DeadLetter
 from pipeline.errors import Invalid, Retryable
 from pipeline.running import sleep_or_stop
 from pipeline.telemetry import histogram, logger
-from sink.batching import Received
-from sink.rows import check
-from sink.writer import Applied
+from sink.batching import Received, read_result
+from sink.writer import Applied, write_apart
 
 SERVICE = "sink"
 LOOK_AGAIN_S = 0.25
@@ -202,20 +197,12 @@ class Sink:
         return readable
 
     async def _write(self, writer: Writing, received: list[Received]) -> None:
-        """Write; when a row cannot be stored, halve until the message at fault is alone, and bury it."""
-        if not received:
-            return
-        try:
-            await writer.write(received)
-            for item in received:
+        async def write(part: list[Received]) -> None:
+            await writer.write(part)
+            for item in part:
                 self._bound.done(item.record.partition)
-        except psycopg.DataError as error:
-            if len(received) == 1:
-                await self._dead(received[0].record, "unstorable", str(error))
-                return
-            middle = len(received) // 2
-            await self._write(writer, received[:middle])
-            await self._write(writer, received[middle:])
+
+        await write_apart(received, write, lambda item, error: self._dead(item.record, "unstorable", str(error)))
 
     async def _dead(self, record: Record, reason: str, error: str) -> None:
         await self._bury(DeadLetter(record, SERVICE, reason, error))
@@ -228,12 +215,9 @@ class Sink:
 
 def _decoded(record: Record) -> Received | Invalid:
     try:
-        message = codec.decode_result(record.value)
-        if isinstance(message, Rows):
-            check(message)
+        return read_result(record)
     except Invalid as error:
         return error
-    return Received(record, message)
 
 
 def _bytes(record: Record) -> int:

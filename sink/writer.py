@@ -1,6 +1,6 @@
 """Results into PostgreSQL: rows, ledger and completion in one transaction, however often they arrive."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -256,6 +256,25 @@ class Writer:
         if not vanished:
             return 0
         return (await self._conn.execute(_SQL["sweep"], day)).rowcount
+
+
+async def write_apart(
+    received: list[Received],
+    write: Callable[[list[Received]], Awaitable[None]],
+    unstorable: Callable[[Received, psycopg.DataError], Awaitable[None]],
+) -> None:
+    """Write; what PostgreSQL refuses is halved until the message at fault is alone, and told to `unstorable`."""
+    if not received:
+        return
+    try:
+        await write(received)
+    except psycopg.DataError as error:
+        if len(received) == 1:
+            await unstorable(received[0], error)
+            return
+        middle = len(received) // 2
+        await write_apart(received[:middle], write, unstorable)
+        await write_apart(received[middle:], write, unstorable)
 
 
 def _block(message: Rows, series: int, seen: set[tuple[int, date, bytes]]) -> bytes:

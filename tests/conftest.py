@@ -2,13 +2,14 @@
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from lab.choosing import LabChoice, Servers, running_servers
 from lab.database import create_database, drop_database
+from pipeline.kafka import Publisher, publishing
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,6 +36,12 @@ def dsn(servers: Servers) -> Iterator[str]:
 @pytest.fixture
 def kafka(servers: Servers) -> dict[str, str]:
     return {"bootstrap.servers": servers.bootstrap_servers}
+
+
+@pytest.fixture
+async def publisher(kafka: dict[str, str]) -> AsyncIterator[Publisher]:
+    async with publishing(kafka, "test") as opened:
+        yield opened
 
 
 @pytest.fixture

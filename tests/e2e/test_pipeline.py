@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,11 @@ from lab.search_console.settings import Fault
 from pipeline.contracts.topics import BATCHES, DEAD_LETTERS, RESULTS, SYNC_REQUESTS
 from pipeline.kafka import Publisher
 from pipeline.kafka_admin import LagReader
-from support.pipeline import LAST_DAY, Running, a_day, a_world, running_pipeline
+from support.pipeline import COMMAND, LAST_DAY, Running, a_day, a_world, command, running_pipeline, told
 from support.waiting import until
 
 SMALL = Scenario(days=20, rows=300, latency_s=0.05)
 PAGES = 20 * 2 * 3 + 6  # first pages, and the next ones of full days and days at the cap
-COMMAND = Path(sys.executable).with_name("gsc-stream")
 
 
 def repeated(running: Running) -> int:
@@ -120,17 +118,12 @@ def test_a_halt_stops_calls_and_a_resume_loses_nothing(
 ) -> None:
     world = a_world(Scenario(days=20, rows=20, latency_s=0.3, full_days=False))
     with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
-        environment = {**os.environ, **running.setup.environment}
-
-        def command(*arguments: str) -> str:
-            done = subprocess.run([COMMAND, *arguments], env=environment, capture_output=True, text=True, check=True)
-            return done.stdout
 
         async def scene() -> None:
             run = await running.ask(20)
             await running.applied(run, 10)
-            command("halt", "all", "--reason", "a test")
-            assert json.loads(command("halts", "--json"))[0]["scope"] == "all"
+            command(running, "halt", "all", "--reason", "a test").check_returncode()
+            assert told(running, "halts")[0]["scope"] == "all"
 
             async def set_aside() -> bool:
                 return (await running.pages(run)).get("published", 0) == 0
@@ -139,7 +132,7 @@ def test_a_halt_stops_calls_and_a_resume_loses_nothing(
             before = len(running.calls())
             assert (await running.pages(run))["owed"] > 0
             assert len(running.calls()) == before
-            command("resume", "all")
+            command(running, "resume", "all").check_returncode()
             assert await running.settled(run) == {"applied": 120}
             assert await running.differences(20) == []
 
@@ -255,8 +248,8 @@ def test_up_runs_the_pipeline_until_it_is_told_to_stop(servers: Servers, dsn: st
     argv = [COMMAND, "up", "--catalog", google.catalog, "--folder", data, *given]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None
-    told = [process.stdout.readline() for _ in range(5)]
-    exported = dict(line.split()[1].split("=", 1) for line in told if "export" in line)
+    lines = [process.stdout.readline() for _ in range(5)]
+    exported = dict(line.split()[1].split("=", 1) for line in lines if "export" in line)
     environment = {**os.environ, **{name: value.strip("'") for name, value in exported.items()}}
     checked = subprocess.run([COMMAND, "check"], env=environment, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout

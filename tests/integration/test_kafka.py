@@ -1,7 +1,7 @@
 """Publishing, consuming and halts on a real Kafka."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import confluent_kafka
@@ -24,13 +24,6 @@ from support.waiting import until
 async def topics(kafka: dict[str, str], topic_prefix: str) -> str:
     await ensure_topics(kafka, topic_prefix)
     return topic_prefix
-
-
-@pytest.fixture
-async def publisher(kafka: dict[str, str]) -> AsyncIterator[Publisher]:
-    opened = Publisher(kafka, "test")
-    yield opened
-    await opened.close()
 
 
 class Collecting:

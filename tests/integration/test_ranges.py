@@ -25,13 +25,6 @@ async def reader(kafka: dict[str, str], topic_prefix: str) -> AsyncIterator[Rang
         yield opened
 
 
-@pytest.fixture
-async def publisher(kafka: dict[str, str]) -> AsyncIterator[Publisher]:
-    opened = Publisher(kafka, "test")
-    yield opened
-    await opened.close()
-
-
 async def values(reader: RangeReader, spans: dict[int, Span]) -> list[bytes]:
     return sorted([record.value or b"" async for records in reader.records(spans) for record in records])
 
