@@ -4,7 +4,7 @@ import asyncio
 import os
 
 from fetcher.credentials import Tokens
-from fetcher.delivering import Delivery
+from fetcher.delivering import SERVICE, Delivery
 from fetcher.gathering import Gathering
 from fetcher.limiting import Limiter
 from fetcher.ports import Ports
@@ -79,6 +79,7 @@ async def _consume(settings: FetcherSettings, fetcher: Fetcher, pressure: SinkPr
     fetcher.member = membership
     face = HttpFace(
         settings,
+        SERVICE,
         not_ready=lambda: None if membership.lease_until > monotonic() else "no partitions, or no lease on them",
         not_live=lambda: stalled(membership.last_poll, monotonic()),
     )

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from typing import Protocol
+from typing import Final, Protocol
 
 from fetcher.chunking import Fetch, FetchedPage, chunks
 from fetcher.paging import PagingRule, next_batch, next_start_row
@@ -14,9 +14,9 @@ from pipeline.contracts.records import Position, Record
 from pipeline.contracts.topics import BATCHES, CONTROL, RESULTS
 from pipeline.dead_letters import DeadLetter, bury
 from pipeline.kafka import Headers
-from pipeline.telemetry import counter
+from pipeline.metrics import counter
 
-SERVICE = "fetcher"
+SERVICE: Final = "fetcher"
 
 
 class Publishing(Protocol):

@@ -4,8 +4,9 @@ import asyncio
 from typing import Protocol
 
 from pipeline.errors import Retryable
+from pipeline.metrics import gauge
 from pipeline.running import sleep_or_stop
-from pipeline.telemetry import gauge, logger
+from pipeline.telemetry import logger
 
 WARN = 500
 STOP = 800

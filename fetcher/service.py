@@ -27,8 +27,9 @@ from pipeline.contracts.records import Record
 from pipeline.contracts.scopes import scopes_of
 from pipeline.contracts.standing import Standing
 from pipeline.errors import Fatal, Invalid, Retryable
+from pipeline.metrics import counter, gauge
 from pipeline.running import sleep_or_stop
-from pipeline.telemetry import counter, gauge, logger
+from pipeline.telemetry import logger
 
 LOOK_FOR_NEWS_S = 0.5
 RENEW_EVERY_S = 2.0
@@ -165,8 +166,15 @@ class Fetcher:
                 return SOON_S, closed
             found = self._schedule.next(lambda job: self._wait_of(job, moment))  # noqa: B023 - called at once
             if not isinstance(found, Job):
-                return found, "tokens" if len(self._schedule) else "idle"
+                return found, self._waited_for()
             self._begin(found, moment)
+
+    def _waited_for(self) -> str:
+        if len(self._schedule):
+            return "tokens"
+        if self._work.calls:
+            return "http"
+        return "publishing" if len(self._tasks) else "idle"
 
     def _closed(self, moment: float) -> str | None:
         """Why no call may start at all."""
@@ -319,8 +327,10 @@ class Fetcher:
             gauge("gsc_calls_last_minute").labels(reading.name).set(reading.calls)
             gauge("gsc_calls_allowed_per_minute").labels(reading.name).set(reading.rate_qpm)
             gauge("gsc_tokens").labels(reading.name).set(reading.tokens)
-        busiest = max((item.calls for item in readings if item.kind == "property"), default=0)
-        gauge("gsc_property_calls_last_minute_max").set(busiest)
+        properties = [item for item in readings if item.kind == "property"]
+        gauge("gsc_property_calls_last_minute_max").set(max((item.calls for item in properties), default=0))
+        nearest = max((item.calls / item.rate_qpm for item in properties), default=0)
+        gauge("gsc_property_utilisation_max").set(nearest)
 
     def _member(self) -> Member:
         if self.member is None:

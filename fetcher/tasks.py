@@ -12,6 +12,9 @@ class Tasks:
         self._tasks: dict[asyncio.Task[None], int] = {}
         self._failure: BaseException | None = None
 
+    def __len__(self) -> int:
+        return len(self._tasks)
+
     def spawn(self, work: Awaitable[None], partition: int) -> None:
         """Start it."""
 

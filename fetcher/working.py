@@ -19,7 +19,8 @@ from pipeline.contracts.halts import holds
 from pipeline.contracts.messages import Batch, Cause, Control
 from pipeline.contracts.scopes import scopes_of
 from pipeline.errors import Fatal, Invalid, Retryable
-from pipeline.telemetry import counter, gauge, histogram, logger
+from pipeline.metrics import counter, gauge, histogram
+from pipeline.telemetry import logger
 
 SOON_S = 0.25
 BROKER_PAUSE_S = 2.0

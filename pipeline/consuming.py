@@ -16,7 +16,8 @@ from pipeline.clock import monotonic
 from pipeline.contracts.records import Record
 from pipeline.errors import Fatal, Retryable
 from pipeline.kafka import TIMEOUT_S, as_flow, consumer_configuration, record_of
-from pipeline.telemetry import counter, gauge, logger
+from pipeline.metrics import counter, gauge
+from pipeline.telemetry import logger
 
 POLL_S = 0.05
 MAX_RECORDS = 500

@@ -16,8 +16,9 @@ from pipeline.contracts.messages import Control
 from pipeline.contracts.topics import CONTROL
 from pipeline.errors import Invalid, Retryable
 from pipeline.kafka import TIMEOUT_S, Publisher, consumer_configuration
+from pipeline.metrics import gauge
 from pipeline.retrying import with_retries
-from pipeline.telemetry import gauge, logger
+from pipeline.telemetry import logger
 
 POLL_S = 0.05
 CONFIRM_EVERY_S = 1.0

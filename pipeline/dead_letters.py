@@ -7,7 +7,8 @@ from typing import Protocol
 from pipeline.contracts.records import Position, Record
 from pipeline.contracts.topics import DEAD_LETTERS
 from pipeline.kafka import Headers
-from pipeline.telemetry import counter, logger
+from pipeline.metrics import counter
+from pipeline.telemetry import logger
 
 _log = logger(__name__)
 
@@ -80,7 +81,7 @@ def read_letter(record: Record) -> Buried:
 async def bury(publisher: Forwarding, prefix: str, letter: DeadLetter) -> None:
     """Write the dead letter and wait until the broker has it. Raises as `Publisher` does."""
     await publisher.forward(DEAD_LETTERS.full_name(prefix), letter.record.key, letter.record.value, letter.headers)
-    counter("gsc_dead_letters_total").labels(letter.service, letter.reason).inc()
+    counter("gsc_dead_letters_total").labels(letter.reason).inc()
     _log.error(
         "dead_letter",
         reason=letter.reason,

@@ -4,8 +4,9 @@ import hmac
 from collections.abc import Awaitable, Callable, Sequence
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
+from pipeline.metrics import Service, exposition
 from pipeline.running import StartError
 from pipeline.settings import HttpSettings
 from pipeline.telemetry import logger
@@ -22,6 +23,7 @@ class HttpFace:
     def __init__(
         self,
         settings: HttpSettings,
+        service: Service,
         *,
         not_ready: Why,
         not_live: Why = lambda: None,
@@ -34,7 +36,7 @@ class HttpFace:
             [
                 web.get("/live", _probe(not_live)),
                 web.get("/ready", _probe(not_ready)),
-                web.get("/metrics", _metrics),
+                web.get("/metrics", _metrics(service)),
                 *routes,
             ]
         )
@@ -68,8 +70,11 @@ def _probe(why_not: Why) -> Callable[[web.Request], Awaitable[web.Response]]:
     return answer
 
 
-async def _metrics(_: web.Request) -> web.Response:
-    return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+def _metrics(service: Service) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=exposition(service), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    return answer
 
 
 def problem(status: int, message: str, field: str | None = None) -> web.Response:

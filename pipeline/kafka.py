@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from pipeline.contracts.records import Position, Record
 from pipeline.errors import Fatal, Invalid, PipelineError, Retryable
-from pipeline.telemetry import counter
+from pipeline.metrics import counter
 
 TIMEOUT_S = 10.0
 Headers = Sequence[tuple[str, bytes]]

@@ -28,7 +28,7 @@ from producer.intake import at_times, build_app
 from producer.observing import Observer, Opening, Watched
 from producer.publishing import Lag, Lags, Outbox
 from producer.retaining import delete_old
-from producer.service import Intake, Ports
+from producer.service import SERVICE, Intake, Ports
 from producer.settings import ProducerSettings
 
 
@@ -94,7 +94,7 @@ async def _plan(
         raise StartError(str(error)) from error
     if settings.daily_cron:
         at_times(app, settings.daily_cron, lambda: with_retries(daily))
-    face = HttpFace(settings, not_ready=lambda: None, routes=routes(settings, catalog, doors))
+    face = HttpFace(settings, SERVICE, not_ready=lambda: None, routes=routes(settings, catalog, doors))
     await face.start()
     try:
         await until_stopped(

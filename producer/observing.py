@@ -7,18 +7,21 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from pipeline.clock import monotonic, now
+from pipeline.clock import monotonic, now, pacific_date
 from pipeline.contracts.records import PartitionLag, Record
 from pipeline.contracts.standing import STATES, standing_of
 from pipeline.errors import Retryable
+from pipeline.metrics import gauge
 from pipeline.postgres import Connection, queries, told_as_flows
 from pipeline.ranges import RangeReader, Span
 from pipeline.running import sleep_or_stop
-from pipeline.telemetry import gauge, logger
+from pipeline.telemetry import logger
 
 EVERY_S = 10.0
 PACE_OVER_S = 60.0
-PACES = ("current", "quota")
+LEDGER_AT_MOST = 0.05
+"""The share of the time that the ledger is looked at: counting millions of pages takes a while."""
+PRIORITIES = ("daily", "backfill")
 DAY_KINDS = ("complete", "owed", "truncated", "may_change", "vanished_kept")
 _SQL = queries("producer", "observing.sql")
 _log = logger(__name__)
@@ -72,6 +75,7 @@ class Observer:
         self._open = open_
         self._allowed_qpm = allowed_qpm
         self._pace = Pace()
+        self._ledger_due = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; servers may go and come back."""
@@ -87,8 +91,8 @@ class Observer:
         batches = await self._observe_lag(self._fetchers)
         await self._observe_lag(self._sink)
         _show_states(batches)
-        async with self._open() as conn, told_as_flows():
-            await self._observe_ledger(conn)
+        if monotonic() >= self._ledger_due:
+            await self._observe_ledger()
         gauge("gsc_observed_timestamp_seconds").set(now().timestamp())
 
     async def _observe_lag(self, watched: Watched) -> dict[int, PartitionLag]:
@@ -100,17 +104,34 @@ class Observer:
             gauge("gsc_lag_seconds").labels(watched.group, number).set(oldest.get(number, 0.0))
         return lags
 
-    async def _observe_ledger(self, conn: Connection) -> None:
+    async def _observe_ledger(self) -> None:
+        began = monotonic()
+        async with self._open() as conn, told_as_flows():
+            await self._show_pages(conn)
+            await _show_days(conn)
+        self._ledger_due = began + (monotonic() - began) / LEDGER_AT_MOST
+
+    async def _show_pages(self, conn: Connection) -> None:
         pages: dict[str, int] = dict(await (await conn.execute(_SQL["pages"])).fetchall())
         for state in ("owed", "published", "applied", "dead", "cancelled"):
             gauge("gsc_ledger_pages").labels(state).set(pages.get(state, 0))
-        days = await (await conn.execute(_SQL["days"])).fetchone() or (0,) * len(DAY_KINDS)
-        for kind, count in zip(DAY_KINDS, days, strict=True):
-            gauge("gsc_ledger_days").labels(kind).set(count)
+        oldest: dict[str, float] = dict(await (await conn.execute(_SQL["oldest_owed"])).fetchall())
+        for priority in PRIORITIES:
+            gauge("gsc_oldest_owed_seconds").labels(priority).set(oldest.get(priority, 0.0))
         owed: dict[str, int] = dict(await (await conn.execute(_SQL["owed_by_credential"])).fetchall())
         left = self._pace.seconds_left(monotonic(), pages.get("applied", 0) + pages.get("dead", 0), sum(owed.values()))
         gauge("gsc_drain_seconds").labels("current").set(left)
         gauge("gsc_drain_seconds").labels("quota").set(seconds_at_quota(owed, self._allowed_qpm))
+
+
+async def _show_days(conn: Connection) -> None:
+    days = await (await conn.execute(_SQL["days"])).fetchone() or (0,) * len(DAY_KINDS)
+    for kind, count in zip(DAY_KINDS, days, strict=True):
+        gauge("gsc_ledger_days").labels(kind).set(count)
+    today = pacific_date(now())
+    last, middle = await (await conn.execute(_SQL["newest_days"], {"today": today})).fetchone() or (None, None)
+    for series, age in (("last", last), ("middle", middle)):
+        gauge("gsc_newest_day_age_days").labels(series).set(float("nan") if age is None else age)
 
 
 def _show_states(batches: Mapping[int, PartitionLag]) -> None:

@@ -11,3 +11,17 @@ from gsc.days
 
 -- name: owed_by_credential
 select credential, count(*) from gsc.pages where state in ('owed', 'published') group by credential
+
+-- name: oldest_owed
+select priority, extract(epoch from now() - min(planned_at))::float8
+from gsc.runs
+where run_id in (select distinct run_id from gsc.pages where state in ('owed', 'published'))
+group by priority
+
+-- name: newest_days
+-- Null for a series without a complete day.
+select max(age), percentile_disc(0.5) within group (order by age)
+from (
+    select %(today)s::date - max(date) filter (where complete_generation is not null) as age
+    from gsc.days group by series
+) as newest

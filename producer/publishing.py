@@ -11,9 +11,10 @@ from pipeline.contracts import codec
 from pipeline.contracts.halts import Halts
 from pipeline.contracts.records import PartitionLag, Position
 from pipeline.errors import Retryable
+from pipeline.metrics import counter, gauge
 from pipeline.postgres import Connection
 from pipeline.running import sleep_or_stop
-from pipeline.telemetry import counter, gauge, logger
+from pipeline.telemetry import logger
 from producer import ledger
 from producer.admission import Gate
 from producer.owing import OVERDUE_S, lost

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from typing import Final
 
 from pipeline.bounding import DeadLetterBound
 from pipeline.catalog import Catalog
@@ -19,7 +20,7 @@ from producer.admission import problems_of
 from producer.ledger import plan_run
 from producer.publishing import Outbox
 
-SERVICE = "producer"
+SERVICE: Final = "producer"
 RETRY_S = 1.0
 
 _log = logger(__name__)

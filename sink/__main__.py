@@ -14,7 +14,7 @@ from pipeline.health import HttpFace
 from pipeline.kafka import Publisher, group_id
 from pipeline.postgres import connection
 from pipeline.running import load, require_schema, require_topics, run, stalled, until_stopped
-from sink.service import BatchSize, Sink, Writing
+from sink.service import SERVICE, BatchSize, Sink, Writing
 from sink.settings import SinkSettings
 from sink.writer import Writer
 
@@ -46,6 +46,7 @@ async def _serve(settings: SinkSettings, stop: asyncio.Event) -> None:
     sink.member = membership
     face = HttpFace(
         settings,
+        SERVICE,
         not_ready=lambda: None if sink.connected else "PostgreSQL cannot be reached",
         not_live=lambda: stalled(membership.last_poll, monotonic()),
     )

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from pipeline.bounding import DeadLetterBound
 from pipeline.clock import monotonic
@@ -13,12 +13,13 @@ from pipeline.consuming import Claim, Commit
 from pipeline.contracts.records import Record
 from pipeline.dead_letters import DeadLetter
 from pipeline.errors import Invalid, Retryable
+from pipeline.metrics import histogram
 from pipeline.running import sleep_or_stop
-from pipeline.telemetry import histogram, logger
+from pipeline.telemetry import logger
 from sink.batching import Received, read_result
 from sink.writer import Applied, write_apart
 
-SERVICE = "sink"
+SERVICE: Final = "sink"
 LOOK_AGAIN_S = 0.25
 RECONNECT_S = 1.0
 

@@ -11,8 +11,9 @@ from pipeline.contracts import codec
 from pipeline.contracts.identity import Page, batch_id
 from pipeline.contracts.messages import Batch, Outcome, Rows
 from pipeline.contracts.records import Record
+from pipeline.metrics import counter
 from pipeline.postgres import Connection, queries, told_as_flows
-from pipeline.telemetry import counter, logger
+from pipeline.telemetry import logger
 from sink.batching import FetchKey, Received, Work, assemble
 from sink.rows import copy_text
 

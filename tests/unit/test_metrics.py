@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.telemetry import METRICS, counter, gauge
+from pipeline.metrics import METRICS, Service, counter, exposition, gauge
 from producer.observing import Pace, seconds_at_quota
 
 DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -14,7 +14,9 @@ UNBOUNDED = {"property", "batch", "run", "url"}
 
 def test_the_docs_list_exactly_these() -> None:
     lines = [line for line in DOCS.read_text().splitlines() if line.startswith("| `")]
-    assert lines == [f"| `{m.name}` | {m.kind} | {', '.join(m.labels)} | {m.help} |" for m in METRICS]
+    assert lines == [
+        f"| `{m.name}` | {m.kind} | {', '.join(m.labels)} | {', '.join(m.services)} | {m.help} |" for m in METRICS
+    ]
 
 
 def test_names_tell_kind_and_unit_and_labels_are_bounded() -> None:
@@ -25,6 +27,16 @@ def test_names_tell_kind_and_unit_and_labels_are_bounded() -> None:
         assert not UNBOUNDED & set(metric.labels)
         assert metric.help.endswith(".")
     assert len({metric.name for metric in METRICS}) == len(METRICS)
+
+
+@pytest.mark.parametrize("service", ["producer", "fetcher", "sink"])
+def test_a_service_serves_its_part_and_what_is_known_from_the_start(service: Service) -> None:
+    text = exposition(service).decode()
+    shown = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE gsc_")}
+    assert shown >= {metric.name for metric in METRICS if service in metric.services}
+    assert not shown & {metric.name for metric in METRICS if service not in metric.services}
+    assert 'gsc_dead_letters_total{reason="undecodable"}' in text
+    assert "process_resident_memory_bytes" in text
 
 
 def test_a_metric_is_asked_for_as_what_it_is() -> None:
