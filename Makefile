@@ -7,7 +7,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .tooling/bin/uv)
 BIN := .venv/bin
 WHEEL := --frozen --no-editable --reinstall-package gsc-stream --quiet
 
-.PHONY: help demo test lint types imports unit tests bench-quota bench-halt bench-backpressure bench-limiter build format install install-demo clean
+.PHONY: help demo test lint types imports unit tests bench-quota bench-halt bench-backpressure bench-limiter dashboards build format install install-demo clean
 
 help: ## Tell what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
@@ -47,6 +47,9 @@ bench-limiter: install ## What one check of the limiter costs
 
 build: install ## Wheel and source archive, in dist/
 	$(UV) build --quiet
+
+dashboards: install ## Make the dashboards anew from their panels
+	$(BIN)/python -m lab.monitoring.dashboards helm/gsc-stream/dashboards
 
 format: install ## Put the code into its form
 	$(BIN)/ruff format .

@@ -251,11 +251,17 @@ async def test_every_metric_that_a_service_promises_is_there_and_true(
     assert producer['gsc_partition_state{partition="0",state="OK"}'] == 1
     assert producer['gsc_ledger_days{kind="complete"}'] == 30
     assert producer['gsc_drain_seconds{pace="quota"}'] == 0
+    assert producer['gsc_oldest_owed_seconds{priority="backfill"}'] == 0
+    assert (
+        producer['gsc_newest_day_age_days{series="last"}'] == producer['gsc_newest_day_age_days{series="middle"}'] > 0
+    )
     assert producer["gsc_pages_published_total"] == 30
     assert sum(value for name, value in fetcher.items() if name.startswith("gsc_calls_last_minute{")) == 30
     assert fetcher['gsc_calls_total{credential="reader-1",outcome="ok"}'] == 15
     assert round(fetcher['gsc_calls_allowed_per_minute{credential="reader-1"}']) == 936
     assert fetcher["gsc_property_calls_last_minute_max"] == 15
+    assert 15 / 936 <= fetcher["gsc_property_utilisation_max"] < 0.02
+    assert fetcher['gsc_wait_seconds_total{reason="http"}'] > 0
     assert fetcher["gsc_page_seconds_count"] == fetcher["gsc_call_seconds_count"] == 30
     assert fetcher["gsc_calls_in_flight"] == fetcher["gsc_batches_at_stake"] == 0
     assert sink["gsc_pages_applied_total"] == 30

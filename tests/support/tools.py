@@ -1,0 +1,97 @@
+"""Programs that some tests need and a user may not have: from the PATH, or made once and kept in the cache folder.
+
+helm and docker-compose are built by Go from their sources; Prometheus is Debian's. `GSC_TOOLS=required`, which CI sets,
+makes a missing one a failure instead of a skip.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from platformdirs import user_cache_path
+
+HELM = "helm.sh/helm/v3/cmd/helm@v3.22.0"
+COMPOSE = "github.com/docker/compose/v5/cmd@v5.6.0"
+
+
+class Missing(Exception):
+    """The tool cannot be had here."""
+
+
+@dataclass(frozen=True)
+class Tool:
+    """`make` puts it into a folder. `where`: how a user gets it."""
+
+    name: str
+    where: str
+    make: Callable[[Path], None]
+
+    def path(self) -> Path:
+        """Where it is, made if need be; else the test is skipped, or fails where it must not be missing."""
+        kept = user_cache_path("gsc-stream") / "tools" / self.name
+        if found := shutil.which(self.name):
+            return Path(found)
+        try:
+            if not kept.exists():
+                self._keep(kept)
+        except Missing as error:
+            self._give_up(str(error))
+        return kept
+
+    def _keep(self, kept: Path) -> None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=kept.parent) as folder:
+            self.make(Path(folder))
+            (Path(folder) / self.name).replace(kept)
+
+    def _give_up(self, why: str) -> None:
+        told = f"{self.name} is not here ({why}); {self.where}"
+        if os.environ.get("GSC_TOOLS") == "required":
+            pytest.fail(told)
+        pytest.skip(told)
+
+
+def _run(*command: str, cwd: Path, **environment: str) -> None:
+    try:
+        subprocess.run(
+            command, cwd=cwd, env={**os.environ, **environment}, check=True, capture_output=True, text=True, timeout=900
+        )
+    except FileNotFoundError as error:
+        raise Missing(f"no {command[0]}") from error
+    except subprocess.CalledProcessError as error:
+        raise Missing(f"{command[0]}: {error.stderr.strip().splitlines()[-1:]}") from error
+
+
+def _helm(folder: Path) -> None:
+    _run("go", "install", HELM, cwd=folder, GOBIN=str(folder))
+
+
+def _compose(folder: Path) -> None:
+    """As a dependency of a module of our own: it excludes versions, which `go install` does not allow."""
+    package, version = COMPOSE.split("@")
+    _run("go", "mod", "init", "tools", cwd=folder)
+    _run("go", "get", f"{package}@{version}", cwd=folder)
+    _run("go", "build", "-o", "docker-compose", package, cwd=folder)
+
+
+def _prometheus(folder: Path) -> None:
+    try:
+        _run("apt-get", "download", "prometheus", cwd=folder)
+    except Missing:
+        _run("apt-get", "update", cwd=folder)
+        _run("apt-get", "download", "prometheus", cwd=folder)
+    (package,) = folder.glob("prometheus_*.deb")
+    _run("dpkg-deb", "--extract", str(package), ".", cwd=folder)
+    for program in ("prometheus", "promtool"):
+        (folder / "usr/bin" / program).rename(folder / program)
+
+
+helm = Tool("helm", "https://helm.sh/docs/intro/install, or install Go", _helm)
+compose = Tool("docker-compose", "https://docs.docker.com/compose/install, or install Go", _compose)
+prometheus = Tool("prometheus", "https://prometheus.io/download, or apt-get install prometheus", _prometheus)
+promtool = Tool("promtool", "it comes with Prometheus: https://prometheus.io/download", _prometheus)
