@@ -68,14 +68,20 @@ class SimulatedGoogle:
 
 
 def start_google(
-    settings: SimulatorSettings, folder: Path, reports: Sequence[Mapping[str, object]] = REPORTS
+    settings: SimulatorSettings,
+    folder: Path,
+    reports: Sequence[Mapping[str, object]] = REPORTS,
+    listening: Sequence[str] = (),
 ) -> SimulatedGoogle:
-    """Start the simulator as a process and write catalog and credential files for it. Raises LabError."""
+    """Start the simulator as a process and write catalog and credential files for it. Raises LabError.
+
+    `listening`: its options `--host`, `--port` and `--root`; by default it takes a free port of this machine.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     config, ready = folder / "simulator.json", folder / "simulator.log"
     ready.unlink(missing_ok=True)
     config.write_bytes(msgspec.json.encode(settings))
-    argv = [sys.executable, "-m", "lab.search_console", "--config", str(config)]
+    argv = [sys.executable, "-m", "lab.search_console", "--config", str(config), *listening]
     process = Process(Command("the Search Console simulator", argv, ready, inherited()))
     process.await_ready(lambda: b"\n" in ready.read_bytes(), READY_S)
     root = json.loads(ready.read_text().splitlines()[0])["root"]

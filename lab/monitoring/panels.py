@@ -136,8 +136,8 @@ _QUOTA = Board(
             "percentunit",
             (Query(f"{_rate('gsc_wait_seconds_total', 'reason')} / scalar(count(gsc_calls_in_flight))", "{{reason}}"),),
             "What kept the fetchers from starting a call. tokens: the quota is the limit, as it should be. "
-            "concurrency: all calls allowed at once are under way. http: nothing is queued, calls are under way. publishing: their "
-            "pages are on the way to the broker.",
+            "concurrency: all calls allowed at once are under way. http: nothing is queued, calls are under way. "
+            "publishing: their pages are on the way to the broker.",
             "stacked",
         ),
         Panel(

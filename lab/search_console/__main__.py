@@ -1,4 +1,4 @@
-"""`python -m lab.search_console [--port N] --config FILE.json`: serve until SIGTERM.
+"""`python -m lab.search_console [--host H] [--port N] [--root URL] --config FILE.json`: serve until SIGTERM.
 
 Prints one line of JSON when it listens: {"root": ..., "token_uri": ...}.
 """
@@ -21,6 +21,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m lab.search_console")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--root", help="how clients reach it; default: the host and the port")
     parser.add_argument("--config", type=Path, required=True)
     arguments = parser.parse_args()
     try:
@@ -28,16 +29,16 @@ def main() -> int:
     except (OSError, msgspec.DecodeError) as error:
         print(f"{arguments.config}: {error}", file=sys.stderr)
         return 2
-    asyncio.run(_serve(settings, arguments.host, arguments.port))
+    asyncio.run(_serve(settings, arguments))
     return 0
 
 
-async def _serve(settings: SimulatorSettings, host: str, port: int) -> None:
+async def _serve(settings: SimulatorSettings, arguments: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     simulator = Simulator(settings)
-    await simulator.start(host, port)
+    await simulator.start(arguments.host, arguments.port, arguments.root)
     print(json.dumps({"root": simulator.root, "token_uri": simulator.token_uri}), flush=True)
     await stop.wait()
     await simulator.stop()

@@ -55,11 +55,11 @@ class Simulator:
         )
         return app
 
-    async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
-        """Listen."""
+    async def start(self, host: str = "127.0.0.1", port: int = 0, root: str | None = None) -> None:
+        """Listen; `root` is how clients reach it, if not so."""
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port).start()
-        self.root = f"http://{host}:{self._runner.addresses[0][1]}"
+        self.root = root or f"http://{host}:{self._runner.addresses[0][1]}"
 
     async def stop(self) -> None:
         """Close the port."""
