@@ -7,7 +7,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .tooling/bin/uv)
 BIN := .venv/bin
 WHEEL := --frozen --no-editable --reinstall-package gsc-stream --quiet
 
-.PHONY: help demo test lint types imports unit tests bench-quota bench-halt bench-backpressure bench-limiter dashboards build format install install-demo clean
+.PHONY: help demo test lint types imports unit tests bench-quota bench-halt bench-backpressure bench-limiter dashboards chart build format install install-demo clean
 
 help: ## Tell what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
@@ -50,6 +50,9 @@ build: install ## Wheel and source archive, in dist/
 
 dashboards: install ## Make the dashboards anew from their panels
 	$(BIN)/python -m lab.monitoring.dashboards helm/gsc-stream/dashboards
+
+chart: install ## Put topics and settings of the code into the Helm chart
+	$(BIN)/python -m lab.charting helm/gsc-stream
 
 format: install ## Put the code into its form
 	$(BIN)/ruff format .

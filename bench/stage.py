@@ -16,7 +16,8 @@ import psutil
 from bench.results import tell
 from lab.choosing import LabChoice, Servers, running_servers
 from lab.database import create_database
-from lab.piloting import Pilot, last_day
+from lab.days import last_day
+from lab.piloting import Pilot
 from lab.processes import Process, free_port
 from lab.running import Services, Setup, prepare
 from lab.scenario import REPORTS, Scenario, SimulatedGoogle, start_google

@@ -12,9 +12,10 @@ import httpx
 
 from lab.choosing import LabChoice, running_servers
 from lab.comparing import Difference
+from lab.days import last_day
 from lab.errors import LabError
 from lab.jars import Progress
-from lab.piloting import Pilot, last_day, settled
+from lab.piloting import Pilot, settled
 from lab.running import Services, Setup, prepare, running_services
 from lab.scenario import Scenario, SimulatedGoogle, start_google
 from pipeline.clock import monotonic

@@ -2,12 +2,12 @@
 
 import json
 from dataclasses import dataclass
-from datetime import date, timedelta
 from typing import Any
 
 import httpx
 
 from lab.comparing import Difference, differences
+from lab.days import last_days
 from lab.running import Services, Setup
 from lab.scenario import SimulatedGoogle
 from pipeline.catalog import read_catalog
@@ -20,18 +20,6 @@ from pipeline.kafka_admin import LagReader
 from pipeline.postgres import connection
 from producer import ledger
 from producer.admission import build_request
-
-FINAL_AFTER_DAYS = 4
-
-
-def last_day() -> date:
-    """The newest day whose data is final."""
-    return pacific_date(now()) - timedelta(days=FINAL_AFTER_DAYS)
-
-
-def last_days(count: int) -> list[date]:
-    """The newest final days, the newest first."""
-    return [last_day() - timedelta(days=number) for number in range(count)]
 
 
 @dataclass

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from threading import Event
 
+from lab.days import last_day
 from lab.errors import LabError
-from lab.piloting import last_day
 from lab.scenario import Scenario, start_google
 
 LOOK_EVERY_S = 1.0

@@ -16,7 +16,8 @@ from typing import Any
 import msgspec
 
 from lab.choosing import Servers
-from lab.piloting import Pilot, last_day, settled
+from lab.days import last_day
+from lab.piloting import Pilot, settled
 from lab.running import Services, Setup, prepare
 from lab.scenario import REPORTS, Scenario, start_google
 from lab.search_console.settings import Fault, SimulatorSettings

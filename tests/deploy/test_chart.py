@@ -1,0 +1,263 @@
+"""The Helm chart: what it renders for all kinds of values is valid, restricted, and says what is missing."""
+
+import itertools
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from lab.charting import settings, topics
+from pipeline.contracts.topics import ALL
+from support.chart import CHART, LEAST, MINORS, Refused, merged, of_kind, pods, rendered
+from support.tools import helm
+
+SERVICES = ("producer", "fetcher", "sink")
+SECRETS: dict[str, dict[str, Any]] = {
+    "existing": {},
+    "external": {"existingSecret": "", "external": {"enabled": True, "storeName": "vault", "remoteKey": "gsc"}},
+    "inline": {"existingSecret": "", "values": {"GSC_POSTGRES_DSN": "postgresql://db/gsc", "GSC_HTTP_TOKEN": "t"}},
+}
+CATALOGS: dict[str, dict[str, Any]] = {
+    "secret": {},
+    "content": {"existingSecret": "", "content": "credentials: []\n", "credentialsSecret": "files"},
+}
+TOPICS: dict[str, dict[str, Any]] = {
+    "job": {"replication": 3},
+    "strimzi": {"mode": "strimzi", "replication": 3, "strimzi": {"cluster": "main", "namespace": "kafka"}},
+    "none": {"mode": "none"},
+}
+ALL_ON: dict[str, Any] = {
+    **{name: {"enabled": True} for name in ("daily", "podMonitor", "alerts", "dashboards", "migrations")},
+    "networkPolicy": {"enabled": True, "ingressFrom": [{"namespaceSelector": {}}]},
+    "settings": {"max_concurrency": 64, "transport": "batch", "site_qps": 15.5},
+    "kafka": {"settings": {"security.protocol": "SASL_SSL", "socket.keepalive.enable": True}},
+    "serviceAccount": {"annotations": {"iam.gke.io/gcp-service-account": "gsc@x.iam"}, "automountToken": True},
+    "tolerations": [{"key": "spot", "operator": "Exists"}],
+    "nodeSelector": {"pool": "a"},
+    "affinity": {"podAntiAffinity": {}},
+    "imagePullSecrets": [{"name": "registry"}],
+    "podAnnotations": {"a": "b"},
+    "extraVolumes": [{"name": "ca", "secret": {"secretName": "ca"}}],
+    "extraVolumeMounts": [{"name": "ca", "mountPath": "/ca"}],
+}
+ALL_OFF: dict[str, Any] = {
+    name: {"enabled": False} for name in ("service", "podDisruptionBudget", "topologySpread", "migrations")
+} | {"serviceAccount": {"create": False}}
+
+
+def _permuted(secret: str, catalog: str, topic: str, mode: str) -> dict[str, Any]:
+    return {
+        "secret": SECRETS[secret],
+        "catalog": CATALOGS[catalog],
+        "topics": TOPICS[topic],
+        "fetcher": {"autoscaling": {"mode": mode}},
+    }
+
+
+PERMUTATIONS = [
+    pytest.param(
+        merged(extras, _permuted(secret, catalog, topic, mode)), id=f"{secret}-{catalog}-{topic}-{mode}-{name}"
+    )
+    for secret, catalog, topic, mode, (name, extras) in itertools.product(
+        SECRETS, CATALOGS, TOPICS, ("none", "keda", "hpa"), {"plain": {}, "on": ALL_ON, "off": ALL_OFF}.items()
+    )
+]
+OTHERS = {"ScaledObject", "PodMonitor", "PrometheusRule", "KafkaTopic", "ExternalSecret"}
+"""Kinds that Kubernetes has no schema of."""
+
+
+@pytest.mark.parametrize("values", PERMUTATIONS)
+def test_what_is_rendered_is_valid_and_restricted(values: dict[str, Any]) -> None:
+    objects = rendered(values)
+    names = [(item["kind"], item["metadata"].get("namespace"), item["metadata"]["name"]) for item in objects]
+    assert len(set(names)) == len(names)
+    for item in objects:
+        if item["kind"] not in OTHERS:
+            kubernetes_validate.validate(item, MINORS[-1], strict=True)
+    workloads = pods(objects)
+    assert set(SERVICES) <= set(workloads)
+    for name, pod in workloads.items():
+        _restricted(pod)
+        assert (name in SERVICES) == ("livenessProbe" in pod["containers"][0])
+    _finds_its_config(objects)
+
+
+def _restricted(pod: dict[str, Any]) -> None:
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert pod["securityContext"]["runAsUser"] > 0
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    (container,) = pod["containers"]
+    own = container["securityContext"]
+    assert (own["allowPrivilegeEscalation"], own["readOnlyRootFilesystem"]) == (False, True)
+    assert own["capabilities"] == {"drop": ["ALL"]}
+    assert not own.get("privileged")
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
+    assert all("hostPath" not in volume for volume in pod["volumes"])
+    tag = container["image"].rpartition(":")[2]
+    assert tag
+    assert tag != "latest"
+    assert container["resources"]["requests"].keys() >= {"cpu", "memory"}
+    assert "memory" in container["resources"]["limits"]
+
+
+def _finds_its_config(objects: list[dict[str, Any]]) -> None:
+    """A hook runs before anything else is there: what it refers to is a hook, too, or was there before."""
+    made = {
+        (item["kind"].replace("ExternalSecret", "Secret"), item["metadata"]["name"]): item
+        for item in of_kind(objects, "ConfigMap", "Secret", "ExternalSecret")
+    }
+    for item in of_kind(objects, "Deployment", "Job", "CronJob"):
+        hook = _is_hook(item)
+        for kind, name in _references(pods([item]).popitem()[1]):
+            if name in {"gsc", "gsc-catalog", "files"}:
+                continue
+            assert _is_hook(made[kind, name]) == hook, (item["metadata"]["name"], name)
+            if hook:
+                assert _weight(made[kind, name]) < _weight(item)
+
+
+def _is_hook(item: dict[str, Any]) -> bool:
+    return "helm.sh/hook" in item["metadata"].get("annotations", {})
+
+
+def _weight(item: dict[str, Any]) -> int:
+    return int(item["metadata"]["annotations"]["helm.sh/hook-weight"])
+
+
+def _references(pod: dict[str, Any]) -> set[tuple[str, str]]:
+    (container,) = pod["containers"]
+    found = {("ConfigMap", source["configMapRef"]["name"]) for source in container["envFrom"]}
+    references = (variable["valueFrom"]["secretKeyRef"] for variable in container["env"] if "valueFrom" in variable)
+    found |= {("Secret", reference["name"]) for reference in references}
+    projected = (source for volume in pod["volumes"] for source in volume.get("projected", {}).get("sources", []))
+    kinds = {"configMap": "ConfigMap", "secret": "Secret"}
+    return found | {(kinds[kind], source[kind]["name"]) for source in projected for kind in source}
+
+
+@pytest.mark.parametrize("minor", MINORS)
+def test_it_is_valid_in_three_minors_of_kubernetes(minor: str) -> None:
+    for item in rendered(ALL_ON, minor=minor):
+        if item["kind"] not in OTHERS:
+            kubernetes_validate.validate(item, minor, strict=True)
+
+
+def test_helm_finds_nothing_to_say_about_it(folder: Path) -> None:
+    (folder / "values.yaml").write_text(yaml.safe_dump(merged(LEAST, ALL_ON)))
+    command = [helm.path(), "lint", "--strict", CHART, "--kube-version", MINORS[0], "-f", folder / "values.yaml"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"kafka": {"bootstrapServers": ""}}, "kafka.bootstrapServers: missing"),
+    ({"secret": {"existingSecret": ""}}, "secret: give existingSecret, external or values.GSC_POSTGRES_DSN"),
+    ({"secret": {"existingSecret": "", "external": {"enabled": True}}}, "secret.external: give storeName"),
+    ({"catalog": {"existingSecret": ""}}, "catalog: give existingSecret, or content"),
+    ({"catalog": {"existingSecret": "", "content": "x"}}, "catalog.credentialsSecret: missing"),
+    ({"topics": {"mode": "strimzi"}}, "topics.strimzi.cluster: missing"),
+    ({"daily": {"enabled": True}, "settings": {"daily_cron": "0 5 * * *"}}, "daily.enabled and settings.daily_cron"),
+    ({"image": {"tag": "latest"}}, "image/tag"),
+    ({"image": {"digest": "sha256:12"}}, "image/digest"),
+    ({"settings": {"max_concurency": 3}}, "max_concurency"),
+    ({"settings": {"max_concurrency": 0}}, "settings/max_concurrency"),
+    ({"settings": {"quota_headroom": 1.5}}, "settings/quota_headroom"),
+    ({"fetcher": {"replicas": "two"}}, "fetcher/replicas"),
+    ({"fetcher": {"terminationGracePeriodSeconds": 149}}, "terminationGracePeriodSeconds: 149 is less than the 150"),
+    ({"settings": {"http_timeout_s": 200}, "fetcher": {"terminationGracePeriodSeconds": 200}}, "less than the 230"),
+    ({"fetcher": {"autoscaling": {"mode": "magic"}}}, "fetcher/autoscaling/mode"),
+    ({"fetcher": {"resources": {"limits": None}}}, "limits"),
+    ({"alerts": {"enabled": True, "thresholds": {"halt_secnds": 3}}}, "alerts.thresholds.halt_secnds"),
+    ({"secret": {"values": {"GSC_POSTGRES_PASSWORD": "x"}}}, "GSC_POSTGRES_PASSWORD"),
+    ({"producr": {}}, "producr"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("values", "told"), REFUSED, ids=[told for _, told in REFUSED])
+def test_wrong_or_missing_values_are_refused_by_name(values: dict[str, Any], told: str) -> None:
+    with pytest.raises(Refused) as refused:
+        rendered(values)
+    assert told in str(refused.value)
+
+
+def test_topics_and_settings_are_those_of_the_code() -> None:
+    assert json.loads((CHART / "files/topics.json").read_text()) == topics(), "run `make chart`"
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    assert schema["properties"]["settings"] == settings(), "run `make chart`"
+    assert set(schema["properties"]) == {*yaml.safe_load((CHART / "values.yaml").read_text()), "global"}
+
+
+def test_strimzi_gets_every_topic_as_the_code_has_it() -> None:
+    made = {item["metadata"]["name"]: item for item in of_kind(rendered({"topics": TOPICS["strimzi"]}), "KafkaTopic")}
+    assert set(made) == {topic.full_name("gsc") for topic in ALL}
+    for topic in ALL:
+        item = made[topic.full_name("gsc")]
+        assert item["spec"]["partitions"] == topic.partitions
+        assert item["spec"]["config"] == topic.config
+        assert item["spec"]["replicas"] == 3
+        assert item["metadata"]["labels"]["strimzi.io/cluster"] == "main"
+        assert item["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+
+
+@pytest.mark.parametrize(
+    ("settings_", "scaling", "most"),
+    [
+        ({}, {"credentials": 1, "callSeconds": 2}, 1),  # 16 calls a second x 2 s = 32 at once
+        ({}, {"credentials": 1, "callSeconds": 2.1}, 2),
+        ({}, {"credentials": 4, "callSeconds": 2}, 4),
+        ({"max_concurrency": 64}, {"credentials": 4, "callSeconds": 2}, 2),
+        ({"quota_headroom": 0.4}, {"credentials": 4, "callSeconds": 2}, 2),
+        ({}, {"credentials": 100, "callSeconds": 2}, 12),  # the partitions
+        ({}, {"credentials": 8, "callSeconds": 2, "maxReplicas": 5}, 5),
+        ({}, {"credentials": 1, "callSeconds": 2, "maxReplicas": 5}, 1),
+    ],
+)
+def test_no_more_fetchers_than_the_quota_keeps_busy(settings_: Any, scaling: dict[str, Any], most: int) -> None:
+    kinds = {"keda": ("ScaledObject", "maxReplicaCount"), "hpa": ("HorizontalPodAutoscaler", "maxReplicas")}
+    for mode, (kind, field) in kinds.items():
+        values = {"settings": settings_, "fetcher": {"autoscaling": {"mode": mode, **scaling}}}
+        objects = rendered(values)
+        (found,) = of_kind(objects, kind)
+        assert found["spec"][field] == most
+        replicas = {item["metadata"]["name"]: "replicas" in item["spec"] for item in of_kind(objects, "Deployment")}
+        assert replicas == {"r-gsc-stream-producer": True, "r-gsc-stream-fetcher": False, "r-gsc-stream-sink": True}
+
+
+def test_a_change_of_config_changes_the_pods() -> None:
+    def checksums(values: dict[str, Any]) -> set[str]:
+        found = of_kind(rendered(values), "Deployment")
+        return {item["spec"]["template"]["metadata"]["annotations"]["checksum/config"] for item in found}
+
+    assert len(checksums({})) == 1
+    assert checksums({}) != checksums({"settings": {"max_concurrency": 33}})
+    assert checksums({"secret": SECRETS["inline"]}) != checksums(
+        {"secret": {"existingSecret": "", "values": {"GSC_POSTGRES_DSN": "postgresql://other"}}}
+    )
+
+
+def test_a_service_gets_only_the_secrets_it_needs_and_time_to_stop() -> None:
+    workloads = pods(rendered({}))
+    names = {name: {variable["name"] for variable in pod["containers"][0]["env"]} for name, pod in workloads.items()}
+    assert "GSC_POSTGRES_DSN" not in names["fetcher"]
+    assert "GSC_POSTGRES_DSN" in names["sink"] & names["producer"] & names["migrate"]
+    assert [name for name in names if "GSC_HTTP_TOKEN" in names[name]] == ["producer"]
+    seconds = {name: workloads[name]["terminationGracePeriodSeconds"] for name in SERVICES}
+    assert seconds == {"producer": 30, "fetcher": 150, "sink": 60}
+
+
+def test_a_threshold_is_overridden_and_the_alerts_are_those_of_the_files() -> None:
+    values = {"alerts": {"enabled": True, "thresholds": {"halt_seconds": 60}}}
+    rules = {item["metadata"]["name"]: item["spec"] for item in of_kind(rendered(values), "PrometheusRule")}
+    assert rules["r-gsc-stream-alerts"] == yaml.safe_load((CHART / "alerts/alerts.yaml").read_text())
+    thresholds = {rule["record"]: rule["expr"] for rule in rules["r-gsc-stream-thresholds"]["groups"][0]["rules"]}
+    assert thresholds["gsc:threshold_halt_seconds"] == "vector(60)"
+    assert thresholds["gsc:threshold_drain_seconds"] == "vector(14400)"
+
+
+def test_dashboards_are_those_of_the_files() -> None:
+    made = of_kind(rendered({"dashboards": {"enabled": True}}), "ConfigMap")
+    texts = {name: text for item in made for name, text in item["data"].items() if name.endswith(".json")}
+    assert texts == {f"gsc-stream-{path.name}": path.read_text() for path in (CHART / "dashboards").iterdir()}
