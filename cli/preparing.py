@@ -42,6 +42,7 @@ def migrate(as_json: bool) -> None:
 def topics(check: bool, replication: int, as_json: bool) -> None:
     """Create the topics that are missing."""
     wanted = settings(OperatorSettings)
+    run(reachable(wanted.kafka))
     if check:
         problems = run(check_topics(wanted.kafka, wanted.topic_prefix))
         told = problems or [f"all {len(ALL)} topics are as they should be"]

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from lab.broker_security import ADMIN, BrokerSecurity
 from lab.errors import LabError
 from lab.jars import Progress, kafka_classpath
 from lab.processes import Command, Process, free_port
@@ -64,6 +65,13 @@ class BrokerOptions:
     """A java to use before the one on the PATH and the packaged one."""
     properties: Mapping[str, str] = field(default_factory=dict)
     """Broker properties over ours."""
+    security: BrokerSecurity | None = None
+    """None: anybody may do anything."""
+
+    @property
+    def client(self) -> dict[str, str]:
+        """What a client needs besides the servers, to do everything."""
+        return self.security.client(ADMIN) if self.security else {}
 
 
 @dataclass(frozen=True)
@@ -95,12 +103,12 @@ def _start(options: BrokerOptions, folder: Path, progress: Progress) -> Broker:
     _write_configuration(options, folder, servers)
     jvm = [java, "-Xmx512m", "-Xms128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]
     jvm += [f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}", "-cp", classpath]
-    _format(jvm, folder)
+    _format(jvm, folder, options.security.users() if options.security else [])
     process = Process(
         Command("Apache Kafka", [*jvm, "kafka.Kafka", str(folder / "server.properties")], folder / "kafka.log")
     )
     try:
-        process.await_ready(lambda: _answers(servers), READY_S)
+        process.await_ready(lambda: _answers({**options.client, "bootstrap.servers": servers}), READY_S)
     except BaseException:
         process.stop()
         raise
@@ -109,12 +117,14 @@ def _start(options: BrokerOptions, folder: Path, progress: Progress) -> Broker:
 
 def _write_configuration(options: BrokerOptions, folder: Path, servers: str) -> None:
     controller = f"127.0.0.1:{free_port()}"
+    listener = "SASL_SSL" if options.security else "PLAINTEXT"
     properties = {
         **_PROPERTIES,
-        "listeners": f"PLAINTEXT://{servers},CONTROLLER://{controller}",
-        "advertised.listeners": f"PLAINTEXT://{servers}",
+        "listeners": f"{listener}://{servers},CONTROLLER://{controller}",
+        "advertised.listeners": f"{listener}://{servers}",
         "controller.quorum.voters": f"1@{controller}",
         "log.dirs": str(folder / "data"),
+        **(options.security.properties() if options.security else {}),
         **options.properties,
     }
     lines = [f"{name}={value}\n" for name, value in properties.items()]
@@ -122,20 +132,20 @@ def _write_configuration(options: BrokerOptions, folder: Path, servers: str) -> 
     (folder / "log4j2.properties").write_text(_LOG4J, encoding="utf-8")
 
 
-def _format(jvm: list[str], folder: Path) -> None:
+def _format(jvm: list[str], folder: Path, users: list[str]) -> None:
     """Give the data folder its identity, unless it has one."""
     if (folder / "data" / "meta.properties").exists():
         return
     # Kafka's ids are 22 such characters; one that began with a dash would be read as an option.
     cluster = "A" + urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
-    arguments = ["format", "-t", cluster, "-c", str(folder / "server.properties")]
+    arguments = ["format", "-t", cluster, "-c", str(folder / "server.properties"), *users]
     done = subprocess.run([*jvm, "kafka.tools.StorageTool", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise LabError(f"Kafka could not format {folder}: {done.stderr or done.stdout}")
 
 
-def _answers(servers: str) -> bool:
-    client = AdminClient({"bootstrap.servers": servers, "log_level": 0})
+def _answers(configuration: Mapping[str, str]) -> bool:
+    client = AdminClient({**configuration, "log_level": 0})
     try:
         return bool(client.list_topics(timeout=1).brokers)
     except KafkaException:

@@ -11,6 +11,7 @@ from lab.services import NAMES, start_service
 from pipeline.catalog import read_catalog
 from pipeline.kafka_admin import ensure_topics
 from pipeline.postgres import connection, create_report_views, migrate
+from pipeline.settings import kafka_configuration
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Setup:
     @property
     def kafka(self) -> dict[str, str]:
         """librdkafka's configuration."""
-        return {"bootstrap.servers": self.servers.bootstrap_servers}
+        return kafka_configuration(self.environment)
 
     @property
     def prefix(self) -> str:

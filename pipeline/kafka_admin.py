@@ -7,13 +7,14 @@ seen with 2.16).
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from pipeline.contracts import topics
 from pipeline.contracts.records import PartitionLag
+from pipeline.errors import Retryable
 from pipeline.kafka import TIMEOUT_S, admin_configuration, as_flow, consumer_configuration
 from pipeline.retrying import with_retries
 
@@ -21,10 +22,18 @@ T = TypeVar("T")
 
 
 async def reachable(configuration: Mapping[str, str], timeout_s: float = 5.0) -> None:
-    """Return when a broker answers; else raise Retryable that names the servers, or Invalid for wrong settings."""
-    servers = configuration.get("bootstrap.servers", "")
-    admin = _admin(configuration)
-    await _asked(f"{servers} cannot be reached", lambda: admin.list_topics(timeout=timeout_s))
+    """Return when a broker answers; else raise Retryable that says why, or Invalid for wrong settings."""
+    told: list[KafkaError] = []
+    admin = _admin(configuration, told.append)
+    try:
+        await asyncio.to_thread(admin.list_topics, timeout=timeout_s)
+    except KafkaException as error:
+        # The exception says only that nobody answered; whether it was the network, TLS or the password is told aside.
+        admin.poll(0)
+        causes = [cause for cause in told if cause.code() != KafkaError._ALL_BROKERS_DOWN]
+        cause = (causes or error.args)[-1]
+        servers = configuration.get("bootstrap.servers", "")
+        raise Retryable(f"Kafka: {servers} cannot be reached: {cause.str()}") from error
 
 
 async def ensure_topics(configuration: Mapping[str, str], prefix: str, *, replication: int = -1) -> list[str]:
@@ -127,9 +136,10 @@ def _listed(admin: AdminClient, partitions: list[TopicPartition], spec: OffsetSp
     return {item.partition: future.result().offset for item, future in futures.items()}
 
 
-def _admin(configuration: Mapping[str, str]) -> AdminClient:
+def _admin(configuration: Mapping[str, str], on_error: Callable[[KafkaError], None] = lambda _: None) -> AdminClient:
+    whole: dict[str, Any] = {**admin_configuration(configuration), "error_cb": on_error}
     try:
-        return AdminClient(admin_configuration(configuration))
+        return AdminClient(whole)
     except KafkaException as error:
         raise as_flow(error.args[0], "admin client") from error
 

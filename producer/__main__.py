@@ -24,7 +24,7 @@ from pipeline.running import StartError, load, require_schema, require_topics, r
 from producer import ledger
 from producer.admission import build_request
 from producer.api import Doors, routes
-from producer.intake import at_times, build_app
+from producer.intake import at_times, build_app, credentials
 from producer.observing import Observer, Opening, Watched
 from producer.publishing import Lag, Lags, Outbox
 from producer.retaining import delete_old
@@ -41,7 +41,8 @@ def main() -> int:
 async def _serve(settings: ProducerSettings, stop: asyncio.Event) -> None:
     try:
         catalog = read_catalog(settings.catalog)
-    except CatalogError as error:
+        credentials(settings.kafka)  # what Faust cannot do is said before anything is reached
+    except (CatalogError, Invalid) as error:
         raise StartError(str(error)) from error
     await require_topics(settings)
     await require_schema(settings, "gsc-producer")
@@ -88,10 +89,7 @@ async def _plan(
     control.subscribe(outbox.planned)
     bound = DeadLetterBound(settings.dead_letter_limit, settings.dead_letter_ratio)
     intake = Intake(catalog, Ports(prefix, publisher, outbox, open_), bound)
-    try:
-        app = build_app(settings.kafka, prefix, requests, intake.take)
-    except Invalid as error:
-        raise StartError(str(error)) from error
+    app = build_app(settings.kafka, prefix, requests, intake.take)
     if settings.daily_cron:
         at_times(app, settings.daily_cron, lambda: with_retries(daily))
     face = HttpFace(settings, SERVICE, not_ready=lambda: None, routes=routes(settings, catalog, doors))

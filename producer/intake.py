@@ -18,6 +18,23 @@ Take = Callable[[Record], Awaitable[None]]
 SESSION_TIMEOUT_S = 10.0  # Faust's 60 s would leave a killed planner's partition alone for a minute
 HEARTBEAT_S = 3.0
 _SASL = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+_SECURITY = frozenset(
+    {
+        "security.protocol",
+        "sasl.mechanism",
+        "sasl.mechanisms",
+        "sasl.username",
+        "sasl.password",
+        "ssl.ca.location",
+        "ssl.ca.pem",
+        "ssl.certificate.location",
+        "ssl.key.location",
+        "ssl.key.password",
+        "ssl.endpoint.identification.algorithm",
+        "enable.ssl.certificate.verification",
+    }
+)
+"""What Faust's client can be given, too."""
 
 
 def build_app(configuration: Mapping[str, str], prefix: str, topic: str, take: Take) -> faust.App:
@@ -68,6 +85,9 @@ def at_times(app: faust.App, cron: str, work: Callable[[], Awaitable[None]]) -> 
 
 def credentials(configuration: Mapping[str, str]) -> Any:
     """librdkafka's security settings as Faust's. Raises Invalid for what Faust cannot do."""
+    for name in configuration:
+        if name.startswith(("security.", "sasl.", "ssl.", "enable.sasl.", "enable.ssl.")) and name not in _SECURITY:
+            raise Invalid(f"the planner's client does not know {name}", field=_variable(name))
     protocol = configuration.get("security.protocol", "plaintext").upper()
     context = _ssl_context(configuration) if protocol.endswith("SSL") else None
     if protocol == "PLAINTEXT":
@@ -76,7 +96,7 @@ def credentials(configuration: Mapping[str, str]) -> Any:
         return faust.SSLCredentials(context)
     mechanism = configuration.get("sasl.mechanism", configuration.get("sasl.mechanisms", ""))
     if mechanism not in _SASL:
-        raise Invalid(f"{mechanism!r}: the planner takes {', '.join(_SASL)}", field="GSC_KAFKA_SASL_MECHANISM")
+        raise Invalid(f"{mechanism!r}: the planner takes {', '.join(_SASL)}", field=_variable("sasl.mechanism"))
     return faust.SASLCredentials(
         username=configuration.get("sasl.username"),
         password=configuration.get("sasl.password"),
@@ -85,11 +105,25 @@ def credentials(configuration: Mapping[str, str]) -> Any:
     )
 
 
+def _variable(name: str) -> str:
+    return f"GSC_KAFKA_{name.upper().replace('.', '_')}"
+
+
 def _ssl_context(configuration: Mapping[str, str]) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=configuration.get("ssl.ca.location"))
+    ca, certificate = configuration.get("ssl.ca.location"), configuration.get("ssl.certificate.location")
+    key, password = configuration.get("ssl.key.location"), configuration.get("ssl.key.password")
+    try:
+        context = ssl.create_default_context(cafile=ca, cadata=configuration.get("ssl.ca.pem"))
+    except OSError as error:  # of which SSLError is one
+        raise Invalid(f"{error}, got {ca!r}", field=_variable("ssl.ca.location")) from error
     if configuration.get("ssl.endpoint.identification.algorithm") == "none":
         context.check_hostname = False
-    if certificate := configuration.get("ssl.certificate.location"):
-        key, password = configuration.get("ssl.key.location"), configuration.get("ssl.key.password")
-        context.load_cert_chain(certificate, key, password)
+    if configuration.get("enable.ssl.certificate.verification", "true").lower() == "false":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    try:
+        if certificate:
+            context.load_cert_chain(certificate, key, password)
+    except OSError as error:
+        raise Invalid(f"{error}, got {certificate!r}", field=_variable("ssl.certificate.location")) from error
     return context

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from psycopg import sql
-
 from pipeline.catalog import Catalog
 from pipeline.postgres import Connection, queries, told_as_flows
 
@@ -60,10 +58,7 @@ async def _drop_empty_months(conn: Connection, before: date) -> int:
     dropped = 0
     months = await (await conn.execute(_SQL["months"])).fetchall()
     for name, end in months:
-        table = sql.Identifier("gsc", name)
-        if end > before:
-            continue
-        if await (await conn.execute(sql.SQL("select 1 from {} limit 1").format(table))).fetchone() is None:
-            await conn.execute(sql.SQL("drop table {}").format(table))
-            dropped += 1
+        if end <= before:
+            row = await (await conn.execute(_SQL["drop_month"], {"month": name})).fetchone()
+            dropped += bool(row and row[0])
     return dropped

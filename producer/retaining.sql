@@ -25,3 +25,6 @@ order by c.relname
 
 -- name: unread_chunks
 delete from gsc.parked_chunks where parked_at < now() - interval '30 days'
+
+-- name: drop_month
+select gsc.drop_month_if_empty(%(month)s)
