@@ -86,7 +86,7 @@ def test_passing_faults_cost_no_row(servers: Servers, dsn: str, topic_prefix: st
     kinds: list[Any] = ["429", "quotaExceeded", "500", "503", "reset", "truncated", "truncated_gzip", "content_type"]
     kinds += ["invalid_json", "wrong_shape", "401", "userRateLimitExceeded", "rateLimitExceeded", "502", "504", "stall"]
     world = a_world(Scenario(days=8, rows=100, latency_s=0.0), faults=tuple(Fault(kind=k, count=1) for k in kinds))
-    with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_HTTP_TIMEOUT_S="3") as running:
+    with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_HTTP_TIMEOUT_S="12") as running:
 
         async def scene() -> None:
             run = await running.ask(8)
