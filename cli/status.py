@@ -12,7 +12,7 @@ from cli.output import LedgerSettings, json_option, print_json, print_table, run
 from pipeline.clock import now
 from pipeline.contracts.records import PartitionLag
 from pipeline.contracts.standing import standing_of
-from pipeline.contracts.topics import BATCHES, RESULTS, Topic
+from pipeline.contracts.topics import BATCHES, RESULTS, SYNC_REQUESTS, Topic
 from pipeline.control import read_halts
 from pipeline.kafka import group_id
 from pipeline.kafka_admin import LagReader
@@ -44,10 +44,11 @@ async def _status(wanted: LedgerSettings) -> dict[str, Any]:
     await require_topics(wanted)
     await require_schema(wanted, "gsc-stream")
     halts = await read_halts(wanted.kafka, wanted.topic_prefix)
-    fetchers, sinks = await _lags(wanted, "fetcher", BATCHES), await _lags(wanted, "sink", RESULTS)
+    topics = {"producer": SYNC_REQUESTS, "fetcher": BATCHES, "sink": RESULTS}
+    lags = {service: await _lags(wanted, service, topic) for service, topic in topics.items()}
     return {
-        "partitions": _partitions(fetchers, now()),
-        "lag": {"fetcher": _lag(fetchers), "sink": _lag(sinks)},
+        "partitions": _partitions(lags["fetcher"], now()),
+        "lag": {service: _lag(found) for service, found in lags.items()},
         **await _ledger(wanted),
         "halts": [control.scope for control in halts.active(now())],
     }
@@ -95,6 +96,7 @@ def _show(told: dict[str, Any]) -> None:
     ]
     totals = ("all", "", sum(lag["fetcher"].values()), sum(lag["sink"].values()), "")
     print_table("Partitions", ("partition", "state", "batches behind", "results behind", "why"), [*rows, totals])
+    click.echo(f"requests not planned yet: {sum(lag['producer'].values())}")
     print_table("Pages", ("state", "pages"), sorted(told["pages"].items()))
     click.echo(f"days complete: {told['days']['complete']}, of them truncated by Google: {told['days']['truncated']}")
     click.echo(f"halts: {', '.join(told['halts']) or 'none'}")

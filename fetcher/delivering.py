@@ -64,7 +64,8 @@ class Delivery:
             value=codec.encode(job.batch),
             timestamp_ms=round(now().timestamp() * 1000),
         )
-        await bury(self._publisher, self._prefix, DeadLetter(record, SERVICE, reason, detail, job.attempts))
+        letter = DeadLetter(record, SERVICE, reason, detail, job.attempts, job.batch)
+        await bury(self._publisher, self._prefix, letter)
         await self._outcome(job, "dead", reason, detail)
 
     async def set_aside(self, job: Job, reason: str, detail: str) -> None:

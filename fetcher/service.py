@@ -29,7 +29,7 @@ from pipeline.contracts.standing import Standing
 from pipeline.errors import Fatal, Invalid, Retryable
 from pipeline.metrics import counter, gauge
 from pipeline.running import sleep_or_stop
-from pipeline.telemetry import logger
+from pipeline.telemetry import about_batch, logger
 
 LOOK_FOR_NEWS_S = 0.5
 RENEW_EVERY_S = 2.0
@@ -218,7 +218,7 @@ class Fetcher:
         try:
             end = await work
         except Retryable as error:
-            _log.warning("not_delivered", batch=job.batch.batch_id, error=str(error))
+            _log.warning("not_delivered", error=str(error), **about_batch(job.batch))
             end = Again(BROKER_PAUSE_S)
         self._holdings.moved(job.partition, monotonic())
         self._wake.set()

@@ -20,7 +20,7 @@ from pipeline.contracts.messages import Batch, Cause, Control
 from pipeline.contracts.scopes import scopes_of
 from pipeline.errors import Fatal, Invalid, Retryable
 from pipeline.metrics import counter, gauge, histogram
-from pipeline.telemetry import logger
+from pipeline.telemetry import about_batch, logger
 
 SOON_S = 0.25
 BROKER_PAUSE_S = 2.0
@@ -105,7 +105,7 @@ class Work:
             # Halted, or the lease ran out, or the partition is another's.
             return await self.set_aside(job) if self.halt_of(job.batch) else Again(SOON_S)
         except Retryable as error:  # Kafka is away: the page is fetched again, no attempt is counted
-            _log.warning("not_delivered", batch=job.batch.batch_id, error=str(error))
+            _log.warning("not_delivered", error=str(error), **about_batch(job.batch))
             return Again(BROKER_PAUSE_S)
         finally:
             self._ended(job)  # also when the drain is cut short, and we are cancelled
@@ -179,14 +179,16 @@ class Work:
         if job.attempts >= self._attempts:
             return await self.dead(job, "attempts_exhausted", verdict.reason)
         delay = full_jitter(job.attempts, random.random())  # noqa: S311 - not for secrets
-        _log.info("retry", batch=job.batch.batch_id, attempt=job.attempts, reason=verdict.reason, seconds=delay)
+        about = about_batch(job.batch)
+        _log.info("retry", attempt=job.attempts, reason=verdict.reason, seconds=round(delay, 1), **about)
         return Again(max(delay, verdict.retry_after or 0.0))
 
     def _slow_down(self, job: Job, verdict: Wait) -> End:
         scope = scope_of(job.batch, verdict.scope) if verdict.scope != "project" else "project"
         self._limiter.refused(job.batch, job.partition, verdict.scope, monotonic(), verdict.retry_after)
         counter("gsc_quota_refusals_total").labels(verdict.scope).inc()
-        _log.warning("quota_refused", scope=scope, reason=verdict.reason, retry_after=verdict.retry_after)
+        about = about_batch(job.batch)
+        _log.warning("quota_refused", scope=scope, reason=verdict.reason, retry_after=verdict.retry_after, **about)
         return Again(verdict.retry_after or 0.0)
 
     async def _park(self, job: Job, verdict: Park) -> End:
@@ -216,7 +218,9 @@ class Work:
         held = self._ports.control.halts.blocking([scope], now())
         if held is None or (held.until is not None and (until is None or held.until < until)):
             await self._announce(scope, "halted", reason, cause, until)
-            _log.error("halted", scope=scope, reason=reason, until=str(until))
+            _log.error(
+                "halted", scope=scope, reason=reason, until=until and until.isoformat(), **about_batch(job.batch)
+            )
 
     async def _announce(
         self, scope: str, state: Literal["running", "halted"], reason: str, cause: Cause, until: datetime | None

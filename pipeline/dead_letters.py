@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
+from pipeline.contracts.messages import Batch
 from pipeline.contracts.records import Position, Record
 from pipeline.contracts.topics import DEAD_LETTERS
 from pipeline.kafka import Headers
 from pipeline.metrics import counter
-from pipeline.telemetry import logger
+from pipeline.telemetry import about_batch, about_record, logger
 
 _log = logger(__name__)
 
@@ -30,6 +31,8 @@ class DeadLetter:
     """A word of the table in docs/states.md."""
     error: str
     attempts: int = 0
+    batch: Batch | None = None
+    """What it was about, when that is known; for the log."""
 
     @property
     def headers(self) -> Headers:
@@ -82,11 +85,5 @@ async def bury(publisher: Forwarding, prefix: str, letter: DeadLetter) -> None:
     """Write the dead letter and wait until the broker has it. Raises as `Publisher` does."""
     await publisher.forward(DEAD_LETTERS.full_name(prefix), letter.record.key, letter.record.value, letter.headers)
     counter("gsc_dead_letters_total").labels(letter.reason).inc()
-    _log.error(
-        "dead_letter",
-        reason=letter.reason,
-        error=letter.error,
-        source=letter.record.topic,
-        partition=letter.record.partition,
-        offset=letter.record.offset,
-    )
+    about = {**about_record(letter.record), **(about_batch(letter.batch) if letter.batch else {})}
+    _log.error("dead_letter", reason=letter.reason, error=letter.error, **about)

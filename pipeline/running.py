@@ -52,6 +52,9 @@ def run(settings: Settings, service: str, main: Main) -> int:
         for error in _leaves(group):
             logger(service).error("failed", error=str(error))
         code = FAILED
+    except* Exception:  # a fault of ours: told in the same shape, and the process ends
+        logger(service).exception("crashed")
+        code = FAILED
     return code
 
 

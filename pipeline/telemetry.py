@@ -1,12 +1,15 @@
 """One log shape for every service."""
 
 import logging
+import socket
 import sys
 from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
 
+from pipeline.contracts.messages import Batch
+from pipeline.contracts.records import Record
 from pipeline.settings import Settings
 
 # Without local variables: they may hold tokens.
@@ -25,13 +28,14 @@ def configure_logging(settings: Settings, service: str) -> None:
     """Log to stderr, our own lines and those of libraries alike, as JSON or for a console."""
     to_console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
 
+    process = {"service": service, "instance": socket.gethostname()}
+
     # Not by context variables: librdkafka's threads call back without them.
-    def with_service(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        event["service"] = service
-        return event
+    def with_process(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        return {**event, **process}
 
     shared: list[structlog.typing.Processor] = [
-        with_service,
+        with_process,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -60,6 +64,28 @@ def configure_logging(settings: Settings, service: str) -> None:
     # Lines for every request, or every fetch, at INFO.
     for chatty in ("httpx", "httpcore", "aiokafka", "aiohttp.access", "faust", "mode"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
+
+
+def about_batch(batch: Batch) -> dict[str, object]:
+    """What a line about a page tells of it, the same in every service."""
+    return {**about_day(batch), "batch_id": batch.batch_id, "start_row": batch.start_row}
+
+
+def about_day(batch: Batch) -> dict[str, object]:
+    """What a line about a day of a series tells of it."""
+    return {
+        "run_id": batch.run_id,
+        "credential": batch.credential,
+        "property": batch.property,
+        "report": batch.report,
+        "search_type": batch.search_type,
+        "date": batch.date.isoformat(),
+    }
+
+
+def about_record(record: Record) -> dict[str, object]:
+    """What a line about a message tells of it."""
+    return {"topic": record.topic, "partition": record.partition, "offset": record.offset}
 
 
 def logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -92,7 +92,7 @@ async def _plan(
     app = build_app(settings.kafka, prefix, requests, intake.take)
     if settings.daily_cron:
         at_times(app, settings.daily_cron, lambda: with_retries(daily))
-    face = HttpFace(settings, SERVICE, not_ready=lambda: None, routes=routes(settings, catalog, doors))
+    face = HttpFace(settings, SERVICE, not_ready=lambda: outbox.trouble, routes=routes(settings, catalog, doors))
     await face.start()
     try:
         await until_stopped(
@@ -106,17 +106,21 @@ async def _plan(
 
 
 def _lags(settings: ProducerSettings) -> Lags:
+    return Lags(_lag(settings, "fetcher", BATCHES), _lag(settings, "sink", RESULTS))
+
+
+def _lag(settings: ProducerSettings, service: str, topic: Topic) -> LagReader:
     prefix = settings.topic_prefix
-    return Lags(
-        LagReader(settings.kafka, group=group_id(prefix, "fetcher"), topic=BATCHES.full_name(prefix)),
-        LagReader(settings.kafka, group=group_id(prefix, "sink"), topic=RESULTS.full_name(prefix)),
-    )
+    return LagReader(settings.kafka, group=group_id(prefix, service), topic=topic.full_name(prefix))
 
 
 def _observer(settings: ProducerSettings, catalog: Catalog, lags: Lags, open_: Opening) -> Observer:
     return Observer(
         _watched(settings, "fetcher", lags.fetchers, BATCHES),
-        _watched(settings, "sink", lags.sink, RESULTS),
+        [
+            _watched(settings, "sink", lags.sink, RESULTS),
+            _watched(settings, SERVICE, _lag(settings, SERVICE, SYNC_REQUESTS), SYNC_REQUESTS),
+        ],
         open_,
         lambda credential: settings.allowed_qpm(catalog, credential),
     )

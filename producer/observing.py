@@ -1,8 +1,8 @@
-"""The whole, for metrics: lag of both groups, how every partition stands, the ledger, and the time that is left."""
+"""The whole, for metrics: lag of every group, how every partition stands, the ledger, and the time that is left."""
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -69,9 +69,11 @@ def seconds_at_quota(owed: Mapping[str, int], allowed_qpm: Callable[[str], float
 class Observer:
     """Reads and sets the gauges. Every replica of the planner does, and all say the same."""
 
-    def __init__(self, fetchers: Watched, sink: Watched, open_: Opening, allowed_qpm: Callable[[str], float]) -> None:
+    def __init__(
+        self, fetchers: Watched, others: Sequence[Watched], open_: Opening, allowed_qpm: Callable[[str], float]
+    ) -> None:
         self._fetchers = fetchers
-        self._sink = sink
+        self._others = others
         self._open = open_
         self._allowed_qpm = allowed_qpm
         self._pace = Pace()
@@ -89,7 +91,8 @@ class Observer:
     async def observe(self) -> None:
         """Read everything once. Raises Retryable."""
         batches = await self._observe_lag(self._fetchers)
-        await self._observe_lag(self._sink)
+        for watched in self._others:
+            await self._observe_lag(watched)
         _show_states(batches)
         if monotonic() >= self._ledger_due:
             await self._observe_ledger()

@@ -63,6 +63,8 @@ class Outbox:
         self._gate = Gate(max_queue_size)
         self._planned = asyncio.Event()
         self._suspects: set[str] = set()
+        self.trouble: str | None = "the ledger has not been looked at yet"
+        """Why nothing could be published now, whoever the publisher is; None while all is well."""
 
     def planned(self) -> None:
         """There is something new to publish."""
@@ -75,6 +77,7 @@ class Outbox:
                 async with open_() as conn:
                     await self._lead(stop, conn)
             except Retryable as error:
+                self.trouble = str(error)
                 _log.warning("publishing_interrupted", error=str(error), retry_s=RETRY_S)
             finally:
                 gauge("gsc_publisher_leader").set(0)
@@ -82,6 +85,7 @@ class Outbox:
 
     async def _lead(self, stop: asyncio.Event, conn: Connection) -> None:
         while not await ledger.become_publisher(conn):
+            self.trouble = None
             if await sleep_or_stop(stop, RETRY_S):
                 return
         gauge("gsc_publisher_leader").set(1)
@@ -89,7 +93,9 @@ class Outbox:
         looking = asyncio.create_task(self._look_for_lost_regularly(stop, conn))
         try:
             while not stop.is_set() and not looking.done():
-                if not await self._publish_window(conn):
+                published = await self._publish_window(conn)
+                self.trouble = None
+                if not published:
                     await self._idle()
         finally:
             looking.cancel()

@@ -72,5 +72,5 @@ class Intake:
             self._bound.dead(record.partition, str(error))
             return
         self._bound.done(record.partition)
-        _log.info("planned", run=planned.run_id, request=request.request_id, pages=planned.pages)
+        _log.info("planned", run_id=planned.run_id, request_id=request.request_id, pages=planned.pages)
         self._ports.outbox.planned()

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 from pipeline.bounding import DeadLetterBound
 from pipeline.clock import monotonic
 from pipeline.consuming import Claim, Commit
+from pipeline.contracts.messages import Batch
 from pipeline.contracts.records import Record
 from pipeline.dead_letters import DeadLetter
 from pipeline.errors import Invalid, Retryable
@@ -165,7 +166,7 @@ class Sink:
         readable = await self._readable(batch)
         unknown = await writer.unknown_runs(readable)
         for item in [item for item in readable if item.message.batch.run_id in unknown]:
-            await self._dead(item.record, "unknown_run", f"no run {item.message.batch.run_id} in the ledger")
+            await self._dead(item.record, "unknown_run", "its run is not in the ledger", item.message.batch)
         await self._write(writer, [item for item in readable if item.message.batch.run_id not in unknown])
         histogram("gsc_transaction_seconds").observe(monotonic() - began)
         self._written(batch)
@@ -203,10 +204,13 @@ class Sink:
             for item in part:
                 self._bound.done(item.record.partition)
 
-        await write_apart(received, write, lambda item, error: self._dead(item.record, "unstorable", str(error)))
+        async def unstorable(item: Received, error: Exception) -> None:
+            await self._dead(item.record, "unstorable", str(error), item.message.batch)
 
-    async def _dead(self, record: Record, reason: str, error: str) -> None:
-        await self._bury(DeadLetter(record, SERVICE, reason, error))
+        await write_apart(received, write, unstorable)
+
+    async def _dead(self, record: Record, reason: str, error: str, batch: Batch | None = None) -> None:
+        await self._bury(DeadLetter(record, SERVICE, reason, error, batch=batch))
         self._bound.dead(record.partition, f"{reason}: {error}")
 
     async def _commit(self) -> None:

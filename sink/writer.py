@@ -13,7 +13,7 @@ from pipeline.contracts.messages import Batch, Outcome, Rows
 from pipeline.contracts.records import Record
 from pipeline.metrics import counter
 from pipeline.postgres import Connection, queries, told_as_flows
-from pipeline.telemetry import logger
+from pipeline.telemetry import about_day, logger
 from sink.batching import FetchKey, Received, Work, assemble
 from sink.rows import copy_text
 
@@ -227,10 +227,12 @@ class Writer:
     async def _complete(self, pages: list[list[Rows]]) -> tuple[int, int]:
         """Complete the days that are whole now, and sweep what vanished; returns (days, rows deleted)."""
         touched: dict[tuple[int, date, int], bool] = {}
+        batches: dict[tuple[int, date, int], Batch] = {}
         for page in pages:
             batch = page[0].batch
             incomplete_from = page[0].first_incomplete_date
             key = (await self._series_of(batch), batch.date, batch.generation)
+            batches[key] = batch
             touched[key] = touched.get(key, False) or (incomplete_from is not None and incomplete_from <= batch.date)
         series, dates, generations = (list(column) for column in zip(*touched, strict=True))
         parameters = {"series": series, "dates": dates, "generations": generations}
@@ -240,17 +242,15 @@ class Writer:
             values = {"series": number, "date": day, "generation": generation, "rows": rows, "cap": CAP}
             values["may_change"] = touched[number, day, generation]
             if (await self._conn.execute(_SQL["complete_day"], values)).rowcount:
-                deleted += await self._sweep(values)
+                deleted += await self._sweep(values, batches[number, day, generation])
         return len(whole), deleted
 
-    async def _sweep(self, day: dict[str, Any]) -> int:
+    async def _sweep(self, day: dict[str, Any], batch: Batch) -> int:
         """Delete the day's rows of older generations, unless they are too many to be believed."""
         row = await (await self._conn.execute(_SQL["vanished"], day)).fetchone()
         vanished, all_rows = row or (0, 0)
         if vanished > self._delete_ratio * all_rows:
-            _log.error(
-                "vanished_rows_kept", series=day["series"], date=str(day["date"]), vanished=vanished, of=all_rows
-            )
+            _log.error("vanished_rows_kept", vanished=vanished, of=all_rows, **about_day(batch))
             counter("gsc_rows_total").labels("kept").inc(vanished)
             await self._conn.execute(_SQL["keep_vanished"], {**day, "vanished": vanished})
             return 0

@@ -53,7 +53,7 @@ def _quantiles(histogram: str) -> tuple[Query, ...]:
 _LAG = Board(
     "lag",
     "gsc-stream: lag",
-    "How far fetchers and sink are behind, why, and when they will be done.",
+    "How far each service is behind, why, and when it will be done.",
     (
         Panel(
             "Behind",

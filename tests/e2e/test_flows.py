@@ -100,6 +100,24 @@ async def test_each_budget_and_each_permission_halts_its_own_scope_and_nothing_e
             assert refused.json()["error"]["field"] == "scope"
         assert await running.settled(run) == {"applied": 7 * PAGES_OF_A_PROPERTY - 2, "dead": 2}
         assert {item.property for item in await running.differences(3)} <= {SITES[FORBIDDEN], SITES[MISSING]}
+    _lines_have_one_shape(folder)
+
+
+def _lines_have_one_shape(folder: Path) -> None:
+    """As docs/operations.md promises it, whoever wrote the line."""
+    every = {"timestamp", "level", "event", "logger", "service", "instance"}
+    day = {"run_id", "credential", "property", "report", "search_type", "date"}
+    page, message = day | {"batch_id", "start_row"}, {"topic", "partition", "offset"}
+    about = {"planned": {"run_id", "request_id"}, "halted": page | {"scope", "reason"}, "dead_letter": page | message}
+    seen = set()
+    for service in ("producer", "fetcher", "sink"):
+        for line in map(json.loads, (folder / f"{service}.log").read_text().splitlines()):
+            assert every <= set(line), line
+            assert line["service"] == service
+            assert about.get(line["event"], set()) <= set(line), line
+            assert not {"batch_id", "start_row"} & set(line) or page <= set(line), line
+            seen.add(line["event"])
+    assert set(about) <= seen
 
 
 async def test_an_unreadable_control_record_is_a_halt_and_quota_answers_are_told(

@@ -52,7 +52,7 @@ async def test_every_query_of_every_panel_and_alert_returns_data(
             except AssertionError as error:
                 raise AssertionError(f"no data: {sorted(owing)}") from error
             rules = watching.rules()
-    assert len(rules) == 22
+    assert len(rules) == 24
     assert set(rules.values()) == {"ok"}
 
 
