@@ -26,11 +26,15 @@ class Problem(NamedTuple):
 
 
 class _Fields(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of `POST /v1/syncs`: from `start` to `end`, or the last `days` as far as there is data."""
+    """The body of `POST /v1/syncs`: from `start` to `end`, or the last `days` as far as there is data.
+
+    The last days are others tomorrow. Whoever may ask again later under the same id gives `start`, `end` and `rolling`.
+    """
 
     start: date | None = None
     end: date | None = None
     days: Annotated[int, msgspec.Meta(ge=1, le=HISTORY_DAYS)] | None = None
+    rolling: bool = False
     properties: tuple[Name, ...] = ()
     all: bool = False
     reports: tuple[Name, ...] = ()
@@ -41,10 +45,10 @@ class _Fields(msgspec.Struct, forbid_unknown_fields=True):
 def build_request(fields: Mapping[str, Any] | bytes, *, now: datetime, today: date, requested_by: str) -> SyncRequest:
     """A request from JSON or from fields; raises Invalid with the field's name. `today` is the Pacific date."""
     parsed = fields_as(_Fields, fields)
-    rolling = parsed.days is not None
+    rolling = parsed.rolling or parsed.days is not None
     start, end = _range(parsed, today)
     return SyncRequest(
-        request_id=parsed.request_id or (_rolling_id(parsed, today) if rolling else uuid.uuid4().hex),
+        request_id=parsed.request_id or (_rolling_id(parsed, today) if parsed.days else uuid.uuid4().hex),
         properties=parsed.properties,
         all_properties=parsed.all,
         start=start,
@@ -69,7 +73,24 @@ def _range(parsed: _Fields, today: date) -> tuple[date, date]:
 
 def _rolling_id(parsed: _Fields, today: date) -> str:
     names = [f"property {url}" for url in parsed.properties] + [f"report {name}" for name in parsed.reports]
+    if parsed.priority == "backfill":
+        names.append("priority backfill")
     return rolling_request_id(today, parsed.days or 0, names)
+
+
+def asks_the_same(one: SyncRequest, other: SyncRequest) -> bool:
+    """Whether two requests under one id are one: whoever asked, whenever, and in whatever order the names are."""
+
+    def without_asker(request: SyncRequest) -> SyncRequest:
+        return msgspec.structs.replace(
+            request,
+            properties=tuple(sorted(request.properties)),
+            reports=tuple(sorted(request.reports)),
+            requested_at=one.requested_at,
+            requested_by=one.requested_by,
+        )
+
+    return without_asker(one) == without_asker(other)
 
 
 def problems_of(request: SyncRequest, catalog: Catalog, today: date) -> list[Problem]:

@@ -14,6 +14,7 @@ from pipeline.contracts.messages import Batch, Control, SyncRequest
 from pipeline.contracts.records import Position
 from pipeline.errors import Invalid
 from pipeline.postgres import PUBLISHER_LOCK, Connection, queries, told_as_flows
+from producer.admission import asks_the_same
 from producer.owing import Overdue
 from producer.planning import ROW_LIMIT, PlannedPage, plan
 
@@ -61,9 +62,7 @@ async def _same_run(conn: Connection, request: SyncRequest) -> str:
         raise Invalid(f"the id or the generation of {request.request_id!r} is another run's", field="request_id")
     if row[2]:  # known from its results alone
         return str(row[0])
-    before = msgspec.convert(row[1], SyncRequest)
-    told = msgspec.structs.replace(before, requested_at=request.requested_at, requested_by=request.requested_by)
-    if told != request:
+    if not asks_the_same(msgspec.convert(row[1], SyncRequest), request):
         raise Invalid(f"{request.request_id!r} was given to another request before", field="request_id")
     return str(row[0])
 

@@ -12,7 +12,7 @@ from pipeline.catalog import DEFAULT_REPORTS, Catalog, Credential, Property, Rep
 from pipeline.contracts.messages import SyncRequest
 from pipeline.contracts.records import PartitionLag, Position
 from pipeline.errors import Invalid
-from producer.admission import HISTORY_DAYS, Gate, build_request, problems_of
+from producer.admission import HISTORY_DAYS, Gate, asks_the_same, build_request, problems_of
 from producer.owing import Overdue, lost
 from producer.planning import plan
 from producer.retaining import kept_since
@@ -159,9 +159,27 @@ def test_the_same_window_twice_on_a_day_is_the_same_request() -> None:
         rolling(days=15).request_id,
         rolling(reports=["fresh"]).request_id,
         rolling(all=False, properties=["sc-domain:a.com"]).request_id,
+        rolling(priority="backfill").request_id,
         build_request({"all": True, "days": 14}, now=NOW, today=date(2026, 3, 11), requested_by="test").request_id,
     }
-    assert len(ids) == 5
+    assert len(ids) == 6
+
+
+def test_a_window_of_another_day_is_asked_for_by_its_days() -> None:
+    tomorrow = {"now": NOW + timedelta(days=1), "today": TODAY + timedelta(days=1), "requested_by": "again"}
+    last_days = {"all": True, "days": 14, "request_id": "r"}
+    by_name = {"all": True, "start": "2026-02-24", "end": "2026-03-10", "rolling": True, "request_id": "r"}
+    assert asks_the_same(rolling(request_id="r"), a_request(**by_name))
+    assert asks_the_same(a_request(**by_name), build_request(by_name, **tomorrow))
+    assert not asks_the_same(rolling(request_id="r"), build_request(last_days, **tomorrow))
+
+
+def test_names_in_another_order_are_the_same_request() -> None:
+    names = ["https://b.com/", "sc-domain:a.com"]
+    one, other = (rolling(all=False, properties=given) for given in (names, names[::-1]))
+    assert one.request_id == other.request_id
+    assert asks_the_same(one, other)
+    assert not asks_the_same(one, rolling(all=False, properties=names[:1], request_id=one.request_id))
 
 
 def test_a_window_and_a_range_are_two_things() -> None:
