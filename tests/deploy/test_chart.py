@@ -12,7 +12,7 @@ import yaml
 
 from lab.charting import settings, topics
 from pipeline.contracts.topics import ALL
-from support.chart import CHART, LEAST, MINORS, Refused, merged, of_kind, pods, rendered
+from support.chart import CHART, LEAST, MINORS, Refused, assert_restricted, merged, of_kind, pods, rendered
 from support.tools import helm
 
 SERVICES = ("producer", "fetcher", "sink")
@@ -81,27 +81,9 @@ def test_what_is_rendered_is_valid_and_restricted(values: dict[str, Any]) -> Non
     workloads = pods(objects)
     assert set(SERVICES) <= set(workloads)
     for name, pod in workloads.items():
-        _restricted(pod)
+        assert_restricted(pod)
         assert (name in SERVICES) == ("livenessProbe" in pod["containers"][0])
     _finds_its_config(objects)
-
-
-def _restricted(pod: dict[str, Any]) -> None:
-    assert pod["securityContext"]["runAsNonRoot"]
-    assert pod["securityContext"]["runAsUser"] > 0
-    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    (container,) = pod["containers"]
-    own = container["securityContext"]
-    assert (own["allowPrivilegeEscalation"], own["readOnlyRootFilesystem"]) == (False, True)
-    assert own["capabilities"] == {"drop": ["ALL"]}
-    assert not own.get("privileged")
-    assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
-    assert all("hostPath" not in volume for volume in pod["volumes"])
-    tag = container["image"].rpartition(":")[2]
-    assert tag
-    assert tag != "latest"
-    assert container["resources"]["requests"].keys() >= {"cpu", "memory"}
-    assert "memory" in container["resources"]["limits"]
 
 
 def _finds_its_config(objects: list[dict[str, Any]]) -> None:

@@ -5,15 +5,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from lab.choosing import Servers
 from lab.processes import Command, Process, free_port
 from lab.services import inherited
+from support.pipeline import is_ready
 from support.tools import compose
 from support.waiting import until
 
@@ -98,21 +99,14 @@ async def test_every_command_of_ours_starts(environment: dict[str, str], folder:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     for name in ("producer", "fetcher", "sink"):
-        port = str(free_port())
+        port = free_port()
         command = [_gsc_stream(), *services[name]["command"]]
-        process = Process(Command(name, command, folder / f"{name}.log", {**environment, "GSC_HTTP_PORT": port}))
+        process = Process(Command(name, command, folder / f"{name}.log", {**environment, "GSC_HTTP_PORT": str(port)}))
         try:
-            await until(lambda port=port: _ready(port), READY_S, f"{name} ready")  # type: ignore[misc]
+            await until(partial(is_ready, port), READY_S, f"{name} ready")
         finally:
             process.stop()
 
 
 def _gsc_stream() -> str:
     return os.fspath(Path(sys.executable).with_name("gsc-stream"))
-
-
-def _ready(port: str) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/ready").is_success
-    except httpx.TransportError:
-        return False

@@ -1,7 +1,6 @@
 """What Google can answer, and what becomes of it: the table of errors, on the whole pipeline."""
 
 import asyncio
-import json
 import signal
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,19 +19,13 @@ from pipeline.contracts import codec
 from pipeline.contracts.messages import Control
 from pipeline.contracts.topics import CONTROL
 from pipeline.kafka import Publisher
-from support.pipeline import Running, a_world, running_pipeline, told
+from support.pipeline import Running, a_world, logged, running_pipeline, told
 from support.waiting import until
 
 SITES = [f"sc-domain:shop-{n}.example" if n % 2 else f"https://www.shop-{n}.example/" for n in range(1, 8)]
 USERS = [f"reader-{n}@example.com" for n in range(1, 8)]
 LOAD, DAILY, FORBIDDEN, MISSING, UNAUTHORIZED, REVOKED, HEALTHY = range(7)
 PAGES_OF_A_PROPERTY = 9
-
-
-def logged(folder: Path, service: str, event: str) -> list[dict[str, Any]]:
-    """Lines of a service's log."""
-    lines = (folder / f"{service}.log").read_text().splitlines()
-    return [line for line in map(json.loads, lines) if line.get("event") == event]
 
 
 async def test_each_budget_and_each_permission_halts_its_own_scope_and_nothing_else(

@@ -15,17 +15,12 @@ from pipeline.clock import now, pacific_date
 from pipeline.contracts.topics import RESULTS
 from pipeline.kafka import Publisher
 from pipeline.postgres import connection, create_report_views, migrate
-from support.pipeline import LAST_DAY, a_day, a_world, command, running_pipeline, told
+from support.pipeline import LAST_DAY, a_day, a_world, asked, command, running_pipeline, told
 from support.waiting import until
 
 SITES = ("sc-domain:shop-1.example", "https://www.shop-2.example/")
 FACTS = "select s.property, s.report, f.date, f.key, f.generation, f.clicks, f.impressions, f.position, f.query, f.page"
 TODAY = pacific_date(now())
-
-
-async def asked(dsn: str, statement: str) -> list[tuple[Any, ...]]:
-    async with connection(dsn, application="test") as conn:
-        return await (await conn.execute(statement.encode())).fetchall()
 
 
 async def facts(dsn: str) -> list[tuple[Any, ...]]:

@@ -45,6 +45,25 @@ def pods(objects: Objects) -> dict[str, dict[str, Any]]:
     return found
 
 
+def assert_restricted(pod: Mapping[str, Any]) -> None:
+    """A pod that Kubernetes admits as restricted, with a read-only root, a pinned image, requests and limits."""
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert pod["securityContext"]["runAsUser"] > 0
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    (container,) = pod["containers"]
+    own = container["securityContext"]
+    assert (own["allowPrivilegeEscalation"], own["readOnlyRootFilesystem"]) == (False, True)
+    assert own["capabilities"] == {"drop": ["ALL"]}
+    assert not own.get("privileged")
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
+    assert all("hostPath" not in volume for volume in pod["volumes"])
+    tag = container["image"].rpartition(":")[2]
+    assert tag
+    assert tag != "latest"
+    assert container["resources"]["requests"].keys() >= {"cpu", "memory"}
+    assert "memory" in container["resources"]["limits"]
+
+
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """As helm merges values; None takes away."""
     whole = dict(base)

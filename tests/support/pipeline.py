@@ -13,6 +13,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 
 from lab.choosing import Servers
@@ -21,6 +22,7 @@ from lab.piloting import Pilot, settled
 from lab.running import Services, Setup, prepare
 from lab.scenario import REPORTS, Scenario, start_google
 from lab.search_console.settings import Fault, SimulatorSettings
+from pipeline.postgres import connection
 from support.waiting import until
 
 COMMAND = Path(sys.executable).with_name("gsc-stream")
@@ -83,6 +85,26 @@ def running_pipeline(
 
 def a_day(number: int) -> date:
     return LAST_DAY - timedelta(days=number)
+
+
+async def asked(dsn: str, statement: str) -> list[tuple[Any, ...]]:
+    """The rows of a statement."""
+    async with connection(dsn, application="test") as conn:
+        return await (await conn.execute(statement.encode())).fetchall()
+
+
+def logged(folder: Path, service: str, event: str) -> list[dict[str, Any]]:
+    """Lines of a service's log."""
+    lines = (folder / f"{service}.log").read_text().splitlines()
+    return [line for line in map(json.loads, lines) if line.get("event") == event]
+
+
+def is_ready(port: int) -> bool:
+    """Whether a service answers there that it can work."""
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/ready").is_success
+    except httpx.TransportError:
+        return False
 
 
 def command(running: Running, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -1,14 +1,17 @@
 """Programs that some tests need and a user may not have: from the PATH, or made once and kept in the cache folder.
 
-helm and docker-compose are built by Go from their sources; Prometheus is Debian's. `GSC_TOOLS=required`, which CI sets,
+helm and docker-compose are built by Go from their sources; Prometheus is Debian's; Airflow is installed by uv into a
+virtual environment of its own, since its dependencies are at odds with ours. `GSC_TOOLS=required`, which CI sets,
 makes a missing one a failure instead of a skip.
 """
 
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,6 +20,9 @@ from platformdirs import user_cache_path
 
 HELM = "helm.sh/helm/v3/cmd/helm@v3.22.0"
 COMPOSE = "github.com/docker/compose/v5/cmd@v5.6.0"
+
+ROOT = Path(__file__).parents[2]
+AIRFLOW = Path(__file__).with_name("airflow-requirements.txt")
 
 
 class Missing(Exception):
@@ -91,7 +97,26 @@ def _prometheus(folder: Path) -> None:
         (folder / "usr/bin" / program).rename(folder / program)
 
 
+def _airflow(folder: Path) -> None:
+    """The environment is moved when it is ready, so it must be relocatable."""
+    uv = shutil.which("uv") or str(ROOT / ".tooling/bin/uv")
+    name = airflow.name
+    _run(uv, "venv", "--relocatable", "--python", sys.executable, name, cwd=folder)
+    _run(uv, "pip", "sync", "--python", f"{name}/bin/python", str(AIRFLOW), cwd=folder)
+
+
+def _not_made(_: Path) -> None:
+    raise Missing("it is not on the PATH")
+
+
+def _name_of_airflow() -> str:
+    """Other versions, or another Python, are another environment."""
+    return f"airflow-{sha256(AIRFLOW.read_bytes() + sys.version.encode()).hexdigest()[:12]}"
+
+
 helm = Tool("helm", "https://helm.sh/docs/intro/install, or install Go", _helm)
 compose = Tool("docker-compose", "https://docs.docker.com/compose/install, or install Go", _compose)
 prometheus = Tool("prometheus", "https://prometheus.io/download, or apt-get install prometheus", _prometheus)
 promtool = Tool("promtool", "it comes with Prometheus: https://prometheus.io/download", _prometheus)
+airflow = Tool(_name_of_airflow(), "install uv, https://docs.astral.sh/uv, or run `make install`", _airflow)
+flock = Tool("flock", "it comes with util-linux", _not_made)
