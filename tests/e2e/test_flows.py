@@ -104,7 +104,7 @@ def _lines_have_one_shape(folder: Path) -> None:
     about = {"planned": {"run_id", "request_id"}, "halted": page | {"scope", "reason"}, "dead_letter": page | message}
     seen = set()
     for service in ("producer", "fetcher", "sink"):
-        for line in map(json.loads, (folder / f"{service}.log").read_text().splitlines()):
+        for line in logged(folder, service):
             assert every <= set(line), line
             assert line["service"] == service
             assert about.get(line["event"], set()) <= set(line), line

@@ -93,10 +93,10 @@ async def asked(dsn: str, statement: str) -> list[tuple[Any, ...]]:
         return await (await conn.execute(statement.encode())).fetchall()
 
 
-def logged(folder: Path, service: str, event: str) -> list[dict[str, Any]]:
-    """Lines of a service's log."""
+def logged(folder: Path, service: str, event: str | None = None) -> list[dict[str, Any]]:
+    """Lines of a service's log, of one kind or all."""
     lines = (folder / f"{service}.log").read_text().splitlines()
-    return [line for line in map(json.loads, lines) if line.get("event") == event]
+    return [line for line in map(json.loads, lines) if event in {None, line["event"]}]
 
 
 def is_ready(port: int) -> bool:
