@@ -7,6 +7,7 @@ from typing import Any
 
 import google.auth.transport
 import httpx
+from google.auth import identity_pool
 from google.auth.exceptions import GoogleAuthError, RefreshError, TransportError
 from google.oauth2 import credentials as authorized_user
 from google.oauth2 import service_account
@@ -17,6 +18,7 @@ from pipeline.errors import Fatal, Invalid, Retryable
 SCOPE = "https://www.googleapis.com/auth/webmasters.readonly"
 TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
 TIMEOUT_S = 30.0
+ERROR_CHARACTERS = 500
 
 
 class _Response(google.auth.transport.Response):
@@ -57,6 +59,9 @@ class _Request(google.auth.transport.Request):
             )
         except httpx.HTTPError as error:
             raise TransportError(f"{url}: {type(error).__name__}: {error}") from error
+        # google-auth takes some of these for a refusal; they pass.
+        if answer.is_server_error or answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
+            raise TransportError(f"{url}: {answer.status_code} {answer.reason_phrase}")
         return _Response(answer)
 
     def close(self) -> None:
@@ -89,7 +94,9 @@ class Tokens:
         try:
             await asyncio.to_thread(self._credentials[credential].refresh, self._request)
         except RefreshError as error:
-            text = f"credential {credential}: {error.args[0] if error.args else error}"
+            # The message, and of some of google-auth's errors the body of the answer.
+            told = " ".join(" ".join(str(part) for part in error.args if isinstance(part, str)).split())
+            text = f"credential {credential}: {told[:ERROR_CHARACTERS]}"
             if error.retryable:
                 raise Retryable(text) from error
             raise Fatal(text, scope=f"credential:{credential}") from error
@@ -120,6 +127,8 @@ def _load(credential: Credential) -> Any:
 def _built(kind: str, info: dict[str, Any]) -> Any:
     if kind == "service_account":
         return service_account.Credentials.from_service_account_info(info, scopes=[SCOPE])
+    if kind == "external_account":
+        return identity_pool.Credentials.from_info(info, scopes=[SCOPE])
     # Built by hand: google-auth's own reader ignores the file's token_uri. No scopes: see RFC 6749, 6.
     return authorized_user.Credentials(
         token=None,

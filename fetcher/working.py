@@ -24,6 +24,8 @@ from pipeline.telemetry import about_batch, logger
 
 SOON_S = 0.25
 BROKER_PAUSE_S = 2.0
+TOKEN_PAUSE = 4
+"""As after so many attempts."""
 
 _log = logger(__name__)
 
@@ -50,6 +52,16 @@ class Ended:
 End = Again | Aside | Ended
 
 
+@dataclass(frozen=True)
+class NoToken:
+    """No call was made: its credential's token cannot be had now."""
+
+    reason: str
+
+
+Answer = FetchedPage | Verdict | NoToken
+
+
 class Work:
     """Calls under way. `may_call` is asked again right before a call starts: is the partition ours, by a good lease."""
 
@@ -61,7 +73,7 @@ class Work:
         self._attempts = attempts
         self._memory = asyncio.Semaphore(in_memory)
         self._may_call = may_call
-        self._calls: dict[Job, asyncio.Task[FetchedPage | Verdict]] = {}
+        self._calls: dict[Job, asyncio.Task[Answer]] = {}
 
     @property
     def calls(self) -> int:
@@ -96,12 +108,13 @@ class Work:
         gauge("gsc_calls_in_flight").set(len(self._calls))
         return self._finish(job, self._calls[job], permit)
 
-    async def _finish(self, job: Job, call: asyncio.Task[FetchedPage | Verdict], permit: "_Permit") -> End:
+    async def _finish(self, job: Job, call: asyncio.Task[Answer], permit: "_Permit") -> End:
         try:
             await asyncio.wait({call})
             self._ended(job)
             if not call.cancelled():
-                return await self._settle(job, call.result())
+                answer = call.result()
+                return self._postpone(job, answer) if isinstance(answer, NoToken) else await self._settle(job, answer)
             # Halted, or the lease ran out, or the partition is another's.
             return await self.set_aside(job) if self.halt_of(job.batch) else Again(SOON_S)
         except Retryable as error:  # Kafka is away: the page is fetched again, no attempt is counted
@@ -115,7 +128,7 @@ class Work:
         self._calls.pop(job, None)
         gauge("gsc_calls_in_flight").set(len(self._calls))
 
-    async def _call(self, job: Job, admit: Admit) -> FetchedPage | Verdict:
+    async def _call(self, job: Job, admit: Admit) -> Answer:
         """One call, with a token; what may forbid it is looked at again after the token is there."""
         credential = job.batch.credential
         try:
@@ -124,7 +137,7 @@ class Work:
                 await self._ports.tokens.replace(credential, token)
                 token = await self._ports.tokens.token(credential)
         except Retryable as error:
-            return Retry(f"token: {error}")
+            return NoToken(str(error))
         except Fatal as error:
             return DeadAndHalt("credential", "credential", str(error))
         if self.halt_of(job.batch) or not self._may_call(job):
@@ -132,11 +145,11 @@ class Work:
         job.began = began = monotonic()
         answer = await self._ports.console.query(job.batch, token, admit)
         histogram("gsc_call_seconds").observe(monotonic() - began)
+        counter("gsc_calls_total").labels(credential, _outcome(answer)).inc()
         job.refused_token = token
         return answer
 
     async def _settle(self, job: Job, answer: FetchedPage | Verdict) -> End:
-        counter("gsc_calls_total").labels(job.batch.credential, _outcome(answer)).inc()
         match answer:
             case FetchedPage():
                 return await self._deliver(job, answer)
@@ -182,6 +195,12 @@ class Work:
         about = about_batch(job.batch)
         _log.info("retry", attempt=job.attempts, reason=verdict.reason, seconds=round(delay, 1), **about)
         return Again(max(delay, verdict.retry_after or 0.0))
+
+    def _postpone(self, job: Job, answer: NoToken) -> End:
+        """The page is not at fault, so this costs no attempt, however long it lasts."""
+        delay = full_jitter(TOKEN_PAUSE, random.random())  # noqa: S311 - not for secrets
+        _log.warning("no_token", error=answer.reason, retry_s=round(delay, 1), **about_batch(job.batch))
+        return Again(delay)
 
     def _slow_down(self, job: Job, verdict: Wait) -> End:
         scope = scope_of(job.batch, verdict.scope) if verdict.scope != "project" else "project"

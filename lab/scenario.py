@@ -5,7 +5,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import cycle
 from pathlib import Path
+from typing import Literal
 
 import httpx
 import msgspec
@@ -16,6 +18,11 @@ from lab.search_console.settings import Quotas, SimulatorSettings, Site, User
 from lab.services import inherited
 
 READY_S = 20.0
+_KINDS: Sequence[Literal["service_account", "authorized_user", "external_account"]] = (
+    "service_account",
+    "authorized_user",
+    "external_account",
+)
 REPORTS: Sequence[Mapping[str, object]] = [
     {"name": "by_date", "dimensions": ["date"]},
     {"name": "by_country", "dimensions": ["date", "country"]},
@@ -38,10 +45,10 @@ class Scenario:
     """Whether there are days of exactly one full page, and days at Google's cap."""
 
     def simulator(self, last_day: date) -> SimulatorSettings:
-        """The world of the simulator; every property is read by a user of its own, of both kinds in turn."""
+        """The world of the simulator; every property is read by a user of its own, of all kinds in turn."""
         users = tuple(
-            User(id=f"reader-{n}@example.com", kind="service_account" if n % 2 else "authorized_user")
-            for n in range(1, (self.credentials or self.properties) + 1)
+            User(id=f"reader-{n}@example.com", kind=kind)
+            for n, kind in zip(range(1, (self.credentials or self.properties) + 1), cycle(_KINDS), strict=False)
         )
         sites = tuple(
             Site(
@@ -94,7 +101,12 @@ def _write_catalog(
     credentials = []
     for number, user in enumerate(settings.users, start=1):
         file = folder / f"reader-{number}.json"
-        file.write_text(httpx.get(f"{root}/_sim/credentials/{user.id}").raise_for_status().text)
+        info = httpx.get(f"{root}/_sim/credentials/{user.id}").raise_for_status().json()
+        if source := info.get("credential_source"):
+            token = folder / f"reader-{number}.token"
+            token.write_text(httpx.get(f"{root}/_sim/subject-token/{user.id}").raise_for_status().text)
+            source["file"] = str(token)
+        file.write_text(json.dumps(info))
         credentials.append({"id": f"reader-{number}", "type": user.kind, "file": file.name})
     by_user = {user.id: entry["id"] for user, entry in zip(settings.users, credentials, strict=True)}
     properties = [{"url": site.url, "credential": by_user[site.users[0]]} for site in settings.sites]

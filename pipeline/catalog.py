@@ -29,10 +29,13 @@ class _Strict(BaseModel):
 
 
 class Credential(_Strict):
-    """A Google user that reads properties; `file` is its JSON as Google hands it out, relative to the catalog."""
+    """A Google user that reads properties; `file` is its JSON as Google hands it out, relative to the catalog.
+
+    `external_account` is workload identity federation: the file has no secret, it names where the platform's token is.
+    """
 
     id: Identifier
-    type: Literal["service_account", "authorized_user"]
+    type: Literal["service_account", "authorized_user", "external_account"]
     file: Path
     user_qpm: QueriesPerMinute | None = None
 

@@ -39,7 +39,7 @@ async def _serve(settings: SimulatorSettings, arguments: argparse.Namespace) -> 
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     simulator = Simulator(settings)
     await simulator.start(arguments.host, arguments.port, arguments.root)
-    print(json.dumps({"root": simulator.root, "token_uri": simulator.token_uri}), flush=True)
+    print(json.dumps({"root": simulator.root}), flush=True)
     await stop.wait()
     await simulator.stop()
 

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import date
 from email.parser import BytesParser
 from email.policy import HTTP
@@ -20,6 +21,8 @@ from lab.search_console.quotas import highest_by, highest_window
 from lab.search_console.settings import Fault, SimulatorSettings
 from lab.search_console.tokens import InvalidGrant
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
 _QUERY_PATH = "/webmasters/v3/sites/"
 _QUERY_END = "/searchAnalytics/query"
 _MAX_PARTS = 1000
@@ -35,14 +38,17 @@ class Simulator:
         self._runner = web.AppRunner(self._app(), access_log=None)
 
     def _app(self) -> web.Application:
-        app = web.Application(client_max_size=64 << 20)
+        app = web.Application(client_max_size=64 << 20, middlewares=[self._unwell])
         app.add_routes(
             [
                 web.get("/webmasters/v3/sites", self._sites),
                 web.post("/webmasters/v3/sites/{site}/searchAnalytics/query", self._query),
                 web.post("/token", self._token),
+                web.post("/v1/token", self._exchange),
+                web.post("/v1/projects/-/serviceAccounts/{user}:generateAccessToken", self._impersonate),
                 web.post("/batch", self._batch),
                 web.get("/_sim/credentials/{user}", self._credentials),
+                web.get("/_sim/subject-token/{user}", self._subject_token),
                 web.get("/_sim/log", self._log),
                 web.get("/_sim/stats", self._stats),
                 web.get("/_sim/truth", self._truth),
@@ -55,6 +61,13 @@ class Simulator:
         )
         return app
 
+    @web.middleware
+    async def _unwell(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        status = self.engine.settings.token_status
+        if status is not None and request.path.endswith(("/token", ":generateAccessToken")):
+            return web.json_response({"error": "internal_failure"}, status=status)
+        return await handler(request)
+
     async def start(self, host: str = "127.0.0.1", port: int = 0, root: str | None = None) -> None:
         """Listen; `root` is how clients reach it, if not so."""
         await self._runner.setup()
@@ -65,11 +78,6 @@ class Simulator:
         """Close the port."""
         await self._runner.cleanup()
         self.engine.close()
-
-    @property
-    def token_uri(self) -> str:
-        """For credential files."""
-        return f"{self.root}/token"
 
     async def _sites(self, request: web.Request) -> web.StreamResponse:
         try:
@@ -87,11 +95,19 @@ class Simulator:
         return _response(answer, request)
 
     async def _token(self, request: web.Request) -> web.Response:
-        form = {name: str(value) for name, value in (await request.post()).items()}
+        return _granted(lambda form: self.engine.tokens.grant(form, clock.wall()), await request.post())
+
+    async def _exchange(self, request: web.Request) -> web.Response:
+        return _granted(self.engine.tokens.exchange, await request.post())
+
+    async def _impersonate(self, request: web.Request) -> web.Response:
+        user, authorization = request.match_info["user"], request.headers.get("Authorization", "")
         try:
-            return web.json_response(self.engine.tokens.grant(form, clock.wall()))
+            answer = self.engine.tokens.impersonate(user, authorization, await request.json(), clock.wall())
         except InvalidGrant as error:
-            return web.json_response({"error": "invalid_grant", "error_description": str(error)}, status=400)
+            refused = Refused(403, str(error), reason="forbidden")
+            return web.Response(status=403, body=refused.body(), content_type="application/json")
+        return web.json_response(answer)
 
     async def _batch(self, request: web.Request) -> web.Response:
         """Every part is a call of its own; the answers come in any order."""
@@ -126,7 +142,13 @@ class Simulator:
 
     async def _credentials(self, request: web.Request) -> web.Response:
         try:
-            return web.json_response(self.engine.tokens.credential_file(request.match_info["user"], self.token_uri))
+            return web.json_response(self.engine.tokens.credential_file(request.match_info["user"], self.root))
+        except KeyError:
+            return web.json_response({"error": "unknown user"}, status=404)
+
+    async def _subject_token(self, request: web.Request) -> web.Response:
+        try:
+            return web.Response(text=self.engine.tokens.subject_token(request.match_info["user"]))
         except KeyError:
             return web.json_response({"error": "unknown user"}, status=404)
 
@@ -198,6 +220,13 @@ class Simulator:
         revoked = self.engine.tokens.revoked
         (revoked.add if body.get("revoked", True) else revoked.discard)(body["user"])
         return web.json_response({"ok": True})
+
+
+def _granted(grant: Callable[[dict[str, str]], dict[str, Any]], form: Mapping[str, object]) -> web.Response:
+    try:
+        return web.json_response(grant({name: str(value) for name, value in form.items()}))
+    except InvalidGrant as error:
+        return web.json_response({"error": "invalid_grant", "error_description": str(error)}, status=400)
 
 
 def _site(raw_path: str) -> str:

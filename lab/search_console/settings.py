@@ -21,10 +21,12 @@ class Site(Struct, frozen=True, kw_only=True):
 
 
 class User(Struct, frozen=True, kw_only=True):
-    """A Google user; a service account by its e-mail, or a person with a refresh token."""
+    """A Google user: a service account with a key, a person with a refresh token, or a service account that a workload
+    takes the place of, with a token of its own platform.
+    """
 
     id: str
-    kind: Literal["service_account", "authorized_user"] = "service_account"
+    kind: Literal["service_account", "authorized_user", "external_account"] = "service_account"
 
 
 class Quotas(Struct, frozen=True, kw_only=True):
@@ -72,5 +74,7 @@ class SimulatorSettings(Struct, frozen=True, kw_only=True):
     faults: tuple[Fault, ...] = ()
     require_auth: bool = True
     token_lifetime_s: int = 3600
+    token_status: int | None = None
+    """What the token endpoints answer instead of a token, such as 503."""
     now: datetime | None = None
     cache_mb: int = 256

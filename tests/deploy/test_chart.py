@@ -35,6 +35,7 @@ ALL_ON: dict[str, Any] = {
     "networkPolicy": {"enabled": True, "ingressFrom": [{"namespaceSelector": {}}]},
     "settings": {"max_concurrency": 64, "transport": "batch", "site_qps": 15.5},
     "kafka": {"settings": {"security.protocol": "SASL_SSL", "socket.keepalive.enable": True}},
+    "workloadIdentity": {"enabled": True, "audience": "//iam.googleapis.com/projects/1/providers/k8s"},
     "serviceAccount": {"annotations": {"iam.gke.io/gcp-service-account": "gsc@x.iam"}, "automountToken": True},
     "tolerations": [{"key": "spot", "operator": "Exists"}],
     "nodeSelector": {"pool": "a"},
@@ -117,7 +118,7 @@ def _references(pod: dict[str, Any]) -> set[tuple[str, str]]:
     found |= {("Secret", reference["name"]) for reference in references}
     projected = (source for volume in pod["volumes"] for source in volume.get("projected", {}).get("sources", []))
     kinds = {"configMap": "ConfigMap", "secret": "Secret"}
-    return found | {(kinds[kind], source[kind]["name"]) for source in projected for kind in source}
+    return found | {(kinds[kind], source[kind]["name"]) for source in projected for kind in source if kind in kinds}
 
 
 @pytest.mark.parametrize("minor", MINORS)
@@ -141,6 +142,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"catalog": {"existingSecret": ""}}, "catalog: give existingSecret, or content"),
     ({"catalog": {"existingSecret": "", "content": "x"}}, "catalog.credentialsSecret: missing"),
     ({"topics": {"mode": "strimzi"}}, "topics.strimzi.cluster: missing"),
+    ({"workloadIdentity": {"enabled": True}}, "workloadIdentity.audience: missing"),
+    ({"workloadIdentity": {"audience": "me"}}, "workloadIdentity/audience"),
     ({"daily": {"enabled": True}, "settings": {"daily_cron": "0 5 * * *"}}, "daily.enabled and settings.daily_cron"),
     ({"image": {"tag": "latest"}}, "image/tag"),
     ({"image": {"digest": "sha256:12"}}, "image/digest"),
@@ -228,6 +231,24 @@ def test_a_service_gets_only_the_secrets_it_needs_and_time_to_stop() -> None:
     assert [name for name in names if "GSC_HTTP_TOKEN" in names[name]] == ["producer"]
     seconds = {name: workloads[name]["terminationGracePeriodSeconds"] for name in SERVICES}
     assert seconds == {"producer": 30, "fetcher": 150, "sink": 60}
+
+
+def test_the_fetchers_alone_get_a_token_for_google() -> None:
+    audience = "//iam.googleapis.com/projects/1/providers/k8s"
+    workloads = pods(rendered({"workloadIdentity": {"enabled": True, "audience": audience}}))
+    sources = {
+        name: [source for volume in pod["volumes"] for source in volume.get("projected", {}).get("sources", [])]
+        for name, pod in workloads.items()
+    }
+    tokens = {name: [source for source in found if "serviceAccountToken" in source] for name, found in sources.items()}
+    assert [name for name, found in tokens.items() if found] == ["fetcher"]
+    assert tokens["fetcher"][0]["serviceAccountToken"] == {
+        "path": "token",
+        "audience": audience,
+        "expirationSeconds": 3600,
+    }
+    mounts = {mount["name"]: mount for mount in workloads["fetcher"]["containers"][0]["volumeMounts"]}
+    assert mounts["identity"]["mountPath"] == "/var/run/secrets/gsc-stream"
 
 
 def test_a_threshold_is_overridden_and_the_alerts_are_those_of_the_files() -> None:

@@ -36,7 +36,7 @@ def simulator() -> Iterator[Simulator]:
 
 @pytest.fixture
 def google(simulator: Simulator) -> Iterator[Any]:
-    info = simulator.engine.tokens.credential_file("reader", simulator.token_uri)
+    info = simulator.engine.tokens.credential_file("reader", simulator.root)
     credentials = service_account.Credentials.from_service_account_info(info, scopes=SCOPES)
     http = AuthorizedHttp(credentials, http=httplib2.Http())
     client = build(

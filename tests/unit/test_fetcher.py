@@ -24,7 +24,7 @@ from pipeline.contracts.halts import Halts
 from pipeline.contracts.messages import Batch, Control, Outcome
 from pipeline.contracts.records import Position, Record
 from pipeline.contracts.standing import Standing, with_standing
-from pipeline.errors import Fatal
+from pipeline.errors import Fatal, Retryable
 from pipeline.kafka import Headers
 from pipeline.offsets import OffsetTracker
 from support.examples import NOW, a_batch
@@ -47,6 +47,8 @@ class World:
         self.lag = 0
         self.verdict: Verdict | None = None
         self.confirmed = True
+        self.no_token = ""
+        self.tokens_asked = 0
         self.lease_until = monotonic() + 600
         self.answer = asyncio.Event()
         self.calls: list[Batch] = []
@@ -59,6 +61,9 @@ class World:
         return self.confirmed
 
     async def token(self, _: str) -> str:
+        self.tokens_asked += 1
+        if self.no_token:
+            raise Retryable(self.no_token)
         return "token"
 
     async def replace(self, credential: str, refused: str) -> None:
@@ -158,6 +163,23 @@ async def test_nothing_is_called_without_a_lease_control_or_room_in_the_sink() -
         fetcher = await a_fetcher(world)
         assert fetcher._start_calls()[1] == {"pressure": "backpressure"}.get(closed, closed)
         assert world.calls == []
+
+
+async def test_without_a_token_every_page_waits_however_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fetcher.working.full_jitter", lambda *_: 0.0)
+    world = World()
+    world.no_token = "the endpoint is unwell"
+    world.answer.set()
+    fetcher = await a_fetcher(world)
+
+    async def scene() -> None:
+        await until(lambda: world.tokens_asked > 20 * 5, 5, "each has been tried more often than a page may fail")
+        assert world.calls == world.published == []
+        world.no_token = ""
+        await until(lambda: len(world.results()) == 20, 5, "every page is delivered")
+
+    await running(fetcher, scene)
+    assert len(world.calls) == 20
 
 
 async def test_what_is_revoked_is_not_called() -> None:

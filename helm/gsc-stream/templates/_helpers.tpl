@@ -83,6 +83,9 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- if and .Values.daily.enabled .Values.settings.daily_cron -}}
 {{- fail "daily.enabled and settings.daily_cron: both ask for the same days; take one" -}}
 {{- end -}}
+{{- if and .Values.workloadIdentity.enabled (not .Values.workloadIdentity.audience) -}}
+{{- fail "workloadIdentity.audience: missing" -}}
+{{- end -}}
 {{- if and (eq .Values.topics.mode "strimzi") (not .Values.topics.strimzi.cluster) -}}
 {{- fail "topics.strimzi.cluster: missing" -}}
 {{- end -}}
@@ -134,6 +137,11 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}
 {{- end -}}
 
+{{/* Whether a pod calls Google, and does so with a token of Kubernetes. */}}
+{{- define "gsc.federated" -}}
+{{- if and (eq .name "fetcher") .root.Values.workloadIdentity.enabled }}true{{ end -}}
+{{- end -}}
+
 {{/* A pod of ours: `name` and `command`, and whether it is a hook. */}}
 {{- define "gsc.pod" -}}
 {{- $values := .root.Values -}}
@@ -170,6 +178,9 @@ containers:
     volumeMounts:
       - {name: tmp, mountPath: /tmp}
       - {name: catalog, mountPath: /etc/gsc-stream, readOnly: true}
+      {{- if include "gsc.federated" . }}
+      - {name: identity, mountPath: /var/run/secrets/gsc-stream, readOnly: true}
+      {{- end }}
       {{- range $values.extraVolumeMounts }}
       - {{ toJson (merge (dict "readOnly" true) .) }}
       {{- end }}
@@ -184,6 +195,15 @@ volumes:
         - configMap: {name: {{ include "gsc.config" . }}-catalog}
         - secret: {name: {{ $values.catalog.credentialsSecret }}}
         {{- end }}
+  {{- if include "gsc.federated" . }}
+  - name: identity
+    projected:
+      sources:
+        - serviceAccountToken:
+            path: token
+            audience: {{ $values.workloadIdentity.audience | quote }}
+            expirationSeconds: {{ $values.workloadIdentity.expirationSeconds }}
+  {{- end }}
   {{- range $values.extraVolumes }}
   - {{ toJson . }}
   {{- end }}
