@@ -13,15 +13,15 @@ from fetcher.search_console import SearchConsole
 from fetcher.service import Capacity, Fetcher
 from fetcher.settings import FetcherSettings
 from pipeline.bounding import DeadLetterBound
-from pipeline.catalog import CatalogError, read_catalog
+from pipeline.catalog import Catalog, CatalogError, read_catalog
 from pipeline.clock import monotonic
 from pipeline.consuming import Group, Membership
 from pipeline.contracts.topics import BATCHES, RESULTS
 from pipeline.control import ControlWatcher
-from pipeline.errors import Invalid
+from pipeline.errors import Invalid, PipelineError
 from pipeline.health import HttpFace
 from pipeline.kafka import Publisher, group_id
-from pipeline.kafka_admin import LagReader
+from pipeline.kafka_admin import LagReader, partition_count
 from pipeline.running import StartError, load, require_topics, run, stalled, until_stopped
 
 
@@ -34,11 +34,12 @@ def main() -> int:
 async def _serve(settings: FetcherSettings, stop: asyncio.Event) -> None:
     try:
         catalog = read_catalog(settings.catalog)
-        limiter = Limiter(settings.limits(catalog), BATCHES.partitions)
+        settings.limits(catalog).check()
         tokens = Tokens(catalog)
     except (CatalogError, Invalid) as error:
         raise StartError(str(error)) from error
     await require_topics(settings)
+    limiter = await _limiter(settings, catalog)
     results = LagReader(
         settings.kafka, group=group_id(settings.topic_prefix, "sink"), topic=RESULTS.full_name(settings.topic_prefix)
     )
@@ -60,6 +61,15 @@ async def _serve(settings: FetcherSettings, stop: asyncio.Event) -> None:
         await control.close()
         await publisher.close()
         tokens.close()
+
+
+async def _limiter(settings: FetcherSettings, catalog: Catalog) -> Limiter:
+    """The project's quota is shared by partitions: by as many as there really are."""
+    try:
+        count = await partition_count(settings.kafka, BATCHES.full_name(settings.topic_prefix))
+        return Limiter(settings.limits(catalog), count)
+    except PipelineError as error:
+        raise StartError(str(error)) from error
 
 
 def _transport(settings: FetcherSettings, console: SearchConsole) -> SearchConsole | Gathering:

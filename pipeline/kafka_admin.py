@@ -70,6 +70,12 @@ def _create(admin: AdminClient, wanted: list[NewTopic]) -> list[str]:
     return created
 
 
+async def partition_count(configuration: Mapping[str, str], topic: str) -> int:
+    """How many partitions a topic has. Raises Retryable."""
+    admin = _admin(configuration)
+    return await _asked(topic, lambda: len(admin.list_topics(topic, TIMEOUT_S).topics[topic].partitions))
+
+
 async def check_topics(configuration: Mapping[str, str], prefix: str) -> list[str]:
     """What differs from the table in `contracts.topics`, a line each; nothing is changed."""
     admin = _admin(configuration)

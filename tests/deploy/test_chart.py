@@ -12,7 +12,19 @@ import yaml
 
 from lab.charting import settings, topics
 from pipeline.contracts.topics import ALL
-from support.chart import CHART, LEAST, MINORS, Refused, assert_restricted, merged, of_kind, pods, rendered
+from support.chart import (
+    CHART,
+    LEAST,
+    MINORS,
+    Refused,
+    assert_restricted,
+    merged,
+    of_kind,
+    pods,
+    rendered,
+    rendered_against,
+)
+from support.kubernetes import cluster
 from support.tools import helm
 
 SERVICES = ("producer", "fetcher", "sink")
@@ -185,6 +197,48 @@ def test_strimzi_gets_every_topic_as_the_code_has_it() -> None:
         assert item["spec"]["replicas"] == 3
         assert item["metadata"]["labels"]["strimzi.io/cluster"] == "main"
         assert item["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+
+
+THERE: dict[str, Any] = {
+    "ServiceAccount/default/default": {},
+    "Secret/default/gsc": {"data": {"GSC_POSTGRES_DSN": ""}},
+    "Secret/default/gsc-catalog": {"data": {"catalog.yaml": ""}},
+}
+"""A namespace with what LEAST names."""
+
+
+@pytest.mark.parametrize(("there", "kept"), [(None, 12), (12, 12), (24, 24)])
+def test_a_topic_that_is_there_never_shrinks(there: int | None, kept: int, folder: Path) -> None:
+    topic = {} if there is None else {"KafkaTopic/kafka/gsc.batches": {"spec": {"partitions": there}}}
+    with cluster({**THERE, **topic}, folder) as kubeconfig:
+        made = of_kind(rendered_against(kubeconfig, {"topics": TOPICS["strimzi"]}), "KafkaTopic")
+    assert {item["metadata"]["name"]: item["spec"]["partitions"] for item in made}["gsc.batches"] == kept
+
+
+def test_partitions_are_not_added_silently(folder: Path) -> None:
+    fewer = {"KafkaTopic/kafka/gsc.batches": {"spec": {"partitions": 6}}}
+    with cluster({**THERE, **fewer}, folder) as kubeconfig, pytest.raises(Refused) as refused:
+        rendered_against(kubeconfig, {"topics": TOPICS["strimzi"]})
+    assert "gsc.batches has 6 partitions, not 12" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("objects", "values", "told"),
+    [
+        ({"Secret/default/gsc": None}, {}, "secret.existingSecret: there is no secret gsc in the namespace default"),
+        ({"Secret/default/gsc": {"data": {"DSN": ""}}}, {}, "the secret gsc has no key GSC_POSTGRES_DSN"),
+        ({"Secret/default/gsc": {}}, {}, "the secret gsc has no key GSC_POSTGRES_DSN"),
+        ({"Secret/default/gsc-catalog": None}, {}, "catalog.existingSecret: there is no secret gsc-catalog"),
+        ({"Secret/default/gsc-catalog": {"data": {"a.json": ""}}}, {}, "secret gsc-catalog has no key catalog.yaml"),
+        ({}, {"catalog": CATALOGS["content"]}, "catalog.credentialsSecret: there is no secret files"),
+    ],
+)  # fmt: skip
+def test_a_secret_that_is_not_there_is_said_at_the_install(
+    objects: dict[str, Any], values: dict[str, Any], told: str, folder: Path
+) -> None:
+    with cluster({**THERE, **objects}, folder) as kubeconfig, pytest.raises(Refused) as refused:
+        rendered_against(kubeconfig, values)
+    assert told in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import Any
 
 import confluent_kafka
 import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from pipeline.clock import monotonic, now
 from pipeline.consuming import Claim, Commit, Group, Membership
@@ -16,7 +17,7 @@ from pipeline.control import ControlWatcher, announce
 from pipeline.dead_letters import DeadLetter, bury
 from pipeline.errors import Invalid, Retryable
 from pipeline.kafka import Publisher
-from pipeline.kafka_admin import LagReader, check_topics, ensure_topics, reachable
+from pipeline.kafka_admin import LagReader, check_topics, ensure_topics, partition_count, reachable
 from support.waiting import until
 
 
@@ -71,6 +72,14 @@ async def test_topics_are_made_once_and_checked(kafka: dict[str, str], topic_pre
     assert len(await ensure_topics(kafka, topic_prefix)) == len(ALL)
     assert await ensure_topics(kafka, topic_prefix) == []
     assert await check_topics(kafka, topic_prefix) == []
+
+
+async def test_more_partitions_than_ours_are_told_and_counted(kafka: dict[str, str], topic_prefix: str) -> None:
+    name, admin = BATCHES.full_name(topic_prefix), AdminClient(kafka)
+    admin.create_topics([NewTopic(name, BATCHES.partitions + 1, 1)])[name].result(20)
+    await ensure_topics(kafka, topic_prefix)
+    assert await check_topics(kafka, topic_prefix) == [f"topic {name}: has 13 partitions, expected 12"]
+    assert await partition_count(kafka, name) == 13
 
 
 async def test_a_message_too_large_is_invalid(publisher: Publisher, topics: str) -> None:

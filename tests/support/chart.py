@@ -73,9 +73,15 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return whole
 
 
+def rendered_against(kubeconfig: Path, values: Mapping[str, Any]) -> Objects:
+    """The objects, for a cluster that helm can ask; raises Refused."""
+    asking = ("--dry-run=server", "--kubeconfig", str(kubeconfig))
+    return list(_rendered(yaml.safe_dump(merged(LEAST, values)), MINORS[-1], *asking))
+
+
 @cache
-def _rendered(values: str, minor: str) -> Objects:
-    command = [helm.path(), "template", "r", CHART, "--kube-version", minor, "--values", "-"]
+def _rendered(values: str, minor: str, *options: str) -> Objects:
+    command = [helm.path(), "template", "r", CHART, "--kube-version", minor, "--values", "-", *options]
     done = subprocess.run(command, input=values, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Refused(done.stderr)

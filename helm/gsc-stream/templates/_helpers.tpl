@@ -62,6 +62,22 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- if kindIs "invalid" $given }}{{ .default }}{{ else }}{{ $given }}{{ end -}}
 {{- end -}}
 
+{{/* A secret that is named must be in the cluster, with its key, when helm can see the cluster: every namespace has an account `default`. */}}
+{{- define "gsc.there" -}}
+{{- $root := index . 0 -}}
+{{- $name := index . 2 -}}
+{{- $namespace := $root.Release.Namespace -}}
+{{- if and $name (lookup "v1" "ServiceAccount" $namespace "default") -}}
+{{- $found := lookup "v1" "Secret" $namespace $name -}}
+{{- if not $found -}}
+{{- fail (printf "%s: there is no secret %s in the namespace %s" (index . 1) $name $namespace) -}}
+{{- end -}}
+{{- if and (index . 3) (not (hasKey (default dict $found.data) (index . 3))) -}}
+{{- fail (printf "%s: the secret %s has no key %s" (index . 1) $name (index . 3)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* What must be given, said before anything is installed. */}}
 {{- define "gsc.required" -}}
 {{- if not .Values.kafka.bootstrapServers -}}
@@ -79,6 +95,11 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end -}}
 {{- if and .Values.catalog.content (not .Values.catalog.credentialsSecret) -}}
 {{- fail "catalog.credentialsSecret: missing: the files that catalog.content names" -}}
+{{- end -}}
+{{- include "gsc.there" (list . "secret.existingSecret" $secret.existingSecret "GSC_POSTGRES_DSN") -}}
+{{- include "gsc.there" (list . "catalog.existingSecret" .Values.catalog.existingSecret "catalog.yaml") -}}
+{{- if .Values.catalog.content -}}
+{{- include "gsc.there" (list . "catalog.credentialsSecret" .Values.catalog.credentialsSecret "") -}}
 {{- end -}}
 {{- if and .Values.daily.enabled .Values.settings.daily_cron -}}
 {{- fail "daily.enabled and settings.daily_cron: both ask for the same days; take one" -}}
