@@ -108,7 +108,7 @@ def test_topics_and_schema_are_asked_for_by_name(environment: dict[str, str]) ->
     done = run(environment, "sink")
     assert done.returncode == 2
     assert "run `gsc-stream migrate`" in done.stderr
-    assert len(told(environment, "migrate")["applied"]) == 3
+    assert told(environment, "migrate")["applied"][0] == "0001_ledger.sql"
     assert told(environment, "migrate")["applied"] == []
     assert told(environment, "status")["halts"] == []
 
