@@ -14,7 +14,7 @@ from psycopg import AsyncConnection, errors, sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 
-from pipeline.catalog import Catalog
+from pipeline.catalog import Catalog, Report
 from pipeline.contracts.reports import value_dimensions
 from pipeline.errors import Fatal, Invalid, Retryable
 
@@ -136,16 +136,24 @@ async def create_report_views(conn: Connection, catalog: Catalog) -> None:
     async with told_as_flows(), conn.transaction():
         await conn.execute("select pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
         for report in catalog.reports:
-            view = sql.Identifier("gsc", report.name)
-            # Dropped first: a view cannot be replaced by one with other columns.
-            await conn.execute(sql.SQL("drop view if exists {}").format(view))
-            await conn.execute(_view(view, report.name, report.dimensions))
+            await _replace_view(conn, report)
+
+
+async def _replace_view(conn: Connection, report: Report) -> None:
+    view = sql.Identifier("gsc", report.name)
+    made = _view(view, report.name, report.dimensions)
+    try:
+        async with conn.transaction():  # in place: somebody's views and grants may stand on it
+            await conn.execute(made)
+    except errors.InvalidTableDefinition:  # its columns have changed
+        await conn.execute(sql.SQL("drop view {}").format(view))
+        await conn.execute(made)
 
 
 def _view(view: sql.Identifier, report: str, dimensions: tuple[str, ...]) -> sql.Composed:
     columns = [sql.Identifier("f", COLUMN_OF_DIMENSION[name]) for name in value_dimensions(dimensions)]
     return sql.SQL(
-        "create view {view} as select {columns} from gsc.facts f join gsc.series s using (series)"
+        "create or replace view {view} as select {columns} from gsc.facts f join gsc.series s using (series)"
         " where s.report = {report} and s.dimensions = {dimensions}"
     ).format(
         view=view,

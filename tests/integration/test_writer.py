@@ -9,7 +9,7 @@ import pytest
 from pipeline.contracts import codec
 from pipeline.contracts.messages import Batch, Outcome, Rows
 from pipeline.contracts.records import Record
-from pipeline.postgres import Connection, connection, migrate, missing_migrations
+from pipeline.postgres import Connection, connection, migrate
 from sink.batching import Received
 from sink.writer import Applied, Writer
 from support.examples import NOW, a_batch, some_rows
@@ -57,11 +57,6 @@ async def states(conn: Connection) -> list[tuple[int, str]]:
 async def complete(conn: Connection) -> int | None:
     row = await (await conn.execute("select max(complete_generation) from gsc.days")).fetchone()
     return row[0] if row else None
-
-
-async def test_migrating_twice_changes_nothing(conn: Connection) -> None:
-    assert await missing_migrations(conn) == []
-    assert await migrate(conn) == []
 
 
 async def test_a_page_its_ledger_and_its_day(conn: Connection, writer: Writer) -> None:

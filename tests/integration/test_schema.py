@@ -1,0 +1,53 @@
+"""The schema on a real PostgreSQL: migrations, and the views of the reports."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.catalog import Catalog, Credential, Property, Report
+from pipeline.errors import Fatal
+from pipeline.postgres import Connection, connection, create_report_views, migrate, missing_migrations
+
+
+@pytest.fixture
+async def conn(dsn: str) -> AsyncIterator[Connection]:
+    async with connection(dsn, application="test") as opened:
+        await migrate(opened)
+        yield opened
+
+
+def a_catalog(*dimensions: str) -> Catalog:
+    return Catalog(
+        credentials=(Credential(id="acme", type="service_account", file=Path("x")),),
+        properties=(Property(url="sc-domain:example.com", credential="acme"),),
+        reports=(Report(name="by_page", dimensions=dimensions),),
+    )
+
+
+async def columns(conn: Connection, view: str) -> list[str]:
+    cursor = await conn.execute(f"select * from {view}".encode())
+    return [column.name for column in cursor.description or ()]
+
+
+async def test_migrating_twice_changes_nothing(conn: Connection) -> None:
+    assert await missing_migrations(conn) == []
+    assert await migrate(conn) == []
+
+
+async def test_a_view_has_the_columns_of_its_report(conn: Connection) -> None:
+    await create_report_views(conn, a_catalog("date", "page", "device"))
+    key = ["property", "search_type", "date", "page", "device"]
+    assert await columns(conn, "gsc.by_page") == [*key, "clicks", "impressions", "ctr", "position"]
+
+
+async def test_what_stands_on_a_view_stays_while_its_columns_do(conn: Connection) -> None:
+    await create_report_views(conn, a_catalog("date", "page"))
+    await conn.execute("create view public.mine as select page, clicks from gsc.by_page")
+    await create_report_views(conn, a_catalog("date", "page"))
+    assert await columns(conn, "public.mine") == ["page", "clicks"]
+    with pytest.raises(Fatal, match="depend"):
+        await create_report_views(conn, a_catalog("date", "query"))
+    await conn.execute("drop view public.mine")
+    await create_report_views(conn, a_catalog("date", "query"))
+    assert "query" in await columns(conn, "gsc.by_page")
