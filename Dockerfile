@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # One image, one command for each service: `gsc-stream producer | fetcher | sink`. Runs as nobody in particular (10001), on a
 # read-only root; only /tmp is written to.
 ARG PYTHON=python:3.13-slim-trixie
