@@ -27,10 +27,13 @@ def main() -> int:
     arguments = parser.parse_args()
     given = {"--host": arguments.host, "--port": arguments.port, "--root": arguments.root}
     listening = [text for option, value in given.items() if value for text in (option, value)]
+    catalog = arguments.folder / "catalog.yaml"
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
+        # Keys and tokens are new with each start: with a catalog from before its readers would only be refused.
+        catalog.unlink(missing_ok=True)
         google = start_google(Scenario().simulator(last_day()), arguments.folder, listening=listening)
     except (LabError, OSError) as error:
         print(error, file=sys.stderr)
@@ -40,6 +43,7 @@ def main() -> int:
         while google.process.running and not stop.wait(LOOK_EVERY_S):
             pass
     finally:
+        catalog.unlink(missing_ok=True)
         google.process.stop()
     return 0 if stop.is_set() else 1
 
