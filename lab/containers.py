@@ -1,14 +1,15 @@
 """The lab's servers as containers of the official images, for those who have Docker and ask for it."""
 
+import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from lab.errors import LabError
-from lab.jars import Progress
+from lab.jars import KAFKA, Progress
 from lab.processes import free_port
 
-KAFKA_IMAGE = "apache/kafka:4.1.0"
+KAFKA_IMAGE = f"apache/kafka:{KAFKA[2]}"  # as the embedded one
 POSTGRES_IMAGE = "postgres:18"
 _PASSWORD = "gsc"  # noqa: S105 - of a container on loopback, for the length of a run
 
@@ -26,8 +27,12 @@ def running_kafka(progress: Progress) -> Iterator[str]:
         "KAFKA_CONTROLLER_LISTENER_NAMES": "CONTROLLER",
         "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
         "KAFKA_CONTROLLER_QUORUM_VOTERS": "1@localhost:9093",
+        "KAFKA_AUTO_CREATE_TOPICS_ENABLE": "false",
         "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
+        "KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR": "1",
+        "KAFKA_TRANSACTION_STATE_LOG_MIN_ISR": "1",
         "KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS": "0",
+        "KAFKA_GROUP_MIN_SESSION_TIMEOUT_MS": "1000",
         "KAFKA_GROUP_CONSUMER_MIN_SESSION_TIMEOUT_MS": "1000",
         "KAFKA_GROUP_CONSUMER_SESSION_TIMEOUT_MS": "10000",
         "KAFKA_GROUP_CONSUMER_MIN_HEARTBEAT_INTERVAL_MS": "500",
@@ -54,16 +59,25 @@ def _running(image: str, environment: dict[str, str], ports: dict[int, int]) -> 
         from testcontainers.core.container import DockerContainer
     except ImportError as error:
         raise LabError("GSC_LAB=docker needs testcontainers: install `gsc-stream[docker]`") from error
-    try:
-        container: Any = DockerContainer(image)
-        for name, value in environment.items():
-            container.with_env(name, value)
-        for inside, outside in ports.items():
-            container.with_bind_ports(inside, outside)
-        container.start()
-    except DockerException as error:
-        raise LabError(f"GSC_LAB=docker: Docker cannot start {image}: {error}") from error
-    try:
+    logging.getLogger("testcontainers").setLevel(logging.WARNING)  # what it does, `progress` has been told
+    with ExitStack() as stack:
+        try:
+            container: Any = DockerContainer(image)
+            # Before the start: one that was made and did not start has to go as well.
+            stack.callback(container.stop)
+            for name, value in environment.items():
+                container.with_env(name, value)
+            for inside, outside in ports.items():
+                # Not `with_bind_ports`, which opens the port to the network.
+                container.ports[inside] = ("127.0.0.1", outside)
+            container.start()
+        except DockerException as error:
+            raise LabError(f"GSC_LAB=docker: Docker cannot start {image}: {_told(error)}") from error
         yield
-    finally:
-        container.stop()
+
+
+def _told(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if "ryuk" not in text:
+        return text
+    return f"{text}. That is testcontainers' reaper; TESTCONTAINERS_RYUK_DISABLED=true does without"
