@@ -5,13 +5,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lab.choosing import Servers
+from lab.containers import KAFKA_IMAGE, POSTGRES_IMAGE
 from lab.processes import Command, Process, free_port
 from lab.services import inherited
 from support.pipeline import is_ready
@@ -66,28 +69,64 @@ def test_it_is_pinned_restricted_and_waits_for_what_it_needs() -> None:
             assert how["condition"] == ("service_completed_successfully" if finishes else "service_healthy"), name
 
 
+def test_the_servers_are_those_of_the_lab() -> None:
+    services = _configured()
+    assert services["kafka"]["image"] == KAFKA_IMAGE
+    assert services["postgres"]["image"] == POSTGRES_IMAGE
+
+
+def test_one_image_is_built_once_and_never_asked_for_elsewhere() -> None:
+    services = _configured("--profile", "*")
+    assert {name for name, service in services.items() if "build" in service} == {"topics"}
+    assert "topics" in _configured("--env-file", os.devnull)
+    for name in OURS:
+        assert services[name]["image"] == f"gsc-stream:{version('gsc-stream')}", name
+        assert services[name]["pull_policy"] == "never", name
+
+
+def test_what_runs_for_long_comes_back_after_a_restart_of_the_machine() -> None:
+    services = _configured("--profile", "*")
+    again = {name for name, service in services.items() if service.get("restart") == "unless-stopped"}
+    assert again == set(services) - {"topics", "migrate", "gsc-stream"}
+
+
+def test_a_catalog_lies_there_only_while_its_simulator_serves(folder: Path) -> None:
+    catalog = folder / "catalog.yaml"
+    catalog.write_text("with keys from before")
+    with _simulator(folder, free_port()):
+        assert "from before" not in catalog.read_text()
+    assert not catalog.exists()
+
+
 @pytest.fixture
 def environment(servers: Servers, dsn: str, topic_prefix: str, folder: Path) -> Iterator[dict[str, Any]]:
     """Each service's environment of compose, with the hosts of the lab; the catalog is written by the simulator."""
     port = free_port()
-    root = f"http://127.0.0.1:{port}"
-    service = _configured()["simulator"]
-    assert service["entrypoint"][1:] == ["-m", "lab.serving"]
-    replaced = {"/etc/gsc-stream": str(folder), "8090": str(port), "http://simulator:8090": root}
-    arguments = [replaced.get(argument, argument) for argument in service["command"]]
-    command = [sys.executable, "-m", "lab.serving", *arguments]
-    process = Process(Command("the simulator", command, folder / "serving.log", inherited()))
-    try:
-        process.await_ready((folder / "catalog.yaml").exists, READY_S)
+    with _simulator(folder, port) as settings:
         yield {
-            **inherited(),
-            **service["environment"],
+            **settings,
             "GSC_KAFKA_BOOTSTRAP_SERVERS": servers.bootstrap_servers,
             "GSC_POSTGRES_DSN": dsn,
-            "GSC_API_ROOT": root,
+            "GSC_API_ROOT": f"http://127.0.0.1:{port}",
             "GSC_CATALOG": str(folder / "catalog.yaml"),
             "GSC_TOPIC_PREFIX": topic_prefix,
         }
+
+
+@contextmanager
+def _simulator(folder: Path, port: int) -> Iterator[dict[str, str]]:
+    """Compose's simulator, as a process that serves; yields what compose sets for it."""
+    service = _configured()["simulator"]
+    assert service["entrypoint"][1:] == ["-m", "lab.serving"]
+    root = f"http://127.0.0.1:{port}"
+    replaced = {"/etc/gsc-stream": str(folder), "8090": str(port), "http://simulator:8090": root}
+    arguments = [replaced.get(argument, argument) for argument in service["command"]]
+    command = [sys.executable, "-m", "lab.serving", *arguments]
+    log = folder / "serving.log"
+    process = Process(Command("the simulator", command, log, inherited()))
+    try:
+        process.await_ready(lambda: root in log.read_text(), READY_S)
+        yield {**inherited(), **service["environment"]}
     finally:
         process.stop()
 
