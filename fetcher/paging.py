@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from pipeline.contracts.identity import Page, batch_id
+from pipeline.contracts.identity import batch_id, page_of
 from pipeline.contracts.messages import Batch
 
 PagingRule = Literal["full-page", "empty-page"]
@@ -21,5 +21,5 @@ def next_start_row(batch: Batch, rows: int, rule: PagingRule) -> int | None:
 
 def next_batch(batch: Batch, start_row: int) -> Batch:
     """The batch of another page of the same day and generation."""
-    page = Page(batch.property, batch.report, batch.search_type, batch.date, start_row, batch.generation)
+    page = page_of(batch)._replace(start_row=start_row)
     return msgspec.structs.replace(batch, start_row=start_row, batch_id=batch_id(page))

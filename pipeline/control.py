@@ -13,6 +13,7 @@ from pipeline.clock import monotonic, now
 from pipeline.contracts import codec
 from pipeline.contracts.halts import Halts
 from pipeline.contracts.messages import Control
+from pipeline.contracts.scopes import is_scope, parse_scope
 from pipeline.contracts.topics import CONTROL
 from pipeline.errors import Invalid, Retryable
 from pipeline.kafka import TIMEOUT_S, Publisher, consumer_configuration
@@ -126,10 +127,17 @@ class ControlWatcher:
         if value is None:
             return self.halts.forget(scope)
         try:
-            return self.halts.apply(codec.decode(Control, value))
+            control = codec.decode(Control, value)
+            parse_scope(control.scope)
         except Invalid as error:
-            _log.error("control_record_unreadable", scope=scope, error=str(error), read_as="halted")
-            return self.halts.apply(_halted_for_safety(scope, str(error)))
+            control = _halted_for_safety(scope, str(error))
+            known = is_scope(scope)
+            _log.error(
+                "control_record_unreadable", scope=scope, error=str(error), read_as="halted" if known else "nothing"
+            )
+            if not known:
+                return False
+        return self.halts.apply(control)
 
 
 def _halted_for_safety(scope: str, error: str) -> Control:

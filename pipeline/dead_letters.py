@@ -7,10 +7,14 @@ from typing import Protocol
 from pipeline.contracts.messages import Batch
 from pipeline.contracts.records import Position, Record
 from pipeline.contracts.topics import DEAD_LETTERS
+from pipeline.errors import Invalid
 from pipeline.kafka import Headers
 from pipeline.metrics import counter
 from pipeline.telemetry import about_batch, about_record, logger
 
+CUT_FROM = "cut-from"
+"""A header: how many bytes the value had of which only the beginning is kept."""
+KEPT_BYTES, KEPT_KEY_BYTES = 900_000, 2_000
 _log = logger(__name__)
 
 
@@ -61,6 +65,8 @@ class Buried:
     attempts: int
     source: tuple[str, int, int] | None
     first_seen: datetime
+    cut: bool = False
+    """The value is only the beginning of what was read."""
 
 
 def read_letter(record: Record) -> Buried:
@@ -78,12 +84,20 @@ def read_letter(record: Record) -> Buried:
         attempts=int(told["attempt"]) if told.get("attempt", "").isdigit() else 0,
         source=(told["source-topic"], int(places[0]), int(places[1])) if known else None,
         first_seen=datetime.fromtimestamp(milliseconds / 1000, UTC),
+        cut=CUT_FROM in told,
     )
 
 
 async def bury(publisher: Forwarding, prefix: str, letter: DeadLetter) -> None:
     """Write the dead letter and wait until the broker has it. Raises as `Publisher` does."""
-    await publisher.forward(DEAD_LETTERS.full_name(prefix), letter.record.key, letter.record.value, letter.headers)
+    topic, key, value = DEAD_LETTERS.full_name(prefix), letter.record.key, letter.record.value
+    try:
+        await publisher.forward(topic, key, value, letter.headers)
+    except Invalid:  # larger than the topic takes; the message itself stays where it was read
+        cut = (CUT_FROM, str(len(value or b"")).encode())
+        await publisher.forward(
+            topic, (key or b"")[:KEPT_KEY_BYTES], (value or b"")[:KEPT_BYTES], [*letter.headers, cut]
+        )
     counter("gsc_dead_letters_total").labels(letter.reason).inc()
     about = {**about_record(letter.record), **(about_batch(letter.batch) if letter.batch else {})}
     _log.error("dead_letter", reason=letter.reason, error=letter.error, **about)

@@ -13,6 +13,7 @@ from pipeline.telemetry import logger
 
 _log = logger(__name__)
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Why = Callable[[], str | None]
 """Why something is not the case, or None when it is."""
 
@@ -31,7 +32,7 @@ class HttpFace:
     ) -> None:
         self._settings = settings
         self._runner: web.AppRunner | None = None
-        self._app = web.Application(client_max_size=1 << 20)
+        self._app = web.Application(client_max_size=1 << 20, middlewares=[_told_as_json])
         self._app.add_routes(
             [
                 web.get("/live", _probe(not_live)),
@@ -43,14 +44,16 @@ class HttpFace:
 
     async def start(self) -> int:
         """Listen; returns the port. Raises StartError when it is taken."""
-        runner = web.AppRunner(self._app, access_log=None)
+        # A body that is not what its encoding says would be an error of ours; as it is, it is no JSON.
+        runner = web.AppRunner(self._app, access_log=None, auto_decompress=False)
         await runner.setup()
         site = web.TCPSite(runner, self._settings.http_host, self._settings.http_port)
         try:
             await site.start()
         except OSError as error:
             await runner.cleanup()
-            raise StartError(f"GSC_HTTP_PORT: cannot listen on {self._settings.http_port}: {error.strerror}") from error
+            address = f"{self._settings.http_host}:{self._settings.http_port}"
+            raise StartError(f"GSC_HTTP_HOST, GSC_HTTP_PORT: cannot listen on {address}: {error.strerror}") from error
         self._runner = runner
         port: int = runner.addresses[0][1]
         _log.info("listening", port=port)
@@ -60,6 +63,15 @@ class HttpFace:
         """Close the port."""
         if self._runner is not None:
             await self._runner.cleanup()
+
+
+@web.middleware
+async def _told_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Also what aiohttp refuses by itself, such as a path that is not there."""
+    try:
+        return await handler(request)
+    except web.HTTPError as error:
+        return problem(error.status, error.reason)
 
 
 def _probe(why_not: Why) -> Callable[[web.Request], Awaitable[web.Response]]:
@@ -88,6 +100,7 @@ def refused(request: web.Request, settings: HttpSettings) -> web.Response | None
         return problem(403, "no requests are taken: GSC_HTTP_TOKEN is not set")
     given = request.headers.get("Authorization", "")
     expected = f"Bearer {settings.http_token.get_secret_value()}"
-    if hmac.compare_digest(given.encode(), expected.encode()):
+    # Headers are read with what is no UTF-8 as surrogates.
+    if hmac.compare_digest(given.encode(errors="surrogateescape"), expected.encode()):
         return None
     return problem(401, "the bearer token is missing or wrong", "Authorization")

@@ -14,6 +14,7 @@ import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException
 
 from pipeline.contracts.records import Position, Record
+from pipeline.contracts.topics import DEAD_LETTERS
 from pipeline.errors import Fatal, Invalid, PipelineError, Retryable
 from pipeline.metrics import counter
 
@@ -63,7 +64,14 @@ def consumer_configuration(configuration: Mapping[str, str], ours: Mapping[str, 
 def publisher_configuration(configuration: Mapping[str, str], client_id: str) -> dict[str, Any]:
     """What a publisher gets; acknowledged by all replicas, in order, without doubles."""
     theirs = {name: value for name, value in configuration.items() if not _is_consumer_only(name)}
-    defaults = {"client.id": client_id, "compression.type": "lz4", "linger.ms": "5", "partitioner": "murmur2_random"}
+    defaults = {
+        "client.id": client_id,
+        "compression.type": "lz4",
+        "linger.ms": "5",
+        "partitioner": "murmur2_random",
+        # Each topic's own limit is the broker's to hold; the dead letters' is larger than the others'.
+        "message.max.bytes": str(DEAD_LETTERS.max_bytes),
+    }
     return {**defaults, **theirs, "enable.idempotence": "true", "logger": _log}
 
 

@@ -58,12 +58,17 @@ async def connection(dsn: str, *, application: str) -> AsyncIterator[Connection]
 
 @asynccontextmanager
 async def told_as_flows() -> AsyncIterator[None]:
-    """Turn psycopg's errors into Retryable (lost connection, deadlock, shutting down) or Fatal (all others)."""
+    """Turn psycopg's errors into flows.
+
+    Retryable: lost connection, deadlock, shutting down. Invalid: a value that no column takes. Fatal: all others.
+    """
     try:
         yield
     except psycopg.Error as error:
         if is_transient(error):
             raise Retryable(f"PostgreSQL: {_one_line(error)}") from error
+        if isinstance(error, psycopg.DataError):
+            raise Invalid(f"PostgreSQL: {_one_line(error)}") from error
         raise Fatal(f"PostgreSQL: {_one_line(error)}") from error
 
 
@@ -76,6 +81,7 @@ _TRANSIENT = (
     errors.CannotConnectNow,
     errors.TooManyConnections,
     errors.DiskFull,
+    errors.UniqueViolation,  # two writers made the same at once: the second finds it when it tries again
 )
 
 

@@ -4,6 +4,8 @@ Exit codes: 0 a clean stop, 1 a failure while running, 2 wrong settings or somet
 """
 
 import asyncio
+import logging
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -41,13 +43,40 @@ def refuse(text: str) -> NoReturn:
 
 
 def run(settings: Settings, service: str, main: Main) -> int:
-    """Run `main` until it returns; SIGTERM and SIGINT set its event, a second one ends at once."""
+    """Run `main` until it returns; SIGTERM and SIGINT set its event, a second one ends at once.
+
+    Returns the exit code.
+    """
     configure_logging(settings, service)
+    return asyncio.run(_ended(service, main))
+
+
+def run_and_exit(settings: Settings, service: str, main: Main) -> NoReturn:
+    """The same, and end the process: for a service whose library leaves tasks and threads behind that never end."""
+
+    async def run_to_the_end() -> NoReturn:
+        leave(await _ended(service, main))
+
+    configure_logging(settings, service)
+    asyncio.run(run_to_the_end())
+    raise AssertionError("the process has ended")
+
+
+def leave(code: int) -> NoReturn:
+    """End the process now, whatever else is under way in it."""
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(code)
+
+
+async def _ended(service: str, main: Main) -> int:
+    """Run `main`, and tell what ended it; returns the exit code."""
     code = 0
     try:
-        asyncio.run(_with_signals(main))
+        await _with_signals(main)
     except* StartError as group:
-        refuse("\n".join(str(error) for error in _leaves(group)))
+        print("\n".join(str(error) for error in _leaves(group)), file=sys.stderr)
+        code = REFUSED
     except* PipelineError as group:
         for error in _leaves(group):
             logger(service).error("failed", error=str(error))
@@ -71,7 +100,7 @@ async def _with_signals(main: Main) -> None:
 
     def on_signal(number: int) -> None:
         if stop.is_set():
-            raise SystemExit(128 + number)
+            leave(128 + number)
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):

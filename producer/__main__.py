@@ -3,6 +3,7 @@
 import asyncio
 import os
 from contextlib import AbstractAsyncContextManager
+from typing import NoReturn
 
 import faust
 
@@ -10,6 +11,7 @@ from pipeline.bounding import DeadLetterBound
 from pipeline.catalog import Catalog, CatalogError, read_catalog
 from pipeline.clock import now, pacific_date
 from pipeline.contracts import codec
+from pipeline.contracts.identity import run_id
 from pipeline.contracts.messages import Control, SyncRequest
 from pipeline.contracts.topics import BATCHES, RESULTS, SYNC_REQUESTS, Topic
 from pipeline.control import ControlWatcher, announce
@@ -20,7 +22,16 @@ from pipeline.kafka_admin import LagReader
 from pipeline.postgres import Connection, connection
 from pipeline.ranges import reading
 from pipeline.retrying import with_retries
-from pipeline.running import StartError, load, require_schema, require_topics, run, sleep_or_stop, until_stopped
+from pipeline.running import (
+    StartError,
+    load,
+    require_schema,
+    require_topics,
+    run_and_exit,
+    sleep_or_stop,
+    until_stopped,
+)
+from pipeline.telemetry import logger
 from producer import ledger
 from producer.admission import build_request
 from producer.api import Doors, routes
@@ -31,11 +42,15 @@ from producer.retaining import delete_old
 from producer.service import SERVICE, Intake, Ports
 from producer.settings import ProducerSettings
 
+STOP_S = 10.0
+_log = logger(__name__)
 
-def main() -> int:
-    """Run until SIGTERM; returns the exit code."""
+
+def main() -> NoReturn:
+    """Run until SIGTERM; ends the process with the exit code."""
     settings = load(ProducerSettings, os.environ)  # noqa: TID251 - read once, here
-    return run(settings, "producer", lambda stop: _serve(settings, stop))
+    # A stop of Faust's that is cut short leaves its consumer's thread, which would stay in the group for ever.
+    run_and_exit(settings, "producer", lambda stop: _serve(settings, stop))
 
 
 async def _serve(settings: ProducerSettings, stop: asyncio.Event) -> None:
@@ -68,9 +83,13 @@ async def _plan(
     async def accept(request: SyncRequest) -> None:
         await publisher.publish(requests, request.request_id, codec.encode(request))
 
-    async def progress(run_id: str) -> dict[str, object] | None:
+    async def progress(run: str) -> dict[str, object] | None:
         async with open_() as conn:
-            return await ledger.progress(conn, run_id)
+            return await ledger.progress(conn, run)
+
+    async def asked_before(request_id: str) -> SyncRequest | None:
+        async with open_() as conn:
+            return await ledger.request_of(conn, run_id(request_id))
 
     async def announced(order: Control) -> None:
         await announce(publisher, prefix, order)
@@ -83,7 +102,7 @@ async def _plan(
         async with open_() as conn:
             await delete_old(conn, catalog, pacific_date(moment))
 
-    doors = Doors(accept, progress, announced, control.halts)
+    doors = Doors(accept, asked_before, progress, announced, control.halts)
     lags = _lags(settings)
     outbox = Outbox(BATCHES.full_name(prefix), publisher, lags, control.halts, settings.max_queue_size)
     control.subscribe(outbox.planned)
@@ -133,16 +152,25 @@ def _watched(settings: ProducerSettings, service: str, lag: Lag, topic: Topic) -
 
 async def _take_in(app: faust.App, intake: Intake, stop: asyncio.Event) -> None:
     """Run Faust inside our own loop, beside the publisher; its crash is ours."""
-    await app.start()
     try:
+        await app.start()
         while not await sleep_or_stop(stop, 0.5):
             if intake.failure is not None:
                 raise intake.failure
             if app.crashed:
                 raise Fatal(f"Faust crashed: {app.crash_reason!r}")
     finally:
-        await app.stop()
+        if intake.failure is None:  # else it would wait for the request that failed
+            await _stop(app)
+
+
+async def _stop(app: faust.App) -> None:
+    try:
+        async with asyncio.timeout(STOP_S):
+            await app.stop()
+    except TimeoutError:
+        _log.warning("stop_cut_short", seconds=STOP_S)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -14,7 +14,7 @@ from pipeline.contracts.messages import Control, SyncRequest
 from pipeline.errors import Invalid, Retryable
 from pipeline.health import problem, refused
 from pipeline.settings import HttpSettings
-from producer.admission import build_request, problems_of
+from producer.admission import asks_the_same, build_request, problems_of
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -24,6 +24,8 @@ class Doors:
     """What the requests lead to: a sync request is taken, a run's progress read, a control record written."""
 
     accept: Callable[[SyncRequest], Awaitable[None]]
+    asked_before: Callable[[str], Awaitable[SyncRequest | None]]
+    """The request that was planned under an id. Raises Retryable."""
     progress: Callable[[str], Awaitable[dict[str, object] | None]]
     announce: Callable[[Control], Awaitable[None]]
     halts: Halts
@@ -64,9 +66,18 @@ class _Api:
         if problems := problems_of(wanted, self._catalog, pacific_date(now())):
             errors = [{"field": item.field, "message": item.message} for item in problems]
             return web.json_response({"error": errors[0], "errors": errors}, status=422)
+        before = await self._asked_before(wanted.request_id)
+        if before is not None and not asks_the_same(before, wanted):
+            return problem(409, f"{wanted.request_id!r} was given to another request before", "request_id")
         await self._doors.accept(wanted)
         body = {"request_id": wanted.request_id, "run_id": run_id(wanted.request_id)}
         return web.json_response(body, status=202)
+
+    async def _asked_before(self, request_id: str) -> SyncRequest | None:
+        try:
+            return await self._doors.asked_before(request_id)
+        except Retryable:  # Kafka keeps the request until the ledger can be read: then it is refused, if it must be
+            return None
 
     async def get_run(self, request: web.Request) -> web.Response:
         found = await self._doors.progress(request.match_info["run_id"])
@@ -75,11 +86,19 @@ class _Api:
     async def post_halt(self, request: web.Request) -> web.Response:
         """Halt a scope, or with `"state": "running"` let it run again."""
         control = build_control(await request.read(), now=now(), actor="http")
+        if control.state == "halted" and (unknown := _unknown(control.scope, self._catalog)):
+            return problem(422, unknown, "scope")
         await self._doors.announce(control)
         return web.json_response(_told(control), status=202)
 
     async def get_halts(self, _: web.Request) -> web.Response:
         return web.json_response({"halts": [_told(control) for control in self._doors.halts.active(now())]})
+
+
+def _unknown(scope: str, catalog: Catalog) -> str | None:
+    kind, _, name = scope.partition(":")
+    known = {"property": catalog.property_by_url, "credential": catalog.credential_by_id}.get(kind)
+    return None if known is None or name in known else f"unknown {kind} {name!r}; it is not in the catalog"
 
 
 def _told(control: Control) -> dict[str, object]:

@@ -67,6 +67,13 @@ async def _same_run(conn: Connection, request: SyncRequest) -> str:
     return str(row[0])
 
 
+async def request_of(conn: Connection, run: str) -> SyncRequest | None:
+    """What was asked for with a run; None when it was not planned, or is known from its results alone."""
+    async with told_as_flows():
+        row = await (await conn.execute(_SQL["known_run"], {"run_id": run})).fetchone()
+    return None if row is None or row[2] else msgspec.convert(row[1], SyncRequest)
+
+
 async def _copy_pages(conn: Connection, request: SyncRequest, catalog: Catalog, generation: int) -> int:
     series: dict[tuple[str, str, str], int] = {}
     pages = list(plan(request, catalog, generation, pacific_date(request.requested_at)))

@@ -14,7 +14,8 @@ from producer import ledger
 
 @dataclass
 class Redriven:
-    """What became of the letters: owed again, forwarded, or skipped since their page is applied or on its way."""
+    """What became of the letters: owed again, forwarded, or skipped since their page is applied or on its way, or
+    since what is left of them is only their beginning."""
 
     owed: int = 0
     forwarded: int = 0
@@ -63,7 +64,7 @@ async def _redrive(letter: Letter, conn: Connection, kafka: Forwarding, done: Re
         revived = await ledger.revive(conn, batch.batch_id)
         done.owed += revived
         done.skipped += not revived
-    elif state in ("applied", "cancelled") or buried.source is None:
+    elif state in ("applied", "cancelled") or buried.source is None or buried.cut:
         done.skipped += 1
     else:
         await kafka.forward(buried.source[0], buried.record.key, buried.record.value, ())

@@ -13,7 +13,7 @@ from pipeline.contracts import codec
 from pipeline.contracts.messages import SyncRequest
 from pipeline.contracts.records import Record
 from pipeline.dead_letters import DeadLetter, Forwarding, bury
-from pipeline.errors import Fatal, Invalid, Retryable
+from pipeline.errors import Invalid, Retryable
 from pipeline.postgres import Connection
 from pipeline.telemetry import logger
 from producer.admission import problems_of
@@ -44,20 +44,20 @@ class Intake:
         self._catalog = catalog
         self._ports = ports
         self._bound = bound
-        self.failure: Fatal | None = None
+        self.failure: Exception | None = None
         """Why no more requests are taken in. The stream processor would swallow an exception."""
 
     async def take(self, record: Record) -> None:
-        """Plan a request, or bury what cannot be planned. Returns when either is safe."""
+        """Plan a request, or bury what cannot be planned. Returns when either is safe, and else never."""
         while True:
             try:
                 return await self._take(record)
-            except Fatal as error:
-                self.failure = error
-                await asyncio.Event().wait()  # until the process ends; the request is taken again then
             except Retryable as error:
                 _log.warning("intake_waits", error=str(error), retry_s=RETRY_S)
                 await asyncio.sleep(RETRY_S)
+            except Exception as error:  # whatever it is: the stream processor would go on and commit the request
+                self.failure = error
+                await asyncio.Event().wait()  # until the process ends; the request is taken again then
 
     async def _take(self, record: Record) -> None:
         try:

@@ -4,10 +4,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pipeline.contracts import codec
+from pipeline.contracts.identity import batch_id, page_of
 from pipeline.contracts.messages import Outcome, Rows
 from pipeline.contracts.records import Record
+from pipeline.errors import Invalid
 from sink.rows import check
 
+RunKey = tuple[str, int]
+"""(run id, generation)"""
 FetchKey = tuple[str, str]
 """(batch id, fetch id): chunks of two fetches never belong together."""
 
@@ -20,9 +24,16 @@ class Received:
     message: Rows | Outcome
 
 
+def run_of(item: Received) -> RunKey:
+    """The run that a result is of."""
+    return item.message.batch.run_id, item.message.batch.generation
+
+
 def read_result(record: Record) -> Received:
     """A result as it was read. Raises Invalid with the reason."""
     message = codec.decode_result(record.value)
+    if message.batch.batch_id != batch_id(page_of(message.batch)):
+        raise Invalid("not the id of what the batch asks for", field="batch.batch_id")
     if isinstance(message, Rows):
         check(message)
     return Received(record, message)
@@ -40,7 +51,10 @@ class Work:
 
 
 def assemble(received: Iterable[Received], parked: Mapping[FetchKey, list[Received]]) -> Work:
-    """Join new chunks with those that were parked. A chunk that came twice counts once."""
+    """Join new chunks with those that were parked. A chunk that came twice counts once.
+
+    Raises Invalid when chunks that are all of a fetch do not make up its page.
+    """
     work = Work()
     open_fetches: dict[FetchKey, dict[int, Received]] = {}
     for item in received:
@@ -52,14 +66,12 @@ def assemble(received: Iterable[Received], parked: Mapping[FetchKey, list[Receiv
         chunks = open_fetches.setdefault(key, {_chunk(old): old for old in parked.get(key, ())})
         chunks[message.chunk] = item
     whole: dict[str, list[Received]] = {}
-    for (batch_id, _), chunks in open_fetches.items():
+    for (page, _), chunks in open_fetches.items():
         if _is_whole(chunks):
             # Two whole fetches of a page in one batch: the first is applied, as it would be one after the other.
-            whole.setdefault(batch_id, [chunks[number] for number in sorted(chunks)])
+            whole.setdefault(page, [chunks[number] for number in sorted(chunks)])
     work.fetches = list(whole.values())
-    work.parked = [
-        item for (batch_id, _), chunks in open_fetches.items() if batch_id not in whole for item in chunks.values()
-    ]
+    work.parked = [item for (page, _), chunks in open_fetches.items() if page not in whole for item in chunks.values()]
     return work
 
 
@@ -68,5 +80,10 @@ def _chunk(item: Received) -> int:
 
 
 def _is_whole(chunks: dict[int, Received]) -> bool:
-    first = next(iter(chunks.values())).message
-    return isinstance(first, Rows) and len(chunks) == first.chunks
+    messages = [item.message for item in chunks.values() if isinstance(item.message, Rows)]
+    if len(messages) < max(message.chunks for message in messages):
+        return False
+    told = {(message.chunks, message.page_rows, message.next_start_row) for message in messages}
+    if told != {(len(messages), sum(len(message.clicks) for message in messages), messages[0].next_start_row)}:
+        raise Invalid(f"the chunks of fetch {messages[0].fetch_id!r} do not make up its page", field="page_rows")
+    return True

@@ -6,11 +6,10 @@ from datetime import date, datetime
 from hashlib import blake2b
 
 import msgspec
-import psycopg
 
 from pipeline.clock import now
 from pipeline.contracts import codec
-from pipeline.contracts.identity import Page, batch_id
+from pipeline.contracts.identity import batch_id, page_of
 from pipeline.contracts.messages import Batch, Outcome, Rows
 from pipeline.contracts.records import Record
 from pipeline.errors import Invalid
@@ -52,7 +51,7 @@ class Rebirth:
     def of(self, message: Rows | Outcome) -> Rows | Outcome:
         """The message as if it had been planned now."""
         batch = message.batch
-        page = Page(batch.property, batch.report, batch.search_type, batch.date, batch.start_row, self.generation)
+        page = page_of(batch)._replace(generation=self.generation)
         reborn = msgspec.structs.replace(batch, batch_id=batch_id(page), run_id=self.run_id, generation=self.generation)
         return msgspec.structs.replace(message, batch=reborn)
 
@@ -130,7 +129,7 @@ class Replay:
         async def write(part: list[Received]) -> None:
             tally.add(await writer.write(part))
 
-        async def unstorable(_: Received, __: psycopg.DataError) -> None:
+        async def unstorable(_: Received, __: Invalid) -> None:
             tally.unstorable += 1  # the sink has put it into the dead letters
 
         await write_apart(received, write, unstorable)

@@ -32,8 +32,9 @@ def check(message: Rows) -> None:
     if len(lengths) != 1:
         raise Invalid(f"columns of different lengths {sorted(lengths)}", field="keys")
     for name in ("clicks", "impressions", "ctr"):
-        if not all(map(isfinite, getattr(message, name))):
-            raise Invalid("not a finite number", field=name)
+        values = getattr(message, name)
+        if not all(map(isfinite, values)) or min(values, default=0.0) < 0:
+            raise Invalid("not a finite number from 0", field=name)
 
 
 def _columns(message: Rows) -> list[list[object]]:

@@ -17,7 +17,7 @@ from pipeline.errors import Invalid, Retryable
 from pipeline.metrics import histogram
 from pipeline.running import sleep_or_stop
 from pipeline.telemetry import logger
-from sink.batching import Received, read_result
+from sink.batching import Received, RunKey, read_result, run_of
 from sink.writer import Applied, write_apart
 
 SERVICE: Final = "sink"
@@ -37,11 +37,11 @@ class Member(Protocol):
 class Writing(Protocol):
     """The database."""
 
-    async def unknown_runs(self, received: Sequence[Received]) -> set[str]:
-        """Runs that the ledger does not know."""
+    async def unknown_runs(self, received: Sequence[Received]) -> set[RunKey]:
+        """Runs, with their generation, that the ledger does not know."""
 
     async def write(self, received: list[Received]) -> Applied:
-        """Write in one transaction. Raises Retryable, or psycopg.DataError."""
+        """Write in one transaction. Raises Retryable, or Invalid."""
 
 
 class Burying(Protocol):
@@ -165,9 +165,10 @@ class Sink:
         began = monotonic()
         readable = await self._readable(batch)
         unknown = await writer.unknown_runs(readable)
-        for item in [item for item in readable if item.message.batch.run_id in unknown]:
-            await self._dead(item.record, "unknown_run", "its run is not in the ledger", item.message.batch)
-        await self._write(writer, [item for item in readable if item.message.batch.run_id not in unknown])
+        for item in [item for item in readable if run_of(item) in unknown]:
+            error = "the ledger has no run of this id and generation"
+            await self._dead(item.record, "unknown_run", error, item.message.batch)
+        await self._write(writer, [item for item in readable if run_of(item) not in unknown])
         histogram("gsc_transaction_seconds").observe(monotonic() - began)
         self._written(batch)
 
@@ -204,7 +205,7 @@ class Sink:
             for item in part:
                 self._bound.done(item.record.partition)
 
-        async def unstorable(item: Received, error: Exception) -> None:
+        async def unstorable(item: Received, error: Invalid) -> None:
             await self._dead(item.record, "unstorable", str(error), item.message.batch)
 
         await write_apart(received, write, unstorable)

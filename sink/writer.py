@@ -5,16 +5,15 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-import psycopg
-
 from pipeline.contracts import codec
-from pipeline.contracts.identity import Page, batch_id
+from pipeline.contracts.identity import batch_id, page_of
 from pipeline.contracts.messages import Batch, Outcome, Rows
 from pipeline.contracts.records import Record
+from pipeline.errors import Invalid
 from pipeline.metrics import counter
 from pipeline.postgres import Connection, queries, told_as_flows
 from pipeline.telemetry import about_day, logger
-from sink.batching import FetchKey, Received, Work, assemble
+from sink.batching import FetchKey, Received, RunKey, Work, assemble, run_of
 from sink.rows import copy_text
 
 CAP = 50_000
@@ -43,12 +42,12 @@ class Writer:
         self._series: dict[tuple[str, str, str, tuple[str, ...]], int] = {}
         self._months: set[date] = set()
 
-    async def unknown_runs(self, received: Iterable[Received]) -> set[str]:
-        """Ids of runs that the ledger has never heard of."""
-        asked = {item.message.batch.run_id for item in received}
+    async def unknown_runs(self, received: Iterable[Received]) -> set[RunKey]:
+        """Runs, with their generation, that the ledger has never heard of."""
+        asked = {run_of(item) for item in received}
         async with told_as_flows():
-            cursor = await self._conn.execute(_SQL["known_runs"], {"runs": list(asked)})
-            return asked - {row[0] async for row in cursor}
+            cursor = await self._conn.execute(_SQL["known_runs"], {"runs": [run for run, _ in asked]})
+            return asked - {(run, generation) async for run, generation in cursor}
 
     async def make_runs(self, batches: Iterable[Batch], at: datetime) -> None:
         """Make the runs known that are only known from results: a replay needs no plan."""
@@ -59,17 +58,12 @@ class Writer:
             await self._conn.execute(_SQL["make_runs"], {**columns, "at": at})
 
     async def write(self, received: list[Received]) -> Applied:
-        """Apply what is whole, park the rest. Raises Retryable, or psycopg.DataError for what cannot be stored."""
-        try:
-            async with told_as_flows():
-                work = assemble(received, await self._parked(received))
-                await self._prepare(work)
-                async with self._conn.transaction():
-                    applied = await self._apply(work)
-        except Exception as error:
-            if isinstance(error.__cause__, psycopg.DataError):
-                raise error.__cause__ from error
-            raise
+        """Apply what is whole, park the rest. Raises Retryable, or Invalid for what cannot be stored."""
+        async with told_as_flows():
+            work = assemble(received, await self._parked(received))
+            await self._prepare(work)
+            async with self._conn.transaction():
+                applied = await self._apply(work)
         _count(applied)
         return applied
 
@@ -185,10 +179,7 @@ class Writer:
         }
         await self._conn.execute(_SQL["settle_page"], ledger | fetched)
         if message.next_start_row is not None:
-            batch = message.batch
-            page = Page(
-                batch.property, batch.report, batch.search_type, batch.date, message.next_start_row, batch.generation
-            )
+            page = page_of(message.batch)._replace(start_row=message.next_start_row)
             following = {"batch_id": batch_id(page), "start_row": message.next_start_row}
             await self._conn.execute(_SQL["follow_page"], ledger | following)
 
@@ -262,14 +253,14 @@ class Writer:
 async def write_apart(
     received: list[Received],
     write: Callable[[list[Received]], Awaitable[None]],
-    unstorable: Callable[[Received, psycopg.DataError], Awaitable[None]],
+    unstorable: Callable[[Received, Invalid], Awaitable[None]],
 ) -> None:
-    """Write; what PostgreSQL refuses is halved until the message at fault is alone, and told to `unstorable`."""
+    """Write; what is refused is halved until the message at fault is alone, and told to `unstorable`."""
     if not received:
         return
     try:
         await write(received)
-    except psycopg.DataError as error:
+    except Invalid as error:
         if len(received) == 1:
             await unstorable(received[0], error)
             return

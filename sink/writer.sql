@@ -1,5 +1,5 @@
 -- name: known_runs
-select run_id from gsc.runs where run_id = any(%(runs)s)
+select run_id, generation from gsc.runs where run_id = any(%(runs)s)
 
 -- name: series
 insert into gsc.series (property, report, search_type, dimensions)

@@ -1,6 +1,7 @@
 """Messages to bytes and back. Whatever cannot be read is `Invalid` with a reason, never another exception."""
 
 import inspect
+import re
 from collections.abc import Hashable, Mapping
 from functools import cache
 from typing import Any, TypeVar, cast
@@ -14,6 +15,9 @@ M = TypeVar("M")
 
 KNOWN_VERSIONS = (1,)
 _encoder = msgspec.json.Encoder()
+_UNKNOWN_FIELD = re.compile("unknown field `(.*)`")  # msgspec gives it no path
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""Not as expected, which a ValidationError of msgspec's is, too; not UTF-8; nested without end."""
 
 
 class _Head(msgspec.Struct):
@@ -42,7 +46,7 @@ def decode(expected: type[M], data: bytes | None) -> M:
         raise Invalid("the message has no value")
     try:
         message: M = _decoder(cast("Hashable", expected)).decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # ValidationError is a DecodeError
+    except _UNREADABLE as error:
         raise Invalid(_reason(data, error)) from error
     return message
 
@@ -55,7 +59,7 @@ def decode_result(data: bytes | None) -> Result:
 def _reason(data: bytes, error: Exception) -> str:
     try:
         head = msgspec.json.decode(data, type=_Head)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNREADABLE:
         return f"not a JSON object: {error}"
     if head.version is None:
         head.version = 1  # the default, as in the messages
@@ -77,6 +81,7 @@ def fields_as(type_: type[M], fields: Mapping[str, Any] | bytes) -> M:
     """What people or programs ask for, from JSON or from fields; raises Invalid with the field's name."""
     try:
         return msgspec.json.decode(fields, type=type_) if isinstance(fields, bytes) else msgspec.convert(fields, type_)
-    except msgspec.DecodeError as error:
+    except _UNREADABLE as error:
         text, _, place = str(error).partition(" - at `$.")
-        raise Invalid(text, field=place.rstrip("`") or "body") from error
+        unknown = _UNKNOWN_FIELD.search(text)
+        raise Invalid(text, field=place.rstrip("`") or (unknown[1] if unknown else "body")) from error

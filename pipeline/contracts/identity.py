@@ -5,7 +5,7 @@ from datetime import date
 from hashlib import blake2b
 from typing import NamedTuple
 
-from pipeline.contracts.messages import SearchType
+from pipeline.contracts.messages import Batch, SearchType
 
 
 class Page(NamedTuple):
@@ -17,6 +17,11 @@ class Page(NamedTuple):
     date: date
     start_row: int
     generation: int
+
+
+def page_of(batch: Batch) -> Page:
+    """What a batch asks for."""
+    return Page(batch.property, batch.report, batch.search_type, batch.date, batch.start_row, batch.generation)
 
 
 def batch_id(page: Page) -> str:

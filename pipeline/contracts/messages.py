@@ -2,7 +2,8 @@
 
 Rules of change: a field may be added with a default; a field is never renamed, retyped or given another meaning: that
 is a new version. Unknown fields are ignored, unknown versions are refused (see `codec`).
-Times are aware and in UTC; dates are Search Console's, so Pacific.
+Times are aware and in UTC; dates are Search Console's, so Pacific. Years that cannot be meant are refused: what is
+computed from them would overflow in Python or in PostgreSQL.
 """
 
 from datetime import date, datetime
@@ -15,10 +16,22 @@ DataState = Literal["final", "all", "hourly_all"]
 Priority = Literal["daily", "backfill"]
 Cause = Literal["operator", "budget", "permission", "credential", "unreadable"]
 
-Name = Annotated[str, Meta(min_length=1, max_length=2048)]
+Name = Annotated[str, Meta(min_length=1, max_length=2048, pattern=r"^[^\x00]*$")]
+"""PostgreSQL cannot store NUL."""
+BatchId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+Moment = Annotated[datetime, Meta(tz=True)]
 Count = Annotated[int, Meta(ge=0)]
-Positive = Annotated[int, Meta(ge=1)]
+Positive = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 RowLimit = Annotated[int, Meta(ge=1, le=25_000)]
+
+
+YEARS = range(2000, 2200)
+
+
+def _check_years(**times: date | None) -> None:
+    for name, time in times.items():
+        if time is not None and time.year not in YEARS:
+            raise ValueError(f"{name}: the year {time.year} cannot be meant")
 
 
 class Message(Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -40,17 +53,20 @@ class SyncRequest(Message, frozen=True, kw_only=True, tag="sync"):
     reports: tuple[Name, ...] = ()
     """Names of reports; empty: those that the catalog gives each property."""
     priority: Priority = "backfill"
-    requested_at: datetime
+    requested_at: Moment
     requested_by: str = ""
     rolling: bool = False
     """A window that follows the calendar: days whose data a report does not have yet, on the Pacific date of
     `requested_at`, are left out."""
 
+    def __post_init__(self) -> None:
+        _check_years(start=self.start, end=self.end, requested_at=self.requested_at)
+
 
 class Batch(Message, frozen=True, kw_only=True, tag="batch"):
     """`gsc.batches`: one page to fetch. Self-contained: who reads it needs no catalog to understand it."""
 
-    batch_id: Name
+    batch_id: BatchId
     """See `identity.batch_id`: derived from what is asked, so the same request has the same ids."""
     run_id: Name
     generation: Positive
@@ -67,6 +83,9 @@ class Batch(Message, frozen=True, kw_only=True, tag="batch"):
     start_row: Count
     row_limit: RowLimit
 
+    def __post_init__(self) -> None:
+        _check_years(date=self.date)
+
 
 class Rows(Message, frozen=True, kw_only=True, tag="rows"):
     """`gsc.results`: chunk `chunk` of `chunks` of the rows of one fetch of one page, by column.
@@ -77,7 +96,7 @@ class Rows(Message, frozen=True, kw_only=True, tag="rows"):
     batch: Batch
     fetch_id: Name
     """One for each time that a page is fetched; chunks of two fetches never belong together."""
-    fetched_at: datetime
+    fetched_at: Moment
     chunk: Count
     chunks: Positive
     page_rows: Count
@@ -94,6 +113,9 @@ class Rows(Message, frozen=True, kw_only=True, tag="rows"):
     first_incomplete_date: date | None = None
     """From the answer's metadata: from this date on the rows may still change."""
 
+    def __post_init__(self) -> None:
+        _check_years(fetched_at=self.fetched_at)
+
 
 class Outcome(Message, frozen=True, kw_only=True, tag="outcome"):
     """`gsc.results`: what took the place of a page's rows, so that the ledger always learns."""
@@ -104,7 +126,7 @@ class Outcome(Message, frozen=True, kw_only=True, tag="outcome"):
     reason: Name
     """A word of the table in docs/states.md, such as `permission` or `attempts_exhausted`."""
     detail: str
-    at: datetime
+    at: Moment
     attempts: Count = 0
 
 
@@ -116,8 +138,8 @@ class Control(Message, frozen=True, kw_only=True, tag="control"):
     state: Literal["running", "halted"]
     reason: str
     actor: Name
-    at: datetime
-    until: datetime | None = None
+    at: Moment
+    until: Moment | None = None
     """A halt with an end is over from then on, without another message."""
     cause: Cause = "operator"
     """Why it was halted. After a `budget` halt has ended, one call tries whether the budget is back; until it has

@@ -9,10 +9,15 @@ KINDS = ("credential", "property", "run")
 
 def parse_scope(text: str) -> str:
     """The scope, unchanged, or Invalid that names the known ones."""
-    kind, colon, rest = text.partition(":")
-    if text == ALL or (kind in KINDS and colon and rest):
+    if is_scope(text):
         return text
     raise Invalid(f"unknown scope {text!r}; known: all, credential:ID, property:URL, run:ID", field="scope")
+
+
+def is_scope(text: str) -> bool:
+    """Whether it is spelt like a scope."""
+    kind, colon, rest = text.partition(":")
+    return text == ALL or bool(kind in KINDS and colon and rest)
 
 
 def scopes_of(batch: Batch) -> tuple[str, ...]:

@@ -17,6 +17,8 @@ class Topic:
     """None: compacted, kept for ever."""
     writers: tuple[str, ...]
     readers: tuple[str, ...]
+    max_bytes: int | None = None
+    """Of a message; None: the broker's default."""
 
     def full_name(self, prefix: str) -> str:
         """The name on the broker, such as `gsc.batches`."""
@@ -31,14 +33,16 @@ class Topic:
                 "min.cleanable.dirty.ratio": "0.1",
                 "segment.ms": str(DAY_MS),
             }
-        return {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms)}
+        size = {} if self.max_bytes is None else {"max.message.bytes": str(self.max_bytes)}
+        return {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms), **size}
 
 
 SYNC_REQUESTS = Topic("sync-requests", "request id", 1, 7 * DAY_MS, ("schedulers", "cli", "producer"), ("producer",))
 BATCHES = Topic("batches", "credential", 12, 7 * DAY_MS, ("producer", "fetcher"), ("fetcher",))
 RESULTS = Topic("results", "property", 12, 30 * DAY_MS, ("fetcher",), ("sink",))
 CONTROL = Topic("control", "scope", 1, None, ("all", "operators"), ("all",))
-DEAD_LETTERS = Topic("dead-letters", "as the source", 3, 30 * DAY_MS, ("all",), ("operators",))
+# Whatever another topic took has room there, with its reason.
+DEAD_LETTERS = Topic("dead-letters", "as the source", 3, 30 * DAY_MS, ("all",), ("operators",), 2 * 1024 * 1024)
 
 ALL = (SYNC_REQUESTS, BATCHES, RESULTS, CONTROL, DEAD_LETTERS)
 

@@ -60,6 +60,11 @@ def test_every_type_has_an_example() -> None:
         ({"date": "yesterday"}, "at `$.date`"),
         ({"search_type": "books"}, "at `$.search_type`"),
         ({"property": ""}, "at `$.property`"),
+        ({"run_id": "a\x00b"}, "at `$.run_id`"),
+        ({"batch_id": "zz"}, "at `$.batch_id`"),
+        ({"date": "9999-12-31"}, "date: the year 9999 cannot be meant"),
+        ({"date": "0001-01-01"}, "date: the year 1 cannot be meant"),
+        ({"generation": 2**63}, "at `$.generation`"),
     ],
 )
 def test_what_cannot_be_read_is_invalid_with_a_reason(change: dict[str, object], reason: str) -> None:
@@ -69,10 +74,32 @@ def test_what_cannot_be_read_is_invalid_with_a_reason(change: dict[str, object],
     assert reason in str(caught.value)
 
 
-@pytest.mark.parametrize("data", [None, b"", b"\xff\xfe", b"{", b"[]", b"null", b'"x"'])
-def test_poison_is_invalid(data: bytes | None) -> None:
+NESTED = b'{"type": "batch", "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+SURROGATE = rb'{"type": "batch", "property": "\ud800"}'
+
+
+@pytest.mark.parametrize("data", [None, b"", b"\xff\xfe", b"{", b"[]", b"null", b'"x"', NESTED, SURROGATE])
+@pytest.mark.parametrize("expected", [SyncRequest, Batch, Control])
+def test_poison_is_invalid(expected: type[Message], data: bytes | None) -> None:
     with pytest.raises(Invalid):
-        codec.decode(Batch, data)
+        codec.decode(expected, data)
+
+
+@pytest.mark.parametrize(
+    ("file", "field"),
+    [
+        ("sync-v1-all", "requested_at"),
+        ("rows-v1-empty", "fetched_at"),
+        ("outcome-v1-dead", "at"),
+        ("control-v1-halted", "at"),
+        ("control-v1-budget", "until"),
+    ],
+)
+@pytest.mark.parametrize("time", ["2027-01-01T00:00:00", "tomorrow", 7])
+def test_a_time_without_an_offset_is_refused(file: str, field: str, time: object) -> None:
+    example = json.loads((Path(__file__).parent / f"examples/{file}.json").read_bytes())
+    with pytest.raises(Invalid, match=rf"\$\.{field}"):
+        codec.decode(TYPES[file.partition("-")[0]], json.dumps({**example, field: time}).encode())
 
 
 def test_unknown_fields_are_ignored() -> None:

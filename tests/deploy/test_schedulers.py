@@ -22,7 +22,10 @@ from lab.processes import free_port
 from lab.scenario import Scenario
 from lab.services import inherited
 from pipeline.clock import now, pacific_date
+from pipeline.contracts import codec
 from pipeline.contracts.identity import run_id
+from pipeline.kafka import publishing
+from producer.admission import build_request
 from support.chart import MINORS, assert_restricted, pods
 from support.pipeline import COMMAND, Running, a_world, asked, is_ready, logged, running_pipeline, told
 from support.scheduling import dag_runs
@@ -120,9 +123,7 @@ async def test_airflow_asks_once_for_a_day_and_tells_what_went_wrong(
     assert [letter["reason"] for letter in told(running, "dead-letters", "list")] == ["bad_request"]
 
 
-async def test_over_http_a_status_tells_what_is_wrong_and_a_dead_letter_that_an_id_is_taken(
-    running: Running, producer: str
-) -> None:
+async def test_a_status_of_http_or_a_dead_letter_tells_what_is_wrong(running: Running, producer: str) -> None:
     day = str(pacific_date(now()) - timedelta(days=5))
     body = {"request_id": "r", "all": True, "start": day, "end": day}
     statuses = {
@@ -136,8 +137,11 @@ async def test_over_http_a_status_tells_what_is_wrong_and_a_dead_letter_that_an_
         assert client.post("/v1/syncs", json=body, headers={"Authorization": ""}).status_code == 401
         assert client.get("/v1/runs/nobody").status_code == 404
         assert await running.settled(run_id("r")) == {"applied": PAGES_OF_A_DAY}
-        other = client.post("/v1/syncs", json={**body, "reports": ["by_date"]})
-        assert (other.status_code, other.json()["run_id"]) == (202, run_id("r"))
+        other = {**body, "reports": ["by_date"]}
+        assert client.post("/v1/syncs", json=other).status_code == 409
+        request = build_request(other, now=now(), today=pacific_date(now()), requested_by="test")
+        async with publishing(running.setup.kafka, "test") as publisher:
+            await publisher.publish(f"{running.setup.prefix}.sync-requests", "r", codec.encode(request))
 
         async def buried() -> bool:
             letters = await asyncio.to_thread(told, running, "dead-letters", "list", "--reason", "invalid_request")

@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import subprocess
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,30 @@ from lab.choosing import Servers
 from lab.processes import free_port
 from lab.scenario import Scenario, start_google
 from lab.search_console.settings import Fault
+from pipeline.contracts import codec
+from pipeline.contracts.identity import run_id
 from pipeline.contracts.topics import BATCHES, DEAD_LETTERS, RESULTS, SYNC_REQUESTS
 from pipeline.kafka import Publisher
 from pipeline.kafka_admin import LagReader
-from support.pipeline import COMMAND, LAST_DAY, Running, a_day, a_world, command, running_pipeline, told
+from pipeline.postgres import connection
+from support.examples import a_batch, some_rows
+from support.pipeline import COMMAND, LAST_DAY, Running, a_day, a_world, command, logged, running_pipeline, told
 from support.waiting import until
 
 SMALL = Scenario(days=20, rows=300, latency_s=0.05)
+A_BATCH = codec.encode(a_batch()).decode()
+POISON = [
+    None,
+    b"\xff{poison",
+    b'{"type": "batch", "x": ' + b"[" * 10_000 + b"]" * 10_000 + b"}",
+    b"x" * 1_040_000,  # as much as a broker takes by default
+    A_BATCH.replace("run-1", r"a\u0000b").encode(),
+    A_BATCH.replace(a_batch().batch_id, "zz").encode(),
+    A_BATCH.replace("2026-03-01", "9999-12-31").encode(),
+    codec.encode(some_rows(a_batch(), ["a"], page_rows=100)),
+    codec.encode(some_rows(a_batch(), ["a"], clicks=[-1.0])),
+    codec.encode(some_rows(a_batch(generation=2**62), ["a"])),
+]
 PAGES = 20 * 2 * 3 + 6  # first pages, and the next ones of full days and days at the cap
 
 
@@ -180,18 +197,56 @@ def test_poison_goes_to_the_dead_letters_and_the_partition_goes_on(
 
         async def scene() -> None:
             publisher = Publisher(running.setup.kafka, "poisoner")
-            for topic in (SYNC_REQUESTS, BATCHES, RESULTS):
-                for partition_key in range(20):
-                    await publisher.publish(topic.full_name(topic_prefix), f"key-{partition_key}", b"\xff{poison")
+            for topic, poison in product((SYNC_REQUESTS, BATCHES, RESULTS), POISON):
+                await publisher.publish(topic.full_name(topic_prefix), f"key-{POISON.index(poison)}", poison)
             await publisher.close()
             assert await running.settled(await running.ask(3)) == {"applied": 18}
             assert await running.differences(3) == []
             lag = LagReader(running.setup.kafka, group="nobody", topic=DEAD_LETTERS.full_name(topic_prefix))
 
             async def all_buried() -> bool:
-                return await lag.total() == 60
+                return await lag.total() == 3 * len(POISON)
 
             await until(all_buried, 30, "every poisonous message is in the dead letters")
+            letters = await asyncio.to_thread(told, running, "dead-letters", "list")
+            assert len(letters) == 3 * len(POISON)
+            tried = await asyncio.to_thread(told, running, "dead-letters", "redrive", "--all", "--dry-run")
+            assert tried["letters"] == len(letters)
+
+        asyncio.run(scene())
+
+
+NO_RUNS = """
+create function refuse() returns trigger language plpgsql as $$ begin raise exception 'no runs today'; end $$;
+create trigger refuse before insert on gsc.runs for each row execute function refuse()
+"""
+
+
+@pytest.mark.parametrize(
+    ("broken", "mended", "said"),
+    [
+        ("alter table gsc.series rename to elsewhere", "alter table gsc.elsewhere rename to series", "gsc.series"),
+        (NO_RUNS, "drop trigger refuse on gsc.runs", "no runs today"),
+    ],
+    ids=["publishing", "planning"],
+)
+def test_a_producer_that_cannot_go_on_says_why_and_loses_no_request(
+    servers: Servers, dsn: str, topic_prefix: str, folder: Path, *, broken: str, mended: str, said: str
+) -> None:
+    world = a_world(Scenario(days=3, rows=20, latency_s=0.0, full_days=False))
+    with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
+
+        async def scene() -> None:
+            async with connection(dsn, application="test") as conn:
+                await conn.execute(broken.encode())
+                run = await running.ask(3)
+                producer = running.services.processes["producer"]
+                await until(lambda: not producer.running, 30, "the producer has ended")
+                assert producer.wait() == 1
+                assert said in logged(folder, "producer", "failed")[-1]["error"]
+                await conn.execute(mended.encode())
+            running.services.start("producer")
+            assert await running.settled(run) == {"applied": 18}
 
         asyncio.run(scene())
 
@@ -220,6 +275,25 @@ def test_requests_over_http(servers: Servers, dsn: str, topic_prefix: str, folde
                 return answer.status_code, answer.json()
 
             assert post({**days, "all": True}, Authorization="Bearer wrong")[0] == 401
+            for headers in ({}, {"Authorization": b"Bearer \xff\xfe"}):
+                assert httpx.post(f"http://127.0.0.1:{port}/v1/syncs", headers=headers).status_code == 401
+            refused = {
+                (400, "body"): [
+                    {"content": b"\xff"},
+                    {"content": b"[" * 100_000},
+                    {"content": b"{}x", "headers": {"Content-Encoding": "gzip"}},
+                ],
+                (400, "request_id"): [{"content": b'{"request_id": "\\u0000"}'}, {"json": {"request_id": 7}}],
+                (400, "nonsense"): [{"json": {"nonsense": 1}}],
+                (413, None): [{"content": b"x" * 2_000_000}],
+            }
+            for (status, field), requests in refused.items():
+                for request in requests:
+                    answer = client.post("/v1/syncs", **request)  # type: ignore[arg-type]
+                    assert (answer.status_code, answer.json()["error"]["field"]) == (status, field), request
+            for method, path, status in (("GET", "/v1/nothing", 404), ("PUT", "/v1/syncs", 405)):
+                answer = client.request(method, path)
+                assert (answer.status_code, answer.json()["error"]["field"]) == (status, None)
             status, told = post({**days, "properties": ["sc-domain:nobody.example"]})
             assert (status, told["error"]["field"]) == (422, "properties")
             status, told = post({"start": "soon", "end": "later", "all": True})
@@ -228,9 +302,16 @@ def test_requests_over_http(servers: Servers, dsn: str, topic_prefix: str, folde
             assert (status, told["request_id"]) == (202, "daily-1")
             assert await running.settled(told["run_id"]) == {"applied": 18}
             assert post({**days, "all": True, "request_id": "daily-1"})[0] == 202
-            progress = client.get(f"/v1/runs/{told['run_id']}").json()
+            status, told = post({**days, "all": True, "reports": ["by_date"], "request_id": "daily-1"})
+            assert (status, told["error"]["field"]) == (409, "request_id")
+            halt = {"scope": "property:sc-domain:nobody.example", "reason": "x"}
+            answer = client.post("/v1/halts", json=halt)
+            assert (answer.status_code, answer.json()["error"]["field"]) == (422, "scope")
+            assert client.post("/v1/halts", json={**halt, "state": "running"}).status_code == 202
+            progress = client.get(f"/v1/runs/{run_id('daily-1')}").json()
             assert progress["pages"] == {"applied": 18}
             assert client.get("/v1/runs/nobody").status_code == 404
+            assert client.get("/v1/runs/%00").status_code in {400, 404}
             assert b"gsc_pages_published_total 18.0" in client.get("/metrics").content
             assert client.get("/live").status_code == 200
 

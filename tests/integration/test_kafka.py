@@ -84,7 +84,7 @@ async def test_more_partitions_than_ours_are_told_and_counted(kafka: dict[str, s
 
 async def test_a_message_too_large_is_invalid(publisher: Publisher, topics: str) -> None:
     with pytest.raises(Invalid):
-        await publisher.publish(BATCHES.full_name(topics), "k", b"x" * 2_000_000)
+        await publisher.publish(BATCHES.full_name(topics), "k", b"x" * 3_000_000)
 
 
 async def test_what_cannot_be_reached_is_retryable(kafka: dict[str, str]) -> None:

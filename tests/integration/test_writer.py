@@ -152,5 +152,6 @@ async def test_strange_text_is_stored(conn: Connection, writer: Writer) -> None:
 
 
 async def test_runs_that_nobody_planned_are_told(writer: Writer) -> None:
-    message = some_rows(a_batch(run_id="nobody"), ["a"])
-    assert await writer.unknown_runs([Received(Record("", 0, 0, None, b"", 0), message)]) == {"nobody"}
+    batches = (a_batch(run_id="nobody", generation=5), generation(5), a_batch(run_id="run-4", generation=5))
+    received = [Received(Record("", 0, 0, None, b"", 0), some_rows(batch, ["a"])) for batch in batches]
+    assert await writer.unknown_runs(received) == {("nobody", 5), ("run-4", 5)}

@@ -87,7 +87,7 @@ def test_a_good_request_has_no_problem() -> None:
 
 @pytest.mark.parametrize(
     ("body", "field"),
-    [(b"{}", "start"), (b"{", "body"), (b'{"start": "x", "end": "2026-01-01"}', "start"), (b'{"nope": 1}', "body")],
+    [(b"{}", "start"), (b"{", "body"), (b'{"start": "x", "end": "2026-01-01"}', "start"), (b'{"nope": 1}', "nope")],
 )
 def test_a_body_that_is_no_request(body: bytes, field: str) -> None:
     with pytest.raises(Invalid) as caught:

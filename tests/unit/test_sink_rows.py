@@ -6,10 +6,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from pipeline.contracts import codec
 from pipeline.contracts.messages import Outcome, Rows
 from pipeline.contracts.records import Record
 from pipeline.errors import Invalid
-from sink.batching import Received, assemble
+from sink.batching import Received, assemble, read_result
 from sink.rows import check, copy_text, keys
 from support.examples import NOW, a_batch, some_rows
 
@@ -55,6 +56,7 @@ def test_a_report_of_totals_has_one_key() -> None:
         ({"position": [1.0, 2.0]}, "keys"),
         ({"batch": a_batch(dimensions=("date", "colour", "page"))}, "batch.dimensions"),
         ({"ctr": [float("nan")]}, "ctr"),
+        ({"clicks": [-1.0]}, "clicks"),
     ],
 )
 def test_an_impossible_message_names_the_field(changes: dict[str, Any], field: str) -> None:
@@ -67,8 +69,8 @@ def received(message: Rows | Outcome) -> Received:
     return Received(Record("gsc.results", 0, 1, None, b"", 0), message)
 
 
-def a_chunk(number: int, *, fetch: str = "f", of: int = 3) -> Received:
-    return received(some_rows(a_batch(), ["x"], chunk=number, chunks=of, fetch_id=fetch))
+def a_chunk(number: int, *, fetch: str = "f", of: int = 3, page_rows: int = 3) -> Received:
+    return received(some_rows(a_batch(), ["x"], chunk=number, chunks=of, fetch_id=fetch, page_rows=page_rows))
 
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))
@@ -87,6 +89,24 @@ def test_chunks_of_two_fetches_are_never_counted_together() -> None:
 def test_parked_chunks_count() -> None:
     before = {(a_batch().batch_id, "f"): [a_chunk(0), a_chunk(2)]}
     assert len(assemble([a_chunk(1)], before).fetches) == 1
+
+
+@pytest.mark.parametrize("last", [a_chunk(2, page_rows=4), a_chunk(2, of=2)])
+def test_chunks_that_tell_of_different_pages_are_refused(last: Received) -> None:
+    with pytest.raises(Invalid, match="do not make up its page"):
+        assemble([a_chunk(0), a_chunk(1), last], {})
+
+
+def test_chunks_that_lack_rows_of_their_page_are_refused() -> None:
+    with pytest.raises(Invalid, match="do not make up its page"):
+        assemble([a_chunk(0, of=1, page_rows=100)], {})
+
+
+def test_an_id_that_is_not_that_of_the_page_is_refused() -> None:
+    message = some_rows(a_batch(batch_id="0" * 32), ["x"])
+    with pytest.raises(Invalid) as caught:
+        read_result(Record("gsc.results", 0, 1, None, codec.encode(message), 0))
+    assert caught.value.field == "batch.batch_id"
 
 
 def test_a_chunk_that_comes_twice_counts_once() -> None:
