@@ -9,12 +9,8 @@ import faust
 
 from pipeline.bounding import DeadLetterBound
 from pipeline.catalog import Catalog, CatalogError, read_catalog
-from pipeline.clock import now, pacific_date
-from pipeline.contracts import codec
-from pipeline.contracts.identity import run_id
-from pipeline.contracts.messages import Control, SyncRequest
 from pipeline.contracts.topics import BATCHES, RESULTS, SYNC_REQUESTS, Topic
-from pipeline.control import ControlWatcher, announce
+from pipeline.control import ControlWatcher
 from pipeline.errors import Fatal, Invalid
 from pipeline.health import HttpFace
 from pipeline.kafka import Publisher, group_id
@@ -32,13 +28,11 @@ from pipeline.running import (
     until_stopped,
 )
 from pipeline.telemetry import logger
-from producer import ledger
-from producer.admission import build_request
-from producer.api import Doors, routes
+from producer.api import routes
+from producer.asking import Asking
 from producer.intake import at_times, build_app, credentials
 from producer.observing import Observer, Opening, Watched
 from producer.publishing import Lag, Lags, Outbox
-from producer.retaining import delete_old
 from producer.service import SERVICE, Intake, Ports
 from producer.settings import ProducerSettings
 
@@ -75,43 +69,20 @@ async def _plan(
     settings: ProducerSettings, catalog: Catalog, publisher: Publisher, control: ControlWatcher, stop: asyncio.Event
 ) -> None:
     prefix = settings.topic_prefix
-    requests = SYNC_REQUESTS.full_name(prefix)
 
     def open_() -> AbstractAsyncContextManager[Connection]:
         return connection(settings.postgres_dsn.get_secret_value(), application="gsc-producer")
 
-    async def accept(request: SyncRequest) -> None:
-        await publisher.publish(requests, request.request_id, codec.encode(request))
-
-    async def progress(run: str) -> dict[str, object] | None:
-        async with open_() as conn:
-            return await ledger.progress(conn, run)
-
-    async def asked_before(request_id: str) -> SyncRequest | None:
-        async with open_() as conn:
-            return await ledger.request_of(conn, run_id(request_id))
-
-    async def announced(order: Control) -> None:
-        await announce(publisher, prefix, order)
-
-    async def daily() -> None:
-        """Who asks twice on a day changes nothing, so every replica may."""
-        moment = now()
-        fields = {"all": True, "days": settings.daily_days}
-        await accept(build_request(fields, now=moment, today=pacific_date(moment), requested_by="timer"))
-        async with open_() as conn:
-            await delete_old(conn, catalog, pacific_date(moment))
-
-    doors = Doors(accept, asked_before, progress, announced, control.halts)
+    asking = Asking(prefix, publisher, open_, control.halts)
     lags = _lags(settings)
     outbox = Outbox(BATCHES.full_name(prefix), publisher, lags, control.halts, settings.max_queue_size)
     control.subscribe(outbox.planned)
     bound = DeadLetterBound(settings.dead_letter_limit, settings.dead_letter_ratio)
     intake = Intake(catalog, Ports(prefix, publisher, outbox, open_), bound)
-    app = build_app(settings.kafka, prefix, requests, intake.take)
+    app = build_app(settings, SYNC_REQUESTS.full_name(prefix), intake.take)
     if settings.daily_cron:
-        at_times(app, settings.daily_cron, lambda: with_retries(daily))
-    face = HttpFace(settings, SERVICE, not_ready=lambda: outbox.trouble, routes=routes(settings, catalog, doors))
+        at_times(app, settings.daily_cron, lambda: with_retries(lambda: asking.daily(catalog, settings.daily_days)))
+    face = HttpFace(settings, SERVICE, not_ready=lambda: outbox.trouble, routes=routes(settings, catalog, asking))
     await face.start()
     try:
         await until_stopped(

@@ -1,7 +1,7 @@
 """The planner over HTTP: `POST /v1/syncs`, `GET /v1/runs/{run_id}`, `POST /v1/halts`, `GET /v1/halts`."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 from aiohttp import web
@@ -19,16 +19,24 @@ from producer.admission import asks_the_same, build_request, problems_of
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
-@dataclass(frozen=True)
-class Doors:
-    """What the requests lead to: a sync request is taken, a run's progress read, a control record written."""
+class Doors(Protocol):
+    """What the requests lead to. All raise Retryable."""
 
-    accept: Callable[[SyncRequest], Awaitable[None]]
-    asked_before: Callable[[str], Awaitable[SyncRequest | None]]
-    """The request that was planned under an id. Raises Retryable."""
-    progress: Callable[[str], Awaitable[dict[str, object] | None]]
-    announce: Callable[[Control], Awaitable[None]]
-    halts: Halts
+    @property
+    def halts(self) -> Halts:
+        """As they stand."""
+
+    async def accept(self, request: SyncRequest) -> None:
+        """Take a sync request in."""
+
+    async def asked_before(self, request_id: str) -> SyncRequest | None:
+        """The request that was planned under an id."""
+
+    async def progress(self, run: str) -> dict[str, object] | None:
+        """How far a run is; None when there is none."""
+
+    async def announce(self, control: Control) -> None:
+        """Write a control record."""
 
 
 def routes(settings: HttpSettings, catalog: Catalog, doors: Doors) -> list[web.RouteDef]:

@@ -12,11 +12,11 @@ from pipeline.clock import PACIFIC
 from pipeline.contracts.records import Record
 from pipeline.errors import Invalid
 from pipeline.kafka import group_id
+from pipeline.settings import KafkaSettings
 
 Take = Callable[[Record], Awaitable[None]]
 
-SESSION_TIMEOUT_S = 10.0  # Faust's 60 s would leave a killed planner's partition alone for a minute
-HEARTBEAT_S = 3.0
+HEARTBEAT_SHARE = 0.3
 _SASL = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 _SECURITY = frozenset(
     {
@@ -37,15 +37,16 @@ _SECURITY = frozenset(
 """What Faust's client can be given, too."""
 
 
-def build_app(configuration: Mapping[str, str], prefix: str, topic: str, take: Take) -> faust.App:
+def build_app(settings: KafkaSettings, topic: str, take: Take) -> faust.App:
     """The app: one agent, one event at a time, no tables. `take` must not return before the request is safe."""
-    servers = configuration["bootstrap.servers"].split(",")
+    servers = settings.kafka["bootstrap.servers"].split(",")
     app = faust.App(
-        group_id(prefix, "producer"),
+        group_id(settings.topic_prefix, "producer"),
         broker=[f"kafka://{server.strip()}" for server in servers],
-        broker_credentials=credentials(configuration),
-        broker_session_timeout=SESSION_TIMEOUT_S,
-        broker_heartbeat_interval=HEARTBEAT_S,
+        broker_credentials=credentials(settings.kafka),
+        # Faust's 60 s would leave a killed planner's partition alone for a minute.
+        broker_session_timeout=settings.session_timeout_s,
+        broker_heartbeat_interval=settings.session_timeout_s * HEARTBEAT_SHARE,
         broker_commit_interval=0.5,
         consumer_auto_offset_reset="earliest",
         topic_disable_leader=True,  # no topics of Faust's own
