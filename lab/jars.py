@@ -61,14 +61,22 @@ def cache_folder() -> Path:
 
 
 def kafka_classpath(progress: Progress) -> str:
-    """Paths of all jars, fetched where missing, joined for `java -cp`. Raises LabError."""
+    """Paths of all jars, fetched where missing or damaged, joined for `java -cp`. Raises LabError."""
     folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
     jars = locked()
-    missing = [jar for jar in jars if not (folder / jar.file_name).exists()]
-    if missing:
-        _fetch_all(missing, folder, progress)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if missing := [jar for jar in jars if not _is_kept(jar, folder)]:
+            _fetch_all(missing, folder, progress)
+    except OSError as error:
+        raise LabError(f"Kafka's jars cannot be kept in {folder}: {error.strerror}") from error
     return os.pathsep.join(str(folder / jar.file_name) for jar in jars)
+
+
+def _is_kept(jar: Jar, folder: Path) -> bool:
+    """Whether the cache has it as it was locked; to sum up all of them takes a tenth of a second."""
+    path = folder / jar.file_name
+    return path.exists() and _sha256(path) == jar.sha256
 
 
 def _fetch_all(jars: list[Jar], folder: Path, progress: Progress) -> None:
@@ -89,7 +97,10 @@ def _fetch(context: MavenContext, jar: Jar, folder: Path) -> Jar:
     except Exception as error:  # jgo raises what requests, and what the file system, raise
         raise LabError(f"cannot fetch {jar.file_name}: {error}") from error
     if (found := _sha256(fetched)) != jar.sha256:
-        raise LabError(f"{jar.file_name} is not what was locked: sha256 {found}, expected {jar.sha256}")
+        raise LabError(
+            f"{jar.file_name} is not what was locked: the Maven repository gave one of sha256 {found}, lab/{_LOCK} has"
+            f" {jar.sha256}. Does a proxy or a mirror change files?"
+        )
     # Complete or not there: a second process that fetches at the same time puts the same file in its place.
     shutil.move(fetched, folder / f"{jar.file_name}.{os.getpid()}")
     (folder / f"{jar.file_name}.{os.getpid()}").replace(folder / jar.file_name)

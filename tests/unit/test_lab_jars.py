@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from lab import jars
 from lab.errors import LabError
-from lab.jars import Jar, _fetch, locked
+from lab.jars import Jar, _fetch, kafka_classpath, locked
 
 
 class OneJar:
@@ -43,3 +44,22 @@ def test_a_jar_that_is_not_what_was_locked_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LabError, match=r"a-1\.jar is not what was locked"):
         _fetch(OneJar(fetched), jar, tmp_path)  # type: ignore[arg-type]
     assert not (tmp_path / "a-1.jar").exists()
+
+
+def test_a_kept_jar_that_is_damaged_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = [Jar("g", name, "1", sha256(name.encode()).hexdigest(), len(name)) for name in ("good", "damaged", "gone")]
+    fetched: list[str] = []
+    monkeypatch.setattr(jars, "locked", lambda: wanted)
+    monkeypatch.setattr(jars, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(jars, "_fetch_all", lambda missing, *_: fetched.extend(jar.artifact for jar in missing))
+    (tmp_path / "good-1.jar").write_bytes(b"good")
+    (tmp_path / "damaged-1.jar").write_bytes(b"dama")
+    classpath = kafka_classpath(print)
+    assert fetched == ["damaged", "gone"]
+    assert [Path(path).name for path in classpath.split(":")] == ["good-1.jar", "damaged-1.jar", "gone-1.jar"]
+
+
+def test_a_cache_folder_that_cannot_be_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jars, "cache_folder", lambda: Path("/dev/null/cache"))
+    with pytest.raises(LabError, match="Kafka's jars cannot be kept in /dev/null/cache: Not a directory"):
+        kafka_classpath(print)
