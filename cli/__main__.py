@@ -25,7 +25,8 @@ COMMANDS = {
     "reconcile": "reconciling",
     "dead-letters": "burying",
     "retention": "retaining",
-    "up": "demo",
+    "up": "up",
+    "down": "up",
     "demo": "demo",
 }
 """Each command, and its module of this package."""

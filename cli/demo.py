@@ -1,10 +1,8 @@
-"""`gsc-stream demo` and `gsc-stream up`: the whole pipeline on servers of its own."""
+"""`gsc-stream demo`: the whole pipeline on servers of its own, against a simulated Google."""
 
 import asyncio
-import signal
 import sys
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import click
@@ -12,20 +10,13 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from cli.output import environment, fail, print_json, run
-from lab.choosing import LabChoice, running_servers
+from cli.hosting import choice, kafka_option, on_this_machine, postgres_option, progress
+from cli.output import print_json
 from lab.demo import Snapshot, Summary, running_demo, synchronize
-from lab.errors import LabError
-from lab.running import Setup, prepare, running_services
 from lab.scenario import Scenario
-from pipeline.catalog import CatalogError, read_catalog
-from pipeline.errors import PipelineError
 
 LIMIT_PER_MINUTE = 960
 PLAIN_EVERY_S = 5.0
-
-_kafka = click.option("--kafka", help="A Kafka that runs already, HOST:PORT.  [default: start one]")
-_postgres = click.option("--postgres", help="A PostgreSQL that runs already, as a DSN.  [default: start one]")
 
 
 @click.command()
@@ -38,11 +29,10 @@ _postgres = click.option("--postgres", help="A PostgreSQL that runs already, as 
 @click.option("--latency", default=0.2, show_default=True, type=click.FloatRange(0, 60), help="Of a call, in seconds.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep data and logs in this folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, as the last line.")
-@_kafka
-@_postgres
+@kafka_option
+@postgres_option
 def demo(as_json: bool, keep: Path | None, kafka: str | None, postgres: str | None, **options: Any) -> None:
     """Sync simulated properties into a real PostgreSQL through a real Kafka, and check every row."""
-    _end_on_sigterm()
     scenario = Scenario(
         days=options["days"],
         properties=options["properties"],
@@ -50,14 +40,12 @@ def demo(as_json: bool, keep: Path | None, kafka: str | None, postgres: str | No
         seed=options["seed"],
         latency_s=options["latency"],
     )
-    try:
-        with (
-            running_demo(scenario, _choice(kafka, postgres, keep), _progress) as (setup, google, services),
-            _Display(scenario) as display,
-        ):
-            summary = asyncio.run(synchronize(setup, google, services, scenario.days, display.show))
-    except (LabError, PipelineError) as error:
-        fail(str(error))
+    with (
+        on_this_machine(),
+        running_demo(scenario, choice(kafka, postgres, keep), progress) as (setup, google, services),
+        _Display(scenario) as display,
+    ):
+        summary = asyncio.run(synchronize(setup, google, services, scenario.days, display.show))
     _tell(summary)
     if as_json:
         print_json(
@@ -70,60 +58,6 @@ def demo(as_json: bool, keep: Path | None, kafka: str | None, postgres: str | No
             }
         )
     raise SystemExit(0 if summary.equal_to_source else 1)
-
-
-@click.command()
-@click.option("--catalog", required=True, type=click.Path(path_type=Path), help="Credentials, properties and reports.")
-@click.option("--folder", default=Path(".gsc-stream"), show_default=True, type=click.Path(path_type=Path), help="Data.")
-@click.option("--api-root", default="https://searchconsole.googleapis.com", show_default=True)
-@_kafka
-@_postgres
-def up(catalog: Path, folder: Path, api_root: str, kafka: str | None, postgres: str | None) -> None:
-    """Run everything here with real credentials, until Ctrl-C; the data stays in the folder."""
-    _end_on_sigterm()
-    try:
-        read_catalog(catalog)
-    except CatalogError as error:
-        fail(str(error))
-    folder = folder.absolute()
-    try:
-        with running_servers(_choice(kafka, postgres, folder), _progress) as servers:
-            setup = Setup(servers, api_root, catalog.absolute(), folder)
-            run(prepare(setup))
-            with running_services(setup) as services:
-                click.echo("The pipeline runs. In another terminal:")
-                for name, value in setup.environment.items():
-                    if name.startswith(("GSC_KAFKA", "GSC_POSTGRES", "GSC_CATALOG", "GSC_API")):
-                        click.echo(f"  export {name}='{value}'")
-                click.echo("  gsc-stream check; gsc-stream sync --all --start YYYY-MM-DD --end YYYY-MM-DD --wait")
-                click.echo(f"Logs: {folder}. Ctrl-C ends it.")
-                while not (ended := services.ended()):
-                    Event().wait(1.0)
-                fail("\n".join(ended), 1)
-    except LabError as error:
-        fail(str(error))
-    except KeyboardInterrupt:
-        click.echo("stopped")
-
-
-def _choice(kafka: str | None, postgres: str | None, folder: Path | None) -> LabChoice:
-    mode = environment("GSC_LAB") or "embedded"
-    if mode not in ("embedded", "docker"):
-        fail(f"GSC_LAB: embedded or docker, got {mode!r}")
-    return LabChoice(kafka, postgres, folder, docker=mode == "docker")
-
-
-def _end_on_sigterm() -> None:
-    """SIGTERM like Ctrl-C: the blocks end what they started."""
-
-    def interrupt(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
-
-
-def _progress(line: str) -> None:
-    click.echo(line, err=True)
 
 
 class _Display:
@@ -159,14 +93,14 @@ class _Display:
             self._live.update(table)
         elif snapshot.seconds - self._told >= PLAIN_EVERY_S:
             self._told = snapshot.seconds
-            _progress(", ".join(f"{name}: {cell}" for name, cell in cells.items()))
+            progress(", ".join(f"{name}: {cell}" for name, cell in cells.items()))
 
 
 def _tell(summary: Summary) -> None:
-    _progress(f"{summary.rows:,} rows by {summary.calls} calls in {summary.seconds:.1f} s")
+    progress(f"{summary.rows:,} rows by {summary.calls} calls in {summary.seconds:.1f} s")
     for name, peak in sorted(summary.peaks.items()):
-        _progress(f"  highest minute of {name}: {peak} calls, {LIMIT_PER_MINUTE} allowed")
+        progress(f"  highest minute of {name}: {peak} calls, {LIMIT_PER_MINUTE} allowed")
     if summary.equal_to_source:
-        _progress("the table is equal to the source, row by row")
+        progress("the table is equal to the source, row by row")
     for item in summary.differences[:20]:
-        _progress(f"DIFFERENT {' '.join(map(str, item[:4]))}: {item[4]} missing, {item[5]} unexpected, {item[6]} other")
+        progress(f"DIFFERENT {' '.join(map(str, item[:4]))}: {item[4]} missing, {item[5]} unexpected, {item[6]} other")

@@ -14,6 +14,7 @@ from lab.choosing import LabChoice, running_servers
 from lab.comparing import Difference
 from lab.days import last_day
 from lab.errors import LabError
+from lab.folders import held
 from lab.jars import Progress
 from lab.piloting import Pilot, settled
 from lab.running import Services, Setup, prepare, running_services
@@ -73,10 +74,10 @@ def running_demo(
     """Servers, simulator and services, for the length of a block. Raises LabError."""
     with tempfile.TemporaryDirectory(prefix="gsc-demo-", ignore_cleanup_errors=True) as scratch:
         folder = choice.folder or Path(scratch)
-        with running_servers(choice, progress) as servers:
+        with held(folder), running_servers(choice, progress) as servers:
             google = start_google(scenario.simulator(last_day()), folder)
             try:
-                setup = Setup(servers, google.root, google.catalog, folder)
+                setup = Setup(servers, google.root, google.catalog, folder, scratch=Path(scratch))
                 asyncio.run(prepare(setup))
                 progress("starting producer, fetcher and sink")
                 with running_services(setup) as services:

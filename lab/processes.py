@@ -48,6 +48,7 @@ class Process:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=dict(command.environment),
+                close_fds=False,  # so that the keeper has the lock of a folder, as long as it keeps something
                 start_new_session=True,  # Ctrl-C is for us: we end the others in order
             )
         self.pid = self._read_pid()

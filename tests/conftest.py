@@ -4,6 +4,7 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -53,3 +54,11 @@ def topic_prefix() -> str:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every account can reach, unlike those of pytest."""
+    with TemporaryDirectory(prefix="gsc-test-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)

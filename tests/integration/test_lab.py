@@ -5,9 +5,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -35,14 +34,6 @@ with running_broker(BrokerOptions(), quietly) as broker, running_database(Databa
     time.sleep(600)
 """
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs servers as another account")
-
-
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that every account can reach, unlike those of pytest."""
-    with TemporaryDirectory(prefix="gsc-test-") as folder:
-        Path(folder).chmod(0o755)
-        yield Path(folder)
 
 
 def is_running(pid: int) -> bool:
