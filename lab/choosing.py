@@ -16,6 +16,8 @@ from lab.errors import LabError
 from lab.jars import Progress
 
 CONTAINER_READY_S = 60.0
+GIVEN_S = 3.0
+"""For a server that runs already to answer."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def _soon(reachable: Callable[[str], str], address: str) -> str:
 
 
 def _reachable_kafka(servers: str, client: Mapping[str, str] = MappingProxyType({})) -> str:
-    if problem := why_silent({**client, "bootstrap.servers": servers}, timeout_s=5):
+    if problem := why_silent({**client, "bootstrap.servers": servers}, timeout_s=GIVEN_S):
         raise LabError(f"--kafka {servers}: no Kafka answers there: {problem}")
     return servers
 

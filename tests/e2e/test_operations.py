@@ -76,6 +76,18 @@ async def test_replay_beside_live_work_and_into_an_empty_database(
         assert (refused.returncode, refused.stderr) == (2, "--from: 'yesterday' is not a time in ISO 8601\n")
 
 
+def test_a_sync_that_waits_ends_with_1_when_pages_are_dead(
+    servers: Servers, dsn: str, topic_prefix: str, folder: Path
+) -> None:
+    faults = (Fault(kind="400", day=a_day(1), site=SITES[0]),)
+    world = a_world(Scenario(days=2, rows=20, full_days=False), faults=faults)
+    with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
+        asked_for = ("sync", "--all", "--start", a_day(1).isoformat(), "--end", a_day(0).isoformat(), "--wait")
+        assert told(running, *asked_for, code=1)["pages"] == {"applied": 9, "dead": 3}
+        others = (*asked_for[:2], "--start", a_day(0).isoformat(), *asked_for[4:])
+        assert told(running, *others)["pages"] == {"applied": 6}
+
+
 async def test_dead_letters_are_listed_shown_and_redriven(
     servers: Servers, dsn: str, topic_prefix: str, folder: Path
 ) -> None:
