@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from urllib.request import getproxies
+from urllib.request import getproxies_environment
 
 import click
 
@@ -40,7 +40,9 @@ def on_this_machine() -> Iterator[None]:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
-    os.environ["no_proxy"] = ",".join(filter(None, (getproxies().get("no"), "127.0.0.1", "localhost")))  # noqa: TID251
+    if proxies := getproxies_environment():
+        direct = filter(None, (proxies.get("no"), "127.0.0.1", "localhost"))
+        os.environ["no_proxy"] = ",".join(direct)  # noqa: TID251 - the command line's, for all that it starts
     try:
         yield
     except (LabError, PipelineError) as error:
