@@ -5,6 +5,7 @@ import pytest
 
 from lab.choosing import LabChoice
 from lab.embedded import Plan, problems_of
+from lab.services import inherited
 
 CATALOG = """\
 credentials:
@@ -51,3 +52,11 @@ def test_limits_and_catalogs_that_cannot_hold(catalog: Path) -> None:
     catalog.write_text(CATALOG.replace("credential: acme", "credential: nobody"))
     (told,) = problems_of(a_plan(catalog, {}))
     assert "catalog.yaml:5: properties.0.credential: unknown credential 'nobody'" in told
+
+
+def test_proxies_reach_the_services(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"HTTPS_PROXY": "http://proxy:3128", "no_proxy": "localhost", "SSL_CERT_FILE": "/ca.pem"}
+    for name, value in {**given, "GSC_SITE_QPM": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert inherited().items() >= given.items()
+    assert "GSC_SITE_QPM" not in inherited()
