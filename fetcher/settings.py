@@ -2,30 +2,45 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from fetcher.addresses import problem_of_url
 from fetcher.paging import PagingRule
 from fetcher.quota import Limits
 from pipeline.catalog import Catalog
-from pipeline.settings import CatalogSettings, DeadLetterSettings, HttpSettings, KafkaSettings, QuotaSettings
+from pipeline.settings import (
+    CatalogSettings,
+    DeadLetterSettings,
+    HttpSettings,
+    KafkaSettings,
+    QuotaSettings,
+    Seconds,
+)
 
-Positive = Annotated[int, Field(ge=1)]
-Seconds = Annotated[float, Field(gt=0)]
+
+def _root(text: str) -> str:
+    if problem := problem_of_url(text):
+        raise ValueError(problem)
+    if "?" in text or "#" in text:
+        raise ValueError("a root has no query and no fragment")
+    return text
 
 
 class FetcherSettings(KafkaSettings, CatalogSettings, HttpSettings, DeadLetterSettings, QuotaSettings):
     """Environment variables of the same names in capitals, after `GSC_`."""
 
-    api_root: Annotated[str, Field(pattern=r"^https?://[^\s/]+[^\s]*$")] = "https://searchconsole.googleapis.com"
-    max_concurrency: Positive = 32
+    api_root: Annotated[str, Field(pattern=r"^https?://[^\s/]+[^\s]*$"), AfterValidator(_root)] = (
+        "https://searchconsole.googleapis.com"
+    )
+    max_concurrency: Annotated[int, Field(ge=1, le=2000)] = 32
     """Calls in flight; 1 is the sequential mode."""
-    max_in_flight: Positive = 10
+    max_in_flight: Annotated[int, Field(ge=1, le=2000)] = 10
     """Pages fetched and not yet acknowledged by the broker: bounds memory."""
-    burst: Positive = 8
-    site_qps: Annotated[float, Field(gt=0)] | None = None
+    burst: Annotated[int, Field(ge=1, le=10_000)] = 8
+    site_qps: Annotated[float, Field(ge=0.001, le=1000, allow_inf_nan=False)] | None = None
     """An optional cap a second for a property."""
     paging: PagingRule = "full-page"
-    max_attempts: Positive = 5
+    max_attempts: Annotated[int, Field(ge=1, le=1000)] = 5
     http_timeout_s: Seconds = 120.0
     transport: Literal["plain", "batch"] = "plain"
     """`batch`: Google's HTTP batch, some calls in one request; each still counts."""

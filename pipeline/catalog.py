@@ -3,22 +3,55 @@
 A YAML file, read whole at start. Every error is told with its line and field.
 """
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from yaml.constructor import ConstructorError
 
 from pipeline.contracts.messages import DataState, SearchType
 from pipeline.contracts.reports import DIMENSIONS, SEARCH_TYPES, illegal_combination
-from pipeline.errors import Invalid
+from pipeline.settings import QueriesPerMinute
 
+T = TypeVar("T")
+
+
+def _some(items: tuple[T, ...]) -> tuple[T, ...]:
+    """Not a length: that would be told of what is left when an item is wrong, too."""
+    if not items:
+        raise ValueError("none are given")
+    return items
+
+
+def _once(items: tuple[T, ...]) -> tuple[T, ...]:
+    if twice := [item for number, item in enumerate(items) if item in items[:number]]:
+        raise ValueError(f"{twice[0]!r} is given twice")
+    return items
+
+
+def _site(url: str) -> str:
+    if not re.fullmatch(r"sc-domain:[^\s\x00-\x1f\x7f-\x9f/]+|https?://[^\s\x00-\x1f\x7f-\x9f]+/", url):
+        raise ValueError("neither sc-domain:NAME nor an http(s) address with a slash at its end, without blanks")
+    return url
+
+
+Some = AfterValidator(_some)
+Once = AfterValidator(_once)
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 ReportName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,50}$")]
-QueriesPerMinute = Annotated[int, Field(ge=1)]
 
 TABLES = frozenset({"runs", "pages", "days", "series", "facts", "parked_chunks", "migrations", "replays"})
 """Relations of the schema that a report, being a view there, cannot be named like."""
@@ -38,28 +71,48 @@ class Credential(_Strict):
     type: Literal["service_account", "authorized_user", "external_account"]
     file: Path
     user_qpm: QueriesPerMinute | None = None
+    _place: str = PrivateAttr("")
+
+    @property
+    def file_field(self) -> str:
+        """What to name when the file is wrong: its field, with the catalog and the line if it was read from one."""
+        return f"{self._place}credentials.{self.id}.file"
+
+    def found_at(self, path: Path, line: int) -> "Credential":
+        """The same, as an entry of the catalog at `path`, to which its file is relative."""
+        found = self.model_copy(update={"file": (path.parent / self.file).absolute()})
+        found._place = f"{path}:{line}: "  # noqa: SLF001 - of the same class
+        return found
 
 
 class Report(_Strict):
     """A named set of dimensions with its search types."""
 
     name: ReportName
-    dimensions: tuple[str, ...] = Field(min_length=1)
-    search_types: tuple[SearchType, ...] = Field(default=("web",), min_length=1)
+    search_types: Annotated[tuple[SearchType, ...], Some, Once] = ("web",)
     data_state: DataState = "final"
-    retention: Annotated[int, Field(ge=1)] | None = None
+    retention: Annotated[int, Field(ge=1, le=36_500)] | None = None
     """Days that are kept; None: all."""
+    dimensions: Annotated[tuple[str, ...], Some, Once]
 
-    @model_validator(mode="after")
-    def _legal(self) -> Self:
-        for name in self.dimensions:
-            if name not in DIMENSIONS:
-                raise ValueError(f"dimensions: unknown {name!r}; known: {', '.join(DIMENSIONS)}")
-        if self.name in TABLES or self.name.startswith("facts_"):
-            raise ValueError(f"name: {self.name!r} is a table of gsc-stream's own")
-        if problem := illegal_combination(self.dimensions, self.search_types, self.data_state):
-            raise ValueError(problem)
-        return self
+    @field_validator("name")
+    @classmethod
+    def _free(cls, name: str) -> str:
+        if name in TABLES or name.startswith("facts_"):
+            raise ValueError(f"{name!r} is a table of gsc-stream's own")
+        return name
+
+    @field_validator("dimensions")
+    @classmethod
+    def _legal(cls, dimensions: tuple[str, ...], others: ValidationInfo) -> tuple[str, ...]:
+        """Checked last, with the fields above; one of them that is wrong was told, and is not among them."""
+        if unknown := [name for name in dimensions if name not in DIMENSIONS]:
+            raise ValueError(f"unknown {unknown[0]!r}; known: {', '.join(DIMENSIONS)}")
+        if {"search_types", "data_state"} <= others.data.keys():
+            problem = illegal_combination(dimensions, others.data["search_types"], others.data["data_state"])
+            if problem:
+                raise ValueError(problem)
+        return dimensions
 
 
 DEFAULT_REPORTS = (
@@ -76,18 +129,18 @@ DEFAULT_REPORTS = (
 class Property(_Strict):
     """A site in Search Console, exactly as the API spells it."""
 
-    url: str = Field(pattern=r"^(sc-domain:[^\s/]+|https?://[^\s]+/)$", max_length=2048)
+    url: Annotated[str, Field(max_length=2048), AfterValidator(_site)]
     credential: Identifier
-    reports: tuple[ReportName, ...] | None = None
+    reports: Annotated[tuple[ReportName, ...], Some, Once] | None = None
     site_qpm: QueriesPerMinute | None = None
 
 
 class Catalog(_Strict):
     """The whole file; every reference in it resolves."""
 
-    credentials: tuple[Credential, ...] = Field(min_length=1)
-    properties: tuple[Property, ...] = Field(min_length=1)
-    reports: tuple[Report, ...] = Field(default=DEFAULT_REPORTS, min_length=1)
+    credentials: Annotated[tuple[Credential, ...], Some]
+    properties: Annotated[tuple[Property, ...], Some]
+    reports: Annotated[tuple[Report, ...], Some] = DEFAULT_REPORTS
 
     @cached_property
     def credential_by_id(self) -> Mapping[str, Credential]:
@@ -111,40 +164,84 @@ class Catalog(_Strict):
         return tuple(report for report in self.reports if report.name in item.reports)
 
 
-@dataclass(frozen=True)
 class CatalogError(Exception):
-    """What is wrong with the catalog, a line each."""
+    """What is wrong with the catalog, or with a file that it names, a line each."""
 
-    problems: tuple[str, ...]
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
 
-    def __str__(self) -> str:
-        return "\n".join(self.problems)
+
+class _Loader(yaml.SafeLoader):
+    """Refuses what YAML would let pass, and tells the line of what Python cannot read, such as a 30th of February."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        if isinstance(node, yaml.MappingNode):  # else the tag is a lie, and the base class says so
+            _check_keys(node)
+        made: dict[Any, Any] = super().construct_mapping(node, deep)
+        return made
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep=True)  # now, while it is known where
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            shown = repr(node.value) if isinstance(node, yaml.ScalarNode) else node.tag
+            raise ConstructorError(None, None, f"{shown[:100]}: {error}", node.start_mark) from error
+
+
+def _check_keys(node: yaml.MappingNode) -> None:
+    seen = set()
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode):
+            if key.value in seen:
+                raise ConstructorError(None, None, f"{key.value!r} is given twice", key.start_mark)
+            seen.add(key.value)
 
 
 def read_catalog(path: Path) -> Catalog:
     """Read and check a catalog; credential files become absolute paths. Raises CatalogError."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
-    except OSError as error:
-        raise CatalogError((f"{path}: {error.strerror}",)) from error
-    except UnicodeDecodeError as error:
-        raise CatalogError((f"{path}: not UTF-8 at byte {error.start}",)) from error
-    except yaml.YAMLError as error:
-        raise CatalogError((f"{path}: {' '.join(str(error).split())}",)) from error
+    root, data = _parsed(path)
+    if data is None:
+        raise CatalogError(f"{path}: empty")
     try:
         catalog = Catalog.model_validate(data)
     except ValidationError as error:
-        raise CatalogError(tuple(_told(path, root, problem) for problem in error.errors())) from error
+        raise CatalogError(*(_told(path, root, problem) for problem in error.errors())) from error
     if problems := [f"{path}:{_line(root, loc)}: {_dotted(loc)}: {text}" for loc, text in _dangling(catalog)]:
-        raise CatalogError(tuple(problems))
-    return _with_absolute_files(catalog, path.parent)
+        raise CatalogError(*problems)
+    credentials = tuple(
+        credential.found_at(path, _line(root, ("credentials", number, "file")))
+        for number, credential in enumerate(catalog.credentials)
+    )
+    return Catalog.model_construct(**{**dict(catalog), "credentials": credentials})
+
+
+def _parsed(path: Path) -> tuple[yaml.Node | None, Any]:
+    try:
+        loader = _Loader(path.read_text(encoding="utf-8"))
+        root = loader.get_single_node()
+        return root, None if root is None else loader.construct_document(root)
+    except OSError as error:
+        raise CatalogError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise CatalogError(f"{path}: not UTF-8 at byte {error.start}") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f":{mark.line + 1}" if mark else ""
+        raise CatalogError(f"{path}{line}: {', '.join(filter(None, (error.context, error.problem)))}") from error
+    except yaml.YAMLError as error:
+        raise CatalogError(f"{path}: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise CatalogError(f"{path}: nested too deeply") from error
+
+
+_IN_WORDS = {"model_type": "must be a mapping of fields", "tuple_type": "must be a list"}
+"""What pydantic says in Python's terms."""
 
 
 def _told(path: Path, root: yaml.Node | None, problem: Any) -> str:
     loc = problem["loc"]
-    message = problem["msg"].removeprefix("Value error, ")
+    message = _IN_WORDS.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
     value = problem["input"]
     shown = f", got {value!r}" if isinstance(value, str | int | float | bool | None) else ""
     return f"{path}:{_line(root, loc)}: {_dotted(loc)}: {message}{shown}"
@@ -191,18 +288,3 @@ def _dangling(catalog: Catalog) -> list[tuple[tuple[str | int, ...], str]]:
             if name not in catalog.report_by_name:
                 problems.append((("properties", i, "reports", j), f"unknown report {name!r}"))
     return problems
-
-
-def _with_absolute_files(catalog: Catalog, folder: Path) -> Catalog:
-    credentials = tuple(
-        credential.model_copy(update={"file": (folder / credential.file).absolute()})
-        for credential in catalog.credentials
-    )
-    return catalog.model_copy(update={"credentials": credentials})
-
-
-def problem_of_credential_file(credential: Credential) -> Invalid | None:
-    """Why a credential's file cannot be used, before it is."""
-    if not credential.file.is_file():
-        return Invalid(f"no such file: {credential.file}", field=f"credentials.{credential.id}.file")
-    return None

@@ -4,6 +4,7 @@ Each service composes its own model of the pieces here; `read` reports every wro
 """
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -12,7 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 S = TypeVar("S", bound="Settings")
 
 PREFIX = "GSC_"
-_KAFKA = "GSC_KAFKA_"
+KAFKA_PREFIX = "GSC_KAFKA_"
+
+QueriesPerMinute = Annotated[int, Field(ge=1, le=10_000_000)]
+Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 
 
 class SettingsError(Exception):
@@ -39,7 +43,7 @@ class KafkaSettings(Settings):
     kafka: Annotated[dict[str, str], Field(repr=False)]
     """librdkafka configuration, from the variables `GSC_KAFKA_<NAME>`: `GSC_KAFKA_SASL_USERNAME` is `sasl.username`."""
     topic_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = "gsc"
-    session_timeout_s: Annotated[float, Field(ge=1)] = 10.0
+    session_timeout_s: Annotated[float, Field(ge=1, le=300, allow_inf_nan=False)] = 10.0
     """Of a group member: with `group.protocol=classic` ours to choose; with `consumer` the broker's holds for the
     group, and this, the length of our lease on the partitions, must not be more."""
 
@@ -47,18 +51,18 @@ class KafkaSettings(Settings):
 class QuotaSettings(Settings):
     """Google's quotas in queries a minute, and the share of them that we use."""
 
-    site_qpm: Annotated[int, Field(ge=1)] = 1200
-    user_qpm: Annotated[int, Field(ge=1)] = 1200
-    project_qpm: Annotated[int, Field(ge=1)] = 40_000
+    site_qpm: QueriesPerMinute = 1200
+    user_qpm: QueriesPerMinute = 1200
+    project_qpm: QueriesPerMinute = 40_000
     quota_headroom: Annotated[float, Field(gt=0, le=1)] = 0.8
 
 
 class DeadLetterSettings(Settings):
     """When a service that buries messages stops: see `bounding`."""
 
-    dead_letter_limit: Annotated[int, Field(ge=1)] = 100
+    dead_letter_limit: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     """Dead messages of a partition, among its last `limit / ratio`."""
-    dead_letter_ratio: Annotated[float, Field(gt=0, le=1)] = 0.5
+    dead_letter_ratio: Annotated[float, Field(ge=0.001, le=1)] = 0.5
 
 
 class PostgresSettings(Settings):
@@ -88,10 +92,24 @@ def read(model: type[S], environment: Mapping[str, str]) -> S:
 
     Empty variables count as missing, as compose files and Helm charts write them.
     """
+    given = {name: value for name, value in environment.items() if _is_of(model, name)}
+    if garbled := [f"{name}: not UTF-8" for name, value in given.items() if _garbled(value)]:
+        raise SettingsError(garbled)
     try:
-        return model.model_validate(_fields(model, environment))
+        return model.model_validate(_fields(model, given))
     except ValidationError as error:
         raise SettingsError([_told(problem) for problem in error.errors()]) from error
+
+
+def _is_of(model: type[Settings], variable: str) -> bool:
+    if variable.startswith(KAFKA_PREFIX):
+        return "kafka" in model.model_fields
+    return variable.startswith(PREFIX) and variable.removeprefix(PREFIX).lower() in model.model_fields
+
+
+def _garbled(value: str) -> bool:
+    """Whether these were bytes that are no text: Python hands them on as characters that nothing can write."""
+    return any("\udc80" <= character <= "\udcff" for character in value)
 
 
 def _fields(model: type[Settings], environment: Mapping[str, str]) -> dict[str, Any]:
@@ -105,13 +123,29 @@ def _fields(model: type[Settings], environment: Mapping[str, str]) -> dict[str, 
     return fields
 
 
+def misspelt(model: type[Settings], environment: Mapping[str, str]) -> list[str]:
+    """A line for each variable that is no setting, but looks like one of the model's.
+
+    Others with the prefix are somebody else's: compose and Kubernetes have variables of their own.
+    """
+    known = [PREFIX + name.upper() for name in model.model_fields]
+    others = [name for name in environment if name not in known and not name.startswith(KAFKA_PREFIX)]
+    found = {name: get_close_matches(name, known, 2, 0.8) for name in sorted(others) if name.startswith(PREFIX)}
+    return [f"{name} is no setting; {' or '.join(near)}?" for name, near in found.items() if near]
+
+
 def kafka_configuration(environment: Mapping[str, str]) -> dict[str, str]:
     """librdkafka's configuration: `GSC_KAFKA_SECURITY_PROTOCOL` becomes `security.protocol`."""
     return {
-        name.removeprefix(_KAFKA).lower().replace("_", "."): value
+        name.removeprefix(KAFKA_PREFIX).lower().replace("_", "."): value
         for name, value in environment.items()
-        if name.startswith(_KAFKA) and value
+        if name.startswith(KAFKA_PREFIX) and value
     }
+
+
+def kafka_variable(name: str) -> str:
+    """The variable that sets librdkafka's `name`: `security.protocol` comes from `GSC_KAFKA_SECURITY_PROTOCOL`."""
+    return KAFKA_PREFIX + name.upper().replace(".", "_")
 
 
 def _told(problem: Any) -> str:

@@ -2,7 +2,6 @@
 
 from typing import Annotated
 
-from croniter import croniter
 from pydantic import AfterValidator, Field
 
 from pipeline.catalog import Catalog
@@ -18,8 +17,16 @@ from producer.planning import HISTORY_DAYS
 
 
 def _cron(text: str) -> str:
-    if text and not croniter.is_valid(text):
-        raise ValueError("not five fields of cron")
+    from croniter import croniter  # of the planner's extra, which the names of the settings do not need
+
+    try:
+        if text:
+            croniter(text).get_next()
+    except ValueError as error:  # all of croniter's errors are
+        raise ValueError("not a line of cron with five fields, or no day is like that") from error
+    # Other schedulers write seconds first: their lines would be read as another time, and every second of it.
+    if text.split()[5:6] in (["*"], ["?"]):
+        raise ValueError("the sixth field, seconds, would be every one; five are enough")
     return text
 
 
@@ -28,7 +35,7 @@ class ProducerSettings(
 ):
     """Environment variables of the same names in capitals, after `GSC_`."""
 
-    max_queue_size: Annotated[int, Field(ge=1)] = 1000
+    max_queue_size: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
     """Batches that the fetchers may be behind before publishing pauses; it goes on at half."""
     daily_cron: Annotated[str, AfterValidator(_cron)] = ""
     """When to ask for the rolling window of all properties, in Pacific time, such as `30 5 * * *`; empty: an outer
