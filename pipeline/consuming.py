@@ -76,7 +76,7 @@ class Membership:
     """
 
     def __init__(self, configuration: Mapping[str, str], group: Group, assignee: Assignee) -> None:
-        self._configuration = _configuration(configuration, group)
+        self._configuration = member_configuration(configuration, group)
         self._group = group
         self._assignee = assignee
         self._held: set[int] = set()
@@ -251,7 +251,8 @@ class Membership:
         self._consumer = None
 
 
-def _configuration(configuration: Mapping[str, str], group: Group) -> dict[str, object]:
+def member_configuration(configuration: Mapping[str, str], group: Group) -> dict[str, object]:
+    """What a member of a group gets."""
     protocol = configuration.get("group.protocol", "consumer")
     ours: dict[str, object] = {
         "group.id": group.id,

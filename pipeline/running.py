@@ -13,6 +13,7 @@ from typing import NoReturn, TypeVar
 
 from pipeline.errors import PipelineError
 from pipeline.kafka_admin import check_topics, reachable
+from pipeline.kafka_checking import problems_of_kafka
 from pipeline.postgres import connection, missing_migrations
 from pipeline.settings import KafkaSettings, PostgresSettings, Settings, SettingsError, read
 from pipeline.telemetry import configure_logging, logger
@@ -141,10 +142,20 @@ def stalled(last_poll: float, monotonic_now: float) -> str | None:
     return f"no poll for {silent:.0f} s" if silent > STALLED_AFTER_S else None
 
 
-async def require_topics(settings: KafkaSettings) -> None:
-    """Raise StartError when Kafka cannot be reached, or lacks topics."""
+async def require_kafka(settings: KafkaSettings) -> None:
+    """Raise StartError when librdkafka refuses its settings, or no broker answers."""
+    if refused := problems_of_kafka(settings.kafka, settings.session_timeout_s):
+        raise StartError("\n".join(refused))
     try:
         await reachable(settings.kafka)
+    except PipelineError as error:
+        raise StartError(str(error)) from error
+
+
+async def require_topics(settings: KafkaSettings) -> None:
+    """Raise StartError when Kafka cannot be reached, or lacks topics."""
+    await require_kafka(settings)
+    try:
         problems = await check_topics(settings.kafka, settings.topic_prefix)
     except PipelineError as error:
         raise StartError(str(error)) from error
