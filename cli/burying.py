@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from cli.output import LedgerSettings, a_moment, fail, json_option, print_json, print_table, run, settings
+from cli.output import ANumber, LedgerSettings, a_moment, fail, json_option, print_json, print_table, run, settings
 from pipeline.contracts.topics import DEAD_LETTERS
 from pipeline.dead_letters import read_letter
 from pipeline.kafka import publishing
@@ -82,11 +82,11 @@ def show(place: str, as_json: bool) -> None:
     """One letter, whole; PLACE is PARTITION:OFFSET, as `list` tells it."""
     wanted = settings(LedgerSettings)
     partition, _, offset = place.partition(":")
-    if not (partition.isdigit() and offset.isdigit()):
+    if not (partition.isdecimal() and offset.isdecimal()):
         fail(f"PLACE: {place!r} is not PARTITION:OFFSET")
     found, states = run(_listed(wanted, Wanted(None, None, None, None), (int(partition), int(offset))))
     if not found:
-        fail(f"PLACE: there is no letter at {place}", 1)
+        fail(f"PLACE: there is no letter at {place}")
     buried = found[0].buried
     value = (buried.record.value or b"").decode("utf-8", "backslashreplace")
     told = {**_line(found[0], states), "attempts": buried.attempts, "value": value}
@@ -99,9 +99,7 @@ def show(place: str, as_json: bool) -> None:
 @dead_letters.command()
 @_filters
 @click.option("--all", "all_", is_flag=True, help="Without a filter, every letter.")
-@click.option(
-    "--rate", default=10.0, show_default=True, type=click.FloatRange(0, 10_000, min_open=True), help="A second."
-)
+@click.option("--rate", default=10.0, show_default=True, type=ANumber(0, 10_000, min_open=True), help="A second.")
 @click.option("--dry-run", is_flag=True, help="Only count.")
 @json_option
 def redrive(all_: bool, rate: float, dry_run: bool, as_json: bool, **options: Any) -> None:

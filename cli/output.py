@@ -3,9 +3,11 @@
 import asyncio
 import json
 import os
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
+from math import isfinite
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
@@ -15,9 +17,9 @@ from rich.table import Table
 
 from lab.errors import LabError
 from pipeline.catalog import Catalog, CatalogError, read_catalog
-from pipeline.errors import PipelineError
+from pipeline.errors import Invalid, PipelineError
 from pipeline.running import REFUSED, StartError, load
-from pipeline.settings import CatalogSettings, KafkaSettings, PostgresSettings, Settings
+from pipeline.settings import CatalogSettings, KafkaSettings, PostgresSettings, Settings, misspelt
 
 S = TypeVar("S", bound=Settings)
 T = TypeVar("T")
@@ -42,6 +44,11 @@ def settings(model: type[S]) -> S:
     return load(model, os.environ)  # noqa: TID251 - the command line's one place
 
 
+def doubts_about(model: type[Settings]) -> list[str]:
+    """Variables that look like a misspelt setting, a line each."""
+    return misspelt(model, os.environ)  # noqa: TID251 - the command line's one place
+
+
 def environment(name: str) -> str | None:
     """A variable that is no setting of a service."""
     return os.environ.get(name)  # noqa: TID251 - the command line's one place
@@ -55,10 +62,36 @@ def catalog_of(wanted: CatalogSettings) -> Catalog:
         fail(str(error))
 
 
+def catalog_if_named() -> Catalog | None:
+    """The catalog, for commands that only look something up in it: None when it is not named or cannot be used."""
+    named = environment("GSC_CATALOG")
+    try:
+        return read_catalog(Path(named)) if named else None
+    except CatalogError:
+        return None
+
+
+def fail_for(error: Invalid, given: Mapping[str, Any]) -> NoReturn:
+    """Say what is wrong with what was given, by the field's name, and end."""
+    value = given.get(error.field or "")
+    fail(str(error) if value is None else f"{error}, got {value!r}")
+
+
 def fail(text: str, code: int = REFUSED) -> NoReturn:
     """Say what is wrong on stderr, and end."""
     click.echo(text, err=True)
     raise SystemExit(code)
+
+
+class ANumber(click.FloatRange):
+    """A range that holds no `nan`, which is in none and out of none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number; click tells what is wrong with it."""
+        number: float = super().convert(value, param, ctx)
+        if not isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
 
 
 def a_moment(_: click.Context, option: click.Parameter, text: str | None) -> datetime | None:
@@ -97,7 +130,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a command's work; whatever the servers or the lab refuse is a line on stderr and exit 2."""
     try:
         return asyncio.run(work)
-    except (PipelineError, StartError, LabError) as error:
+    except (PipelineError, StartError, CatalogError, LabError) as error:
         fail(str(error))
 
 

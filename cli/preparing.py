@@ -1,16 +1,13 @@
-"""`gsc-stream migrate | topics | check`: what has to be there before the services start."""
-
-from collections.abc import Awaitable, Callable
+"""`gsc-stream migrate | topics`: what has to be there before the services start."""
 
 import click
 
 from cli.output import OperatorSettings, SyncSettings, catalog_of, json_option, print_json, run, settings
-from pipeline.catalog import Catalog
-from pipeline.contracts.topics import ALL, BATCHES
-from pipeline.errors import Invalid, PipelineError, Retryable
-from pipeline.kafka_admin import check_topics, ensure_topics, reachable
-from pipeline.postgres import connection, create_report_views, missing_migrations
+from pipeline.contracts.topics import ALL
+from pipeline.kafka_admin import check_topics, ensure_topics
+from pipeline.postgres import connection, create_report_views
 from pipeline.postgres import migrate as apply_migrations
+from pipeline.running import require_kafka
 
 
 @click.command()
@@ -37,12 +34,18 @@ def migrate(as_json: bool) -> None:
 
 @click.command()
 @click.option("--check", is_flag=True, help="Only tell what differs; exit 1 if anything does.")
-@click.option("--replication", default=-1, show_default="the broker's default", help="Replicas of new topics.")
+@click.option(
+    "--replication",
+    default=-1,
+    type=click.IntRange(-1, 100),
+    show_default="the broker's default",
+    help="Replicas of new topics.",
+)
 @json_option
 def topics(check: bool, replication: int, as_json: bool) -> None:
     """Create the topics that are missing."""
     wanted = settings(OperatorSettings)
-    run(reachable(wanted.kafka))
+    run(require_kafka(wanted))
     if check:
         problems = run(check_topics(wanted.kafka, wanted.topic_prefix))
         told = problems or [f"all {len(ALL)} topics are as they should be"]
@@ -53,71 +56,3 @@ def topics(check: bool, replication: int, as_json: bool) -> None:
         print_json({"created": created})
     else:
         click.echo(f"created: {', '.join(created) or 'none, all are there'}")
-
-
-@click.command()
-@json_option
-def check(as_json: bool) -> None:
-    """Try settings, catalog, Kafka, PostgreSQL and Google: a line each, exit 1 if any fails."""
-    from fetcher.limiting import Limiter
-    from fetcher.settings import FetcherSettings
-
-    wanted = settings(SyncSettings)
-    calling = settings(FetcherSettings)
-    catalog = catalog_of(wanted)
-
-    async def postgres() -> None:
-        async with connection(wanted.postgres_dsn.get_secret_value(), application="gsc-stream") as conn:
-            if missing := await missing_migrations(conn):
-                raise Invalid(f"migrations are missing: {', '.join(missing)}; run `gsc-stream migrate`")
-
-    async def limits() -> None:
-        Limiter(calling.limits(catalog), BATCHES.partitions)  # as a fetcher makes it, or refuses to
-
-    async def work() -> dict[str, str | None]:
-        return {
-            "limits": await _problem(limits),
-            "Kafka": await _problem(lambda: reachable(wanted.kafka)),
-            "PostgreSQL": await _problem(postgres),
-            **await _google(calling.api_root, catalog),
-        }
-
-    results = run(work())
-    if as_json:
-        print_json({name: problem or "ok" for name, problem in results.items()})
-    else:
-        for name, problem in results.items():
-            click.echo(f"{'FAILED' if problem else 'ok':6} {name}{f': {problem}' if problem else ''}")
-    raise SystemExit(1 if any(results.values()) else 0)
-
-
-async def _problem(attempt: Callable[[], Awaitable[None]]) -> str | None:
-    try:
-        await attempt()
-    except PipelineError as error:
-        return str(error)
-    return None
-
-
-async def _google(root: str, catalog: Catalog) -> dict[str, str | None]:
-    """For each credential, whether it gets a token and sees its properties."""
-    from fetcher.credentials import Tokens
-    from fetcher.search_console import SearchConsole
-
-    try:
-        tokens = Tokens(catalog)
-    except Invalid as error:
-        return {"credentials": str(error)}
-    results: dict[str, str | None] = {}
-    async with SearchConsole(root, timeout_s=20, connections=4) as console:
-        for credential in catalog.credentials:
-
-            async def listed(name: str = credential.id) -> None:
-                seen = await console.sites(await tokens.token(name))
-                wanted = [item.url for item in catalog.properties if item.credential == name]
-                if hidden := [url for url in wanted if url not in seen]:
-                    raise Retryable(f"does not see {', '.join(hidden)}")
-
-            results[f"Google, credential {credential.id}"] = await _problem(listed)
-    tokens.close()
-    return results

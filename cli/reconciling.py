@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from cli.output import (
+    ANumber,
     SyncSettings,
     a_day,
     catalog_of,
@@ -41,8 +42,20 @@ _SUMS_ARE_TOTALS = frozenset({"date", "country", "device"})
 @click.command()
 @click.option("--start", callback=a_day, help="First day.  [default: as far back as Google goes]")
 @click.option("--end", callback=a_day, help="Last day.  [default: today]")
-@click.option("--sample", default=0, show_default=True, help="Properties whose totals are compared with the API's own.")
-@click.option("--tolerance", default=0.01, show_default=True, help="Share by which totals may differ.")
+@click.option(
+    "--sample",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Properties whose totals are compared with the API's own.",
+)
+@click.option(
+    "--tolerance",
+    default=0.01,
+    show_default=True,
+    type=ANumber(0),
+    help="Share by which totals may differ.",
+)
 @click.option("--ignore", multiple=True, type=click.Choice(list(KINDS)), help="A kind of finding; may be given again.")
 @click.option("--repair", is_flag=True, help="Ask for what is owed.")
 @json_option
@@ -87,7 +100,7 @@ async def _totals(catalog: Catalog, days: Sequence[Day], sample: int, tolerance:
     calling = settings(FetcherSettings)
     chosen = random.sample(catalog.properties, min(sample, len(catalog.properties)))
     series = [(item, report, kind) for item in chosen for report, kind in _comparable(catalog, item)]
-    tokens = Tokens(catalog)
+    tokens = Tokens(catalog.credentials)
     try:
         async with SearchConsole(calling.api_root, timeout_s=calling.http_timeout_s, connections=2) as console:
             with progress_bar("asking Google") as bar:

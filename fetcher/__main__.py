@@ -35,7 +35,7 @@ async def _serve(settings: FetcherSettings, stop: asyncio.Event) -> None:
     try:
         catalog = read_catalog(settings.catalog)
         settings.limits(catalog).check()
-        tokens = Tokens(catalog)
+        tokens = Tokens(catalog.credentials)
     except (CatalogError, Invalid) as error:
         raise StartError(str(error)) from error
     await require_topics(settings)

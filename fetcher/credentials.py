@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import google.auth.transport
@@ -12,13 +12,22 @@ from google.auth.exceptions import GoogleAuthError, RefreshError, TransportError
 from google.oauth2 import credentials as authorized_user
 from google.oauth2 import service_account
 
-from pipeline.catalog import Catalog, Credential
+from fetcher.addresses import problem_of_url
+from pipeline.catalog import CatalogError, Credential
 from pipeline.errors import Fatal, Invalid, Retryable
 
 SCOPE = "https://www.googleapis.com/auth/webmasters.readonly"
 TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
 TIMEOUT_S = 30.0
 ERROR_CHARACTERS = 500
+TEXTS = {
+    "service_account": ("client_email", "private_key", "token_uri"),
+    "authorized_user": ("client_id", "client_secret", "refresh_token"),
+    "external_account": ("audience", "subject_token_type", "token_url"),
+}
+"""What a file of each type must have; never told, since some of it is secret."""
+ADDRESSES = ("token_uri", "token_url", "service_account_impersonation_url")
+"""Whom google-auth will call."""
 
 
 class _Response(google.auth.transport.Response):
@@ -69,11 +78,12 @@ class _Request(google.auth.transport.Request):
 
 
 class Tokens:
-    """Tokens of the catalog's credentials. Reads their files at once; raises Invalid that names file and field."""
+    """Tokens of credentials. Reads their files at once; raises CatalogError with a line for each that
+    cannot be used."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        self._credentials = {credential.id: _load(credential) for credential in catalog.credentials}
-        self._locks = {credential.id: asyncio.Lock() for credential in catalog.credentials}
+    def __init__(self, credentials: Sequence[Credential]) -> None:
+        self._credentials = _load_all(credentials)
+        self._locks = {credential.id: asyncio.Lock() for credential in credentials}
         self._request = _Request()
 
     async def token(self, credential: str) -> str:
@@ -108,20 +118,55 @@ class Tokens:
         self._request.close()
 
 
+def _load_all(credentials: Iterable[Credential]) -> dict[str, Any]:
+    loaded, problems = {}, []
+    for credential in credentials:
+        try:
+            loaded[credential.id] = _load(credential)
+        except Invalid as error:
+            problems.append(str(error))
+    if problems:
+        raise CatalogError(*problems)
+    return loaded
+
+
 def _load(credential: Credential) -> Any:
-    field = f"credentials.{credential.id}.file"
     try:
-        info = json.loads(credential.file.read_text(encoding="utf-8"))
+        return _built(credential.type, _read(credential))
+    except (AttributeError, LookupError, TypeError, ValueError, GoogleAuthError) as error:
+        raise Invalid(f"{credential.file}: {' '.join(str(error).split())}", field=credential.file_field) from error
+
+
+def _read(credential: Credential) -> dict[str, Any]:
+    """The file, with what is needed of it. Raises Invalid or ValueError."""
+    try:
+        text = credential.file.read_bytes()
+    except FileNotFoundError as error:
+        raise Invalid(f"no such file: {credential.file}", field=credential.file_field) from error
     except OSError as error:
-        raise Invalid(f"{credential.file}: {error.strerror}", field=field) from error
-    except ValueError as error:
-        raise Invalid(f"{credential.file}: not JSON: {error}", field=field) from error
-    if not isinstance(info, dict) or info.get("type", credential.type) != credential.type:
-        raise Invalid(f"{credential.file}: not a file of type {credential.type}", field=field)
+        raise ValueError(error.strerror) from error
     try:
-        return _built(credential.type, info)
-    except (KeyError, ValueError, GoogleAuthError) as error:
-        raise Invalid(f"{credential.file}: {error}", field=field) from error
+        info = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON: {error}") from error
+    if not isinstance(info, dict) or info.get("type", credential.type) != credential.type:
+        raise ValueError(f"not a file of type {credential.type}")
+    _check(info, TEXTS[credential.type])
+    return info
+
+
+def _check(info: Mapping[str, Any], texts: Iterable[str]) -> None:
+    for name in texts:
+        if not isinstance(info.get(name), str) or not info[name]:
+            raise ValueError(f"{name}: no text" if name in info else f"{name}: missing")
+    found = info.get("credential_source")
+    source = found if isinstance(found, dict) else {}  # of another kind google-auth refuses it
+    if not isinstance(source.get("file", ""), str):
+        raise ValueError("credential_source.file: no text")  # noqa: TRY004 - of what the file says
+    addresses = {name: info.get(name) for name in ADDRESSES} | {"credential_source.url": source.get("url")}
+    for name, address in addresses.items():
+        if address is not None and (problem := problem_of_url(address)):
+            raise ValueError(f"{name}: {problem}, got {address!r}")
 
 
 def _built(kind: str, info: dict[str, Any]) -> Any:

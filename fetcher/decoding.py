@@ -38,6 +38,14 @@ class _Answer(msgspec.Struct):
     metadata: _Metadata | None = None
 
 
+class _Site(msgspec.Struct):
+    site_url: str = msgspec.field(name="siteUrl")
+
+
+class _Sites(msgspec.Struct):
+    entries: list[_Site] = msgspec.field(default_factory=list, name="siteEntry")
+
+
 _decoder = msgspec.json.Decoder(_Answer)
 
 
@@ -71,7 +79,18 @@ def page_of(batch: Batch, data: bytes) -> FetchedPage:
 def totals_of(data: bytes) -> dict[date, tuple[float, float]]:
     """(clicks, impressions) by date, of an answer whose only dimension is the date. Raises Retryable."""
     answer, _ = _decoded(data)
-    return {date.fromisoformat(row.keys[0]): (row.clicks, row.impressions) for row in answer.rows}
+    try:
+        return {date.fromisoformat(row.keys[0]): (row.clicks, row.impressions) for row in answer.rows}
+    except (IndexError, ValueError) as error:
+        raise Retryable(f"the answer has rows without a date: {error}") from error
+
+
+def sites_of(data: bytes) -> list[str]:
+    """Urls of an answer that lists properties. Raises Invalid."""
+    try:
+        return [entry.site_url for entry in msgspec.json.decode(data, type=_Sites).entries]
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Invalid(f"the answer is no list of properties: {error}") from error
 
 
 def _decoded(data: bytes) -> tuple[_Answer, bool]:

@@ -12,8 +12,8 @@ import msgspec
 
 from fetcher import multipart
 from fetcher.chunking import FetchedPage
-from fetcher.decoding import page_of, totals_of, unzipped
-from fetcher.verdict import Dead, Retry, Verdict, judge
+from fetcher.decoding import page_of, sites_of, totals_of, unzipped
+from fetcher.verdict import Dead, Retry, Verdict, in_words, judge
 from pipeline.contracts.messages import Batch, SearchType
 from pipeline.errors import Invalid, Retryable
 
@@ -87,7 +87,7 @@ class SearchConsole:
         except httpx.HTTPError as error:
             raise Retryable(f"{self._root}: {type(error).__name__}: {error}") from error
         if response.status_code != httpx.codes.OK:
-            raise Invalid(f"{site}: {judge(response.status_code, response.content)}")
+            raise Invalid(f"{site}: {in_words(judge(response.status_code, response.content))}")
         return totals_of(response.content)
 
     async def sites(self, token: str) -> list[str]:
@@ -97,8 +97,11 @@ class SearchConsole:
         except httpx.HTTPError as error:
             raise Retryable(f"{self._root}: {type(error).__name__}: {error}") from error
         if response.status_code != httpx.codes.OK:
-            raise Invalid(f"{self._root}: {judge(response.status_code, response.content)}")
-        return [entry["siteUrl"] for entry in response.json().get("siteEntry", [])]
+            raise Invalid(f"{self._root}: {in_words(judge(response.status_code, response.content))}")
+        try:
+            return sites_of(response.content)
+        except Invalid as error:
+            raise Invalid(f"{self._root}: {error}") from error
 
 
 def _path(site: str) -> str:

@@ -68,6 +68,11 @@ class DeadAndHalt:
 Verdict = Retry | Wait | Park | Refresh | Dead | DeadAndHalt
 
 
+def in_words(verdict: Verdict) -> str:
+    """A verdict for people."""
+    return f"{verdict.reason}: {verdict.detail}" if isinstance(verdict, Dead | DeadAndHalt) else verdict.reason
+
+
 class _Item(msgspec.Struct):
     reason: str = ""
     domain: str = ""

@@ -176,4 +176,7 @@ def _view(view: sql.Identifier, report: str, dimensions: tuple[str, ...]) -> sql
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    """What the server or libpq says, without libpq's question to whoever reads it."""
+    lines = map(str.strip, str(error).splitlines())
+    told = [line for line in lines if not line.startswith("Is the server running")]
+    return " ".join(filter(None, told)) or type(error).__name__

@@ -11,8 +11,8 @@ from fetcher.credentials import Tokens
 from fetcher.search_console import SearchConsole
 from lab.search_console.server import Simulator
 from lab.search_console.settings import SimulatorSettings, Site, User
-from pipeline.catalog import Catalog, Credential, Property
-from pipeline.errors import Fatal, Invalid, Retryable
+from pipeline.catalog import Catalog, CatalogError, Credential, Property
+from pipeline.errors import Fatal, Retryable
 from support.simulator import serving
 
 KINDS = ("service_account", "authorized_user", "external_account")
@@ -48,7 +48,7 @@ async def console(simulator: Simulator) -> AsyncIterator[SearchConsole]:
 async def test_a_token_is_good_kept_and_replaced(
     simulator: Simulator, console: SearchConsole, folder: Path, kind: str
 ) -> None:
-    tokens = Tokens(a_catalog(simulator, folder, kind))
+    tokens = Tokens(a_catalog(simulator, folder, kind).credentials)
     token = await tokens.token("acme")
     assert await console.sites(token) == [URL]
     assert await tokens.token("acme") == token
@@ -60,7 +60,7 @@ async def test_a_token_is_good_kept_and_replaced(
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_revoked_user_is_fatal_for_its_credential(simulator: Simulator, folder: Path, kind: str) -> None:
-    tokens = Tokens(a_catalog(simulator, folder, kind))
+    tokens = Tokens(a_catalog(simulator, folder, kind).credentials)
     simulator.engine.tokens.revoked.add(f"{kind}@example.com")
     with pytest.raises(Fatal, match="expired or revoked") as caught:
         await tokens.token("acme")
@@ -71,7 +71,7 @@ async def test_a_revoked_user_is_fatal_for_its_credential(simulator: Simulator, 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("status", [429, 500, 503])
 async def test_an_endpoint_that_is_unwell_passes(simulator: Simulator, folder: Path, kind: str, status: int) -> None:
-    tokens = Tokens(a_catalog(simulator, folder, kind))
+    tokens = Tokens(a_catalog(simulator, folder, kind).credentials)
     simulator.engine.settings = msgspec.structs.replace(simulator.engine.settings, token_status=status)
     with pytest.raises(Retryable, match=str(status)):
         await tokens.token("acme")
@@ -84,6 +84,45 @@ def test_a_workload_that_names_no_token_is_refused(simulator: Simulator, folder:
     catalog = a_catalog(simulator, folder, "external_account")
     file = catalog.credentials[0].file
     file.write_text(json.dumps({**json.loads(file.read_text()), "credential_source": {}}))
-    with pytest.raises(Invalid) as caught:
-        Tokens(catalog)
-    assert caught.value.field == "credentials.acme.file"
+    with pytest.raises(CatalogError, match=r"^credentials\.acme\.file: .*external_account\.json: "):
+        Tokens(catalog.credentials)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value", "said"),
+    [
+        ("service_account", "token_uri", "http://[::1", "token_uri: not a URL"),
+        ("service_account", "token_uri", 5, "token_uri: no text"),
+        ("service_account", "private_key", 5, "private_key: no text"),
+        ("authorized_user", "token_uri", "http://localhost:99999", "token_uri: the port is not from 1"),
+        ("authorized_user", "token_uri", 5, "token_uri: not text"),
+        ("authorized_user", "refresh_token", None, "refresh_token: no text"),
+        ("external_account", "token_url", "http://localhost:abc", "token_url: not a URL"),
+        ("external_account", "service_account_impersonation_url", "ftp://x", "_url: not an address"),
+        ("external_account", "credential_source", {"url": "http://[::1"}, r"credential_source\.url: not a URL"),
+        ("external_account", "credential_source", {"file": 5}, r"credential_source\.file: no text"),
+        ("external_account", "credential_source", {"url": "http://x", "format": 5}, "acme"),
+        ("external_account", "type", "robot", "not a file of type external_account"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_told_by_its_field(
+    simulator: Simulator, folder: Path, kind: str, name: str, value: object, said: str
+) -> None:
+    [credential] = a_catalog(simulator, folder, kind).credentials
+    credential.file.write_text(json.dumps({**json.loads(credential.file.read_text()), name: value}))
+    with pytest.raises(CatalogError, match=said):
+        Tokens([credential.found_at(folder / "catalog.yaml", 3)])
+
+
+@pytest.mark.parametrize("content", [None, b"", b"[]", b"\xff", b"[" * 100_000])
+def test_files_that_are_missing_or_no_json_are_told_a_line_each(folder: Path, content: bytes | None) -> None:
+    if content is not None:
+        (folder / "a.json").write_bytes(content)
+    one = Credential(id="acme", type="service_account", file=Path("a.json")).found_at(folder / "catalog.yaml", 3)
+    two = Credential(id="other", type="service_account", file=Path("b.json")).found_at(folder / "catalog.yaml", 4)
+    with pytest.raises(CatalogError) as caught:
+        Tokens([one, two])
+    assert [line.removeprefix(str(folder)).partition(".file: ")[0] for line in caught.value.problems] == [
+        "/catalog.yaml:3: credentials.acme",
+        "/catalog.yaml:4: credentials.other",
+    ]

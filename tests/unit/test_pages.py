@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fetcher.chunking import Fetch, FetchedPage, chunks
-from fetcher.decoding import page_of, unzipped
+from fetcher.decoding import page_of, sites_of, totals_of, unzipped
 from fetcher.paging import next_batch, next_start_row
 from pipeline.contracts import codec
 from pipeline.contracts.messages import Rows
@@ -64,6 +64,16 @@ def test_rows_that_were_not_asked_for_are_invalid() -> None:
         decoded({**row("q", "p"), "keys": ["2026-03-02", "q", "p"]})
     with pytest.raises(Invalid, match="do not have 3 keys"):
         decoded({**row("q", "p"), "keys": ["2026-03-01", "q"]})
+
+
+def test_an_answer_that_is_none_of_search_console() -> None:
+    assert sites_of(b"{}") == []
+    for body in (b"<html>", b"\xff", b"[]", b'{"siteEntry": [{}]}'):
+        with pytest.raises(Invalid, match="no list of properties"):
+            sites_of(body)
+    for keys in ([], ["today"]):
+        with pytest.raises(Retryable, match="without a date"):
+            totals_of(json.dumps({"rows": [row(keys=keys)]}).encode())
 
 
 def test_a_body_that_is_cut_off_is_transient() -> None:

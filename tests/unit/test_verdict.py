@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from fetcher.verdict import LOAD_PAUSE_S, Dead, DeadAndHalt, Park, Refresh, Retry, Verdict, Wait, judge
+from fetcher.verdict import LOAD_PAUSE_S, Dead, DeadAndHalt, Park, Refresh, Retry, Verdict, Wait, in_words, judge
 
 
 def body(message: str = "", reason: str = "", domain: str = "usageLimits") -> bytes:
@@ -40,6 +40,11 @@ def body(message: str = "", reason: str = "", domain: str = "usageLimits") -> by
 )
 def test_the_table_of_answers(status: int, content: bytes, expected: Verdict) -> None:
     assert judge(status, content) == expected
+
+
+def test_verdicts_in_words() -> None:
+    assert in_words(judge(404, body("gone"))) == "permission: HTTP 404: gone"
+    assert in_words(judge(401, b"")) == "unauthorized"
 
 
 def test_retry_after_is_kept() -> None:
