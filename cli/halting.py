@@ -3,8 +3,18 @@
 import getpass
 
 import click
+import msgspec
 
-from cli.output import OperatorSettings, fail, json_option, print_json, print_table, run, settings
+from cli.output import (
+    OperatorSettings,
+    catalog_if_named,
+    fail_for,
+    json_option,
+    print_json,
+    print_table,
+    run,
+    settings,
+)
 from pipeline.clock import now
 from pipeline.contracts.halts import build_control
 from pipeline.contracts.messages import Control
@@ -18,19 +28,19 @@ from pipeline.running import require_topics
 @click.argument("scope")
 @click.option("--reason", required=True, help="Why, for whoever finds it.")
 @click.option("--until", help="When it ends by itself, ISO 8601 with an offset.  [default: until resumed]")
-def halt(scope: str, reason: str, until: str | None) -> None:
+@json_option
+def halt(scope: str, reason: str, until: str | None, as_json: bool) -> None:
     """Stop all calls in SCOPE: all, credential:ID, property:URL, run:ID."""
-    _write(scope, "halted", reason, until)
-    click.echo(f"halted {scope}")
+    _tell(_write(scope, "halted", reason, until), as_json)
 
 
 @click.command()
 @click.argument("scope")
 @click.option("--reason", default="", help="Why.")
-def resume(scope: str, reason: str) -> None:
+@json_option
+def resume(scope: str, reason: str, as_json: bool) -> None:
     """Let calls in SCOPE start again."""
-    _write(scope, "running", reason, None)
-    click.echo(f"resumed {scope}")
+    _tell(_write(scope, "running", reason, None), as_json)
 
 
 @click.command()
@@ -52,13 +62,13 @@ def halts(as_json: bool) -> None:
         print_table("Halts", names, rows)
 
 
-def _write(scope: str, state: str, reason: str, until: str | None) -> None:
+def _write(scope: str, state: str, reason: str, until: str | None) -> Control:
     wanted = settings(OperatorSettings)
     fields = {"scope": scope, "state": state, "reason": reason, "until": until}
     try:
         control = build_control(fields, now=now(), actor=getpass.getuser())
     except Invalid as error:
-        fail(f"{error}, got {fields.get(error.field or '', '')!r}")
+        fail_for(error, fields)
 
     async def work() -> None:
         await require_topics(wanted)
@@ -66,3 +76,19 @@ def _write(scope: str, state: str, reason: str, until: str | None) -> None:
             await announce(publisher, wanted.topic_prefix, control)
 
     run(work())
+    return control
+
+
+def _tell(control: Control, as_json: bool) -> None:
+    """What was written; and, once it is, whether the catalog knows its scope: no halt waits for a file."""
+    if as_json:
+        whole = msgspec.to_builtins(control)
+        print_json({name: whole[name] for name in ("scope", "state", "reason", "actor", "at", "until")})
+    else:
+        click.echo(f"{'halted' if control.state == 'halted' else 'resumed'} {control.scope}")
+    kind, _, name = control.scope.partition(":")
+    if (catalog := catalog_if_named()) is None:
+        return
+    known = {"credential": catalog.credential_by_id, "property": catalog.property_by_url}.get(kind)
+    if known is not None and name not in known:
+        click.echo(f"scope: the catalog has no {kind} {name!r}; it is written all the same", err=True)

@@ -1,6 +1,7 @@
 """`gsc-stream replay`: results that Kafka still holds, written to PostgreSQL again."""
 
 import dataclasses
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ from cli.output import (
     LedgerSettings,
     a_day,
     a_moment,
+    catalog_if_named,
     fail,
     json_option,
     print_json,
@@ -19,9 +21,11 @@ from cli.output import (
     settings,
 )
 from pipeline.contracts.topics import RESULTS
-from pipeline.postgres import connection
+from pipeline.errors import Invalid
+from pipeline.postgres import Connection, connection
 from pipeline.ranges import reading
 from pipeline.running import require_schema, require_topics
+from producer import ledger
 from sink.replaying import Replay, Selection, Tally, begin, begin_generation, finish
 from sink.settings import SinkSettings
 from sink.writer import Writer
@@ -50,7 +54,9 @@ def replay(
     """Write old results again; an older never overwrites a newer. Interrupted, the same command goes on."""
     wanted = settings(LedgerSettings)
     if start and end and end < start:
-        fail(f"end: {end} is before start {start}")
+        fail(f"--end: {end} is before --start {start}")
+    if since and until and until <= since:
+        fail(f"--to: {until.isoformat()} is not after --from {since.isoformat()}")
     selection = Selection(since, until, tuple(options["properties"]), start, end)
     tally = run(_replay(wanted, selection, now_=options["generation"] == "now", dry=options["dry_run"]))
     told = dataclasses.asdict(tally)
@@ -72,6 +78,7 @@ async def _replay(wanted: LedgerSettings, selection: Selection, *, now_: bool, d
         connection(wanted.postgres_dsn.get_secret_value(), application="gsc-replay") as conn,
         reading(wanted.kafka, wanted.topic_prefix, topic) as reader,
     ):
+        await _check_properties(conn, selection.properties)
         spans = await reader.between(selection.since, selection.until)
         writer = None if dry else Writer(conn, settings(SinkSettings).delete_ratio)
         name = Replay(selection, None, None).name
@@ -84,3 +91,12 @@ async def _replay(wanted: LedgerSettings, selection: Selection, *, now_: bool, d
         if not dry:
             await finish(conn, job.name)
     return tally
+
+
+async def _check_properties(conn: Connection, wanted: Sequence[str]) -> None:
+    """Raise Invalid for a property that is neither in the ledger nor, as for an empty database, in the catalog."""
+    catalog = catalog_if_named()
+    known = await ledger.properties(conn) | set(catalog.property_by_url if catalog else ())
+    for url in wanted:
+        if url not in known:
+            raise Invalid(f"{url!r} is neither in the ledger nor in the catalog (GSC_CATALOG)", field="--property")

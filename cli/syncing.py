@@ -1,24 +1,30 @@
 """`gsc-stream sync`: ask for days, and wait for them if asked to."""
 
 import asyncio
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
 
-from cli.output import SyncSettings, catalog_of, fail, json_option, print_json, progress_bar, run, settings
+from cli.output import SyncSettings, catalog_of, fail, fail_for, json_option, print_json, progress_bar, run, settings
 from pipeline.clock import now, pacific_date
 from pipeline.contracts import codec
 from pipeline.contracts.identity import run_id
 from pipeline.contracts.messages import SyncRequest
-from pipeline.contracts.topics import SYNC_REQUESTS
+from pipeline.contracts.topics import DEAD_LETTERS, SYNC_REQUESTS
+from pipeline.dead_letters import read_letter
 from pipeline.errors import Invalid
 from pipeline.kafka import publishing
 from pipeline.postgres import connection
-from pipeline.running import require_topics
+from pipeline.ranges import RangeReader, Span, Spans, reading
+from pipeline.running import FAILED, require_schema, require_topics
 from producer import ledger
-from producer.admission import build_request, problems_of
+from producer.admission import asks_the_same, build_request, problems_of
+from producer.planning import plan
 
 LOOK_EVERY_S = 0.5
+Place = tuple[str, int, int]
+"""Topic, partition and offset of a message."""
 
 
 @click.command()
@@ -35,13 +41,20 @@ LOOK_EVERY_S = 0.5
 def sync(wait: bool, as_json: bool, **options: Any) -> None:
     """Fetch days of properties."""
     wanted = settings(SyncSettings)
+    catalog = catalog_of(wanted)
     request = _request(options)
-    if problems := problems_of(request, catalog_of(wanted), pacific_date(now())):
+    if problems := problems_of(request, catalog, pacific_date(now())):
         fail("\n".join(map(str, problems)))
-    run(_send(wanted, request))
+    if not any(True for _ in plan(request, catalog, 0, pacific_date(request.requested_at))):
+        click.echo(f"nothing to fetch: from {request.start} to {request.end} no report has data that is kept", err=True)
     told: dict[str, Any] = {"request_id": request.request_id, "run_id": run_id(request.request_id)}
     if wait:
-        told |= run(_wait(wanted, told["run_id"], show=not as_json))
+        try:
+            told |= run(_send_and_wait(wanted, request, show=not as_json))
+        except _Refused as error:
+            fail(f"the planner refuses the request: {error}", FAILED)
+    else:
+        run(_send(wanted, request))
     if as_json:
         print_json(told)
     else:
@@ -63,24 +76,71 @@ def _request(options: dict[str, Any]) -> SyncRequest:
     try:
         return build_request(fields, now=now(), today=pacific_date(now()), requested_by="cli")
     except Invalid as error:
-        fail(f"{error}, got {fields.get(error.field or '', '')!r}")
+        fail_for(error, fields)
 
 
 async def _send(wanted: SyncSettings, request: SyncRequest) -> None:
     await require_topics(wanted)
+    await _publish(wanted, request)
+
+
+async def _publish(wanted: SyncSettings, request: SyncRequest) -> Place:
+    """Write the request; returns where it is."""
     topic = SYNC_REQUESTS.full_name(wanted.topic_prefix)
     async with publishing(wanted.kafka, "gsc-stream") as publisher:
-        await publisher.publish(topic, request.request_id, codec.encode(request))
+        position = await publisher.publish(topic, request.request_id, codec.encode(request))
+    return topic, position.partition, position.offset
 
 
-async def _wait(wanted: SyncSettings, run_: str, *, show: bool) -> dict[str, object]:
-    with progress_bar("waiting for the planner", show=show) as bar:
-        async with connection(wanted.postgres_dsn.get_secret_value(), application="gsc-stream") as conn:
-            while True:
-                found = await ledger.progress(conn, run_)
-                pages: dict[str, int] = found["pages"] if found else {}  # type: ignore[assignment]
-                if found:
-                    bar(f"{found['rows']} rows, pages", ledger.ended(pages), sum(pages.values()))
-                    if ledger.ended(pages) == sum(pages.values()):
-                        return found
+async def _send_and_wait(wanted: SyncSettings, request: SyncRequest, *, show: bool) -> dict[str, object]:
+    await require_topics(wanted)
+    await require_schema(wanted, "gsc-stream")
+    prefix, run_ = wanted.topic_prefix, run_id(request.request_id)
+    async with (
+        connection(wanted.postgres_dsn.get_secret_value(), application="gsc-stream") as conn,
+        reading(wanted.kafka, prefix, DEAD_LETTERS.full_name(prefix)) as reader,
+    ):
+        before = await ledger.request_of(conn, run_)
+        if before is not None and not asks_the_same(before, request):
+            raise Invalid(f"{request.request_id!r} was given to another request before", field="--request-id")
+        letters = _NewLetters(reader, await reader.whole())
+        place = await _publish(wanted, request)
+        with progress_bar("waiting for the planner", show=show) as bar:
+            while not (found := await ledger.progress(conn, run_)):
+                if refusal := await letters.about(place):
+                    raise _Refused(refusal)
                 await asyncio.sleep(LOOK_EVERY_S)
+            while not _over(found, bar):
+                await asyncio.sleep(LOOK_EVERY_S)
+                found = await ledger.progress(conn, run_) or found
+    return found
+
+
+def _over(found: Mapping[str, Any], bar: Callable[[str, int, int], None]) -> bool:
+    pages: Mapping[str, int] = found["pages"]
+    done, total = ledger.ended(pages), sum(pages.values())
+    bar(f"{found['rows']} rows, pages", done, total)
+    return done == total
+
+
+class _Refused(Exception):
+    """The planner cannot plan it."""
+
+
+class _NewLetters:
+    """Dead letters that are written from now on: the planner puts a request there that it cannot plan."""
+
+    def __init__(self, reader: RangeReader, seen: Spans) -> None:
+        self._reader = reader
+        self._seen = seen
+
+    async def about(self, place: Place) -> str | None:
+        """Why the message that was written there is dead, if it is."""
+        now_ = await self._reader.whole()
+        news = {number: Span(self._seen[number].end, span.end) for number, span in now_.items()}
+        self._seen = now_
+        async for records in self._reader.records(news):
+            for letter in map(read_letter, records):
+                if letter.source == place:
+                    return letter.error
+        return None

@@ -101,6 +101,12 @@ async def _series(conn: Connection, page: PlannedPage) -> int:
     return int(row[0]) if row else 0
 
 
+async def properties(conn: Connection) -> set[str]:
+    """All that were ever asked for."""
+    async with told_as_flows():
+        return {row[0] for row in await (await conn.execute(_SQL["properties"])).fetchall()}
+
+
 async def become_publisher(conn: Connection) -> bool:
     """Whether we are the one planner that publishes, for as long as the connection lives."""
     async with told_as_flows():

@@ -15,6 +15,9 @@ values (%(property)s, %(report)s, %(search_type)s, %(dimensions)s)
 on conflict (property, report, search_type, dimensions) do update set report = excluded.report
 returning series
 
+-- name: properties
+select distinct property from gsc.series
+
 -- name: copy_pages
 copy gsc.pages (
     batch_id, run_id, generation, series, date, start_row, row_limit, data_state, credential, priority, turn, state

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,15 +20,51 @@ COMMAND = Path(sys.executable).with_name("gsc-stream")
 TODAY = pacific_date(now())
 CATALOG = """\
 credentials:
-  - {id: acme, type: service_account, file: acme.json}
+  - {id: acme, type: authorized_user, file: acme.json}
 properties:
   - {url: "sc-domain:example.com", credential: acme}
 """
 
 
+CREDENTIAL = {"client_id": "x", "client_secret": "x", "refresh_token": "x", "token_uri": "http://127.0.0.1:1/token"}
+DAYS = ("--all", "--start", str(TODAY), "--end", str(TODAY))
+ON_KAFKA = (
+    ("producer",),
+    ("fetcher",),
+    ("sink",),
+    ("topics",),
+    ("topics", "--check"),
+    ("sync", *DAYS),
+    ("sync", *DAYS, "--wait"),
+    ("cancel", "x", "--reason", "x"),
+    ("status",),
+    ("halt", "all", "--reason", "x"),
+    ("resume", "all"),
+    ("halts",),
+    ("replay",),
+    ("dead-letters", "list"),
+    ("dead-letters", "show", "0:0"),
+    ("dead-letters", "redrive", "--all"),
+)
+ON_POSTGRES = (
+    ("producer",),
+    ("sink",),
+    ("migrate",),
+    ("sync", *DAYS, "--wait"),
+    ("cancel", "x", "--reason", "x"),
+    ("status",),
+    ("replay",),
+    ("reconcile",),
+    ("dead-letters", "list"),
+    ("dead-letters", "redrive", "--all"),
+    ("retention",),
+)
+
+
 @pytest.fixture
 def environment(tmp_path: Path, servers: Servers, dsn: str, topic_prefix: str) -> dict[str, str]:
     (tmp_path / "catalog.yaml").write_text(CATALOG)
+    (tmp_path / "acme.json").write_text(json.dumps(CREDENTIAL))
     return {
         **os.environ,
         "GSC_KAFKA_BOOTSTRAP_SERVERS": servers.bootstrap_servers,
@@ -41,6 +79,15 @@ def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedPro
     return subprocess.run(
         [COMMAND, *arguments], env=environment, capture_output=True, text=True, timeout=60, check=False
     )
+
+
+def all_at_once(
+    environment: dict[str, str], commands: Iterable[tuple[str, ...]]
+) -> Iterator[tuple[tuple[str, ...], subprocess.CompletedProcess[str]]]:
+    """Each waits for what is not there: together they wait once."""
+    commands = tuple(commands)
+    with ThreadPoolExecutor(len(commands)) as threads:
+        yield from zip(commands, threads.map(lambda command: run(environment, *command), commands), strict=True)
 
 
 def told(environment: dict[str, str], *arguments: str) -> Any:
@@ -64,6 +111,7 @@ def sync(environment: dict[str, str], **changes: str) -> subprocess.CompletedPro
         ({"end": str(TODAY - timedelta(days=1))}, "is before start"),
         ({"start": str(TODAY - timedelta(days=500))}, "start: "),
         ({"start": "yesterday"}, "start: "),
+        ({"days": "0"}, "days: Expected `int` >= 1, got 0"),
     ],
 )
 def test_a_sync_that_cannot_be(environment: dict[str, str], changes: dict[str, str], told: str) -> None:
@@ -80,22 +128,67 @@ def test_a_bad_catalog_is_told_with_its_line(environment: dict[str, str]) -> Non
     assert "catalog.yaml:4: properties.0.credential: unknown credential 'nobody'" in done.stderr
 
 
-def test_an_unreachable_kafka(environment: dict[str, str]) -> None:
+def test_an_unreachable_kafka_is_named_by_every_command(environment: dict[str, str]) -> None:
     servers = f"127.0.0.1:{free_port()}"
-    for command in ("producer", "sink", "topics"):
-        done = run({**environment, "GSC_KAFKA_BOOTSTRAP_SERVERS": servers}, command)
-        assert (done.returncode, f"{servers} cannot be reached" in done.stderr or command == "topics") == (2, True)
-    done = sync({**environment, "GSC_KAFKA_BOOTSTRAP_SERVERS": servers})
-    assert done.returncode == 2
-    assert f"Kafka: {servers} cannot be reached" in done.stderr
+    for command, done in all_at_once({**environment, "GSC_KAFKA_BOOTSTRAP_SERVERS": servers}, ON_KAFKA):
+        assert (done.returncode, done.stdout) == (2, ""), command
+        assert done.stderr.startswith(f"Kafka: {servers} cannot be reached"), (command, done.stderr)
+        assert len(done.stderr.splitlines()) == 1, (command, done.stderr)
 
 
-def test_an_unreachable_postgres(environment: dict[str, str]) -> None:
+def test_an_unreachable_postgres_is_named_by_every_command(environment: dict[str, str]) -> None:
     run(environment, "topics").check_returncode()
-    dsn = f"postgresql://gsc@127.0.0.1:{free_port()}/gsc"
-    for command in ("producer", "sink", "migrate"):
-        done = run({**environment, "GSC_POSTGRES_DSN": dsn}, command)
-        assert (done.returncode, "PostgreSQL: " in done.stderr) == (2, True), command
+    port = free_port()
+    dsn = f"postgresql://gsc@127.0.0.1:{port}/gsc"
+    for command, done in all_at_once({**environment, "GSC_POSTGRES_DSN": dsn}, ON_POSTGRES):
+        assert (done.returncode, done.stdout) == (2, ""), command
+        [line] = done.stderr.splitlines()
+        assert line.startswith("PostgreSQL: "), (command, line)
+        assert line.endswith(f"port {port} failed: Connection refused"), (command, line)
+
+
+def test_check_says_a_line_for_each(environment: dict[str, str]) -> None:
+    away = {"GSC_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "GSC_POSTGRES_DSN": "postgresql://gsc@127.0.0.1:1/gsc"}
+    done = run({**environment, **away, "GSC_MAX_CONCURENCY": "3"}, "check")
+    assert done.returncode == 1
+    assert [line.partition(": ")[0] for line in done.stdout.splitlines()] == [
+        "warn   settings",
+        "ok     catalog",
+        "ok     limits",
+        "FAILED Kafka",
+        "FAILED PostgreSQL",
+        "FAILED Google, credential acme",
+    ]
+    assert "GSC_MAX_CONCURENCY is no setting; GSC_MAX_CONCURRENCY?" in done.stdout
+    assert "Kafka: Kafka" not in done.stdout
+    assert "Is the server running" not in done.stdout
+
+
+def test_what_librdkafka_refuses_is_a_setting_that_is_wrong(environment: dict[str, str]) -> None:
+    wrong = {**environment, "GSC_KAFKA_LINGER_MS": "abc", "GSC_KAFKA_GROUP_PROTOCOL": "foo"}
+    for command, done in all_at_once(wrong, (("producer",), ("fetcher",), ("sink",), ("halts",))):
+        told = [line.partition(":")[0] for line in done.stderr.splitlines()]
+        assert (done.returncode, told) == (2, ["GSC_KAFKA_GROUP_PROTOCOL", "GSC_KAFKA_LINGER_MS"]), command
+
+
+def test_halts_are_told_and_written_whatever_the_catalog_says(environment: dict[str, str]) -> None:
+    run(environment, "topics").check_returncode()
+    done = run(environment, "halt", "property:sc-domain:typo.com", "--reason", "x")
+    assert (done.returncode, done.stdout) == (0, "halted property:sc-domain:typo.com\n")
+    assert done.stderr == "scope: the catalog has no property 'sc-domain:typo.com'; it is written all the same\n"
+    written = told({**environment, "GSC_CATALOG": "/nowhere"}, "halt", "credential:nobody", "--reason", "x")
+    assert (written["scope"], written["state"], written["reason"]) == ("credential:nobody", "halted", "x")
+    assert len(told(environment, "halts")) == 2
+    assert told(environment, "resume", "credential:nobody")["state"] == "running"
+    assert [halt["scope"] for halt in told(environment, "halts")] == ["property:sc-domain:typo.com"]
+
+
+def test_a_credential_file_that_is_missing_is_told_with_its_line(environment: dict[str, str]) -> None:
+    catalog = Path(environment["GSC_CATALOG"])
+    catalog.with_name("acme.json").unlink()
+    done = run(environment, "fetcher")
+    place = f"{catalog}:2: credentials.acme.file"
+    assert (done.returncode, done.stderr) == (2, f"{place}: no such file: {catalog.with_name('acme.json')}\n")
 
 
 def test_topics_and_schema_are_asked_for_by_name(environment: dict[str, str]) -> None:
@@ -110,6 +203,12 @@ def test_topics_and_schema_are_asked_for_by_name(environment: dict[str, str]) ->
     assert "run `gsc-stream migrate`" in done.stderr
     assert told(environment, "migrate")["applied"][0] == "0001_ledger.sql"
     assert told(environment, "migrate")["applied"] == []
+    for arguments, said in (
+        (("replay", "--property", "nope"), "--property: 'nope' is neither in the ledger nor in the catalog"),
+        (("dead-letters", "show", "99:99"), "PLACE: there is no letter at 99:99"),
+    ):
+        done = run(environment, *arguments)
+        assert (done.returncode, done.stderr.startswith(said)) == (2, True), done.stderr
     assert told(environment, "status")["halts"] == []
 
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import subprocess
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from pipeline.clock import now, pacific_date
 from pipeline.contracts.topics import RESULTS
 from pipeline.kafka import Publisher
 from pipeline.postgres import connection, create_report_views, migrate
-from support.pipeline import LAST_DAY, a_day, a_world, asked, command, running_pipeline, told
+from support.pipeline import COMMAND, LAST_DAY, Running, a_day, a_world, asked, command, running_pipeline, told
 from support.waiting import until
 
 SITES = ("sc-domain:shop-1.example", "https://www.shop-2.example/")
@@ -144,6 +146,41 @@ async def test_a_cancelled_run_ends_and_another_goes_on(
         assert set(pages) == {"applied", "cancelled"}
         unknown = command(running, "cancel", "nobody", "--reason", "x")
         assert (unknown.returncode, unknown.stderr) == (2, "run_id: no run 'nobody' in the ledger\n")
+        _ask_and_be_told(running)
+
+
+def _ask_and_be_told(running: Running) -> None:
+    """What `sync --wait` says when there is nothing to wait for."""
+    dates = ("--end", str(a_day(1)), "--request-id", "mine")
+    waited = told(running, "sync", "--all", "--start", str(a_day(1)), *dates, "--wait")
+    assert waited["pages"] == {"applied": 6}
+    other = command(running, "sync", "--all", "--start", str(a_day(2)), *dates, "--wait")
+    assert (other.returncode, other.stdout) == (2, "")
+    assert other.stderr == "--request-id: 'mine' was given to another request before\n"
+
+    nothing = command(running, "sync", "--all", "--days", "1", "--wait", "--json")
+    assert (nothing.returncode, json.loads(nothing.stdout)["pages"]) == (0, {})
+    assert nothing.stderr.startswith("nothing to fetch: ")
+
+    catalog = running.setup.catalog
+    another = catalog.with_name("another.yaml")
+    another.write_text(catalog.read_text().replace(SITES[0], "sc-domain:another.example"))
+    environment = {**os.environ, **running.setup.environment, "GSC_CATALOG": str(another)}
+    argv = [
+        COMMAND,
+        "sync",
+        "--property",
+        "sc-domain:another.example",
+        "--start",
+        str(a_day(2)),
+        "--end",
+        str(a_day(1)),
+    ]
+    refused = subprocess.run(
+        [*argv, "--wait", "--json"], env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith("the planner refuses the request: properties: unknown property ")
 
 
 async def test_reconcile_finds_what_is_wrong_and_asks_for_it(
