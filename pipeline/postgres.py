@@ -43,7 +43,8 @@ async def connect(dsn: str, *, application: str, autocommit: bool = True) -> Con
             dsn, autocommit=autocommit, application_name=application, connect_timeout=CONNECT_TIMEOUT_S
         )
     except psycopg.ProgrammingError as error:
-        raise Invalid(_one_line(error), field="GSC_POSTGRES_DSN") from error
+        # libpq quotes what it cannot read, and a password may be in it.
+        raise Invalid(_one_line(error).replace(dsn, "***"), field="GSC_POSTGRES_DSN") from error
     except psycopg.OperationalError as error:
         raise Retryable(f"PostgreSQL: {_one_line(error)}") from error
 

@@ -101,7 +101,8 @@ class RangeReader:
 
     async def _at(self, moment: datetime, whole: Spans) -> dict[int, int]:
         """The first offset of each partition that is not older."""
-        wanted = self._places(dict.fromkeys(whole, floor(moment.timestamp() * 1000)))
+        # Negative numbers are no times for Kafka: -1 is the end, -2 the beginning.
+        wanted = self._places(dict.fromkeys(whole, max(0, floor(moment.timestamp() * 1000))))
         found = await self._asked(lambda: self._consumer.offsets_for_times(wanted, TIMEOUT_S))
         return {item.partition: item.offset if item.offset >= 0 else whole[item.partition].end for item in found}
 

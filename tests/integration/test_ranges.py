@@ -44,6 +44,7 @@ async def test_what_was_written_in_a_time(reader: RangeReader, publisher: Publis
     assert await values(reader, await reader.between(middle, None)) == [b"late-%02d" % n for n in range(10)]
     assert await values(reader, await reader.between(None, middle)) == [b"early-%02d" % n for n in range(30)]
     assert await values(reader, await reader.between(middle, middle)) == []
+    assert await reader.between(datetime(1969, 12, 31, 23, 59, 59, 999_000, UTC), None) == whole
     assert await values(reader, await reader.between(now() + timedelta(days=1), None)) == []
 
 

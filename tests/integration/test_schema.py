@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.catalog import Catalog, Credential, Property, Report
-from pipeline.errors import Fatal
-from pipeline.postgres import Connection, connection, create_report_views, migrate, missing_migrations
+from pipeline.errors import Fatal, Invalid, Retryable
+from pipeline.postgres import Connection, connect, connection, create_report_views, migrate, missing_migrations
 
 
 @pytest.fixture
@@ -28,6 +28,14 @@ def a_catalog(*dimensions: str) -> Catalog:
 async def columns(conn: Connection, view: str) -> list[str]:
     cursor = await conn.execute(f"select * from {view}".encode())
     return [column.name for column in cursor.description or ()]
+
+
+async def test_an_address_that_is_none_is_told_without_its_password() -> None:
+    with pytest.raises(Invalid, match="GSC_POSTGRES_DSN: ") as caught:
+        await connect("postgresql://gsc:hunter2@[::1", application="test")
+    assert "hunter2" not in str(caught.value)
+    with pytest.raises(Retryable, match=r"Connection refused$"):
+        await connect("postgresql://gsc@127.0.0.1:1/x", application="test")
 
 
 async def test_migrating_twice_changes_nothing(conn: Connection) -> None:
