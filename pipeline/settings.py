@@ -43,9 +43,10 @@ class KafkaSettings(Settings):
     kafka: Annotated[dict[str, str], Field(repr=False)]
     """librdkafka configuration, from the variables `GSC_KAFKA_<NAME>`: `GSC_KAFKA_SASL_USERNAME` is `sasl.username`."""
     topic_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = "gsc"
-    session_timeout_s: Annotated[float, Field(ge=1, le=300, allow_inf_nan=False)] = 10.0
+    session_timeout_s: Annotated[float, Field(ge=1, le=60, allow_inf_nan=False)] = 10.0
     """Of a group member: with `group.protocol=classic` ours to choose; with `consumer` the broker's holds for the
-    group, and this, the length of our lease on the partitions, must not be more."""
+    group, and this, the length of our lease on the partitions, must not be more. A broker allows a minute at most, if
+    it was not told to allow more; Faust's client not much more, whatever the broker allows."""
 
 
 class QuotaSettings(Settings):
