@@ -1,6 +1,7 @@
-"""`python -m lab.search_console [--host H] [--port N] [--root URL] --config FILE.json`: serve until SIGTERM.
+"""`python -m lab.search_console [--host H] [--port N] [--root URL] [--keys FOLDER] --config FILE.json`: serve until
+SIGTERM.
 
-Prints one line of JSON when it listens: {"root": ..., "token_uri": ...}.
+Prints one line of JSON when it listens: {"root": ...}.
 """
 
 import argparse
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from lab.search_console.keys import Keys
 from lab.search_console.server import Simulator
 from lab.search_console.settings import SimulatorSettings
 
@@ -22,26 +24,41 @@ def main() -> int:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--root", help="how clients reach it; default: the host and the port")
+    parser.add_argument("--keys", type=Path, help="where keys are kept from one start to the next; default: nowhere")
     parser.add_argument("--config", type=Path, required=True)
     arguments = parser.parse_args()
     try:
-        settings = msgspec.json.decode(arguments.config.read_bytes(), type=SimulatorSettings)
-    except (OSError, msgspec.DecodeError) as error:
-        print(f"{arguments.config}: {error}", file=sys.stderr)
+        simulator = _simulator(arguments.config, arguments.keys)
+        asyncio.run(_serve(simulator, arguments))
+    except (OSError, ValueError) as error:
+        print(f"the simulator does not start: {error}", file=sys.stderr)
         return 2
-    asyncio.run(_serve(settings, arguments))
     return 0
 
 
-async def _serve(settings: SimulatorSettings, arguments: argparse.Namespace) -> None:
+def _simulator(config: Path, folder: Path | None) -> Simulator:
+    """With its keys, which take a while to make. Raises OSError or ValueError."""
+    try:
+        settings = msgspec.json.decode(config.read_bytes(), type=SimulatorSettings)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"{config}: {error}") from error
+    keys = Keys(folder)
+    for user in settings.users:
+        if user.kind == "service_account":
+            keys.private(user.id)
+    return Simulator(settings, keys)
+
+
+async def _serve(simulator: Simulator, arguments: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    simulator = Simulator(settings)
-    await simulator.start(arguments.host, arguments.port, arguments.root)
-    print(json.dumps({"root": simulator.root}), flush=True)
-    await stop.wait()
-    await simulator.stop()
+    try:
+        await simulator.start(arguments.host, arguments.port, arguments.root)
+        print(json.dumps({"root": simulator.root}), flush=True)
+        await stop.wait()
+    finally:
+        await simulator.stop()
 
 
 if __name__ == "__main__":

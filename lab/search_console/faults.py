@@ -1,10 +1,17 @@
-"""Faults on request: which call is hit, and the answers that are merely wrong status codes."""
+"""Faults on request: which call is hit, and what becomes of its answer. Pure."""
 
-from datetime import date
+import gzip
+from typing import Literal
 
-from lab.search_console.answers import Refused
-from lab.search_console.settings import Fault, FaultKind
+from msgspec import Struct
+from msgspec.structs import replace
 
+from lab.search_console.journal import Call
+from lab.search_console.refusals import Refused
+from lab.search_console.settings import CallKind, Fault, FaultKind
+
+Cut = Literal["", "reset", "truncated", "truncated_gzip"]
+_CUTS: tuple[Cut, ...] = ("reset", "truncated", "truncated_gzip")
 _USAGE = "usageLimits"
 _ANSWERS: dict[FaultKind, tuple[int, str, str, str]] = {
     "429": (429, "Too many requests.", "rateLimitExceeded", _USAGE),
@@ -28,6 +35,26 @@ _ANSWERS: dict[FaultKind, tuple[int, str, str, str]] = {
     "503": (503, "The service is currently unavailable.", "backendError", "global"),
     "504": (504, "Gateway Timeout", "", ""),
 }
+_OF_ANOTHER_SHAPE: dict[CallKind, bytes] = {
+    "query": b'{"rows": [{"keys": 7}]}',
+    "sites": b'{"siteEntry": [7]}',
+    "token": b'{"token": 7}',
+}
+
+
+class Answer(Struct, frozen=True):
+    """What goes back. `cut`: what the connection does to it; in an HTTP batch, `reset` takes the whole batch along."""
+
+    status: int
+    gzipped: bytes
+    retry_after: int | None = None
+    content_type: str = "application/json; charset=UTF-8"
+    cut: Cut = ""
+
+
+def answer_of(refused: Refused) -> Answer:
+    """The answer that tells an error."""
+    return Answer(refused.status, gzip.compress(refused.body(), 1), refused.retry_after)
 
 
 def refusal_of(kind: FaultKind) -> Refused | None:
@@ -38,6 +65,20 @@ def refusal_of(kind: FaultKind) -> Refused | None:
     return Refused(status, message, reason=reason, domain=domain)
 
 
+def spoiled(answer: Answer, fault: FaultKind, on: CallKind) -> Answer:
+    """The answer, as a fault that is no error answer leaves it. (A stall leaves it as it is.)"""
+    for cut in _CUTS:
+        if cut == fault:
+            return replace(answer, cut=cut)
+    if fault == "content_type":
+        return replace(answer, gzipped=gzip.compress(b"<html>proxy says no</html>"), content_type="text/html")
+    if fault == "invalid_json":
+        return replace(answer, gzipped=gzip.compress(b'{"rows": ['))
+    if fault == "wrong_shape":
+        return replace(answer, gzipped=gzip.compress(_OF_ANOTHER_SHAPE[on]))
+    return answer
+
+
 class Faults:
     """The faults in force, in their order; the first that matches a call hits it."""
 
@@ -46,15 +87,23 @@ class Faults:
 
     def replace(self, faults: tuple[Fault, ...]) -> None:
         """Put other faults in force."""
-        self._faults = list(faults)
+        self._faults = [replace(fault) for fault in faults]  # copies: their counts go down
         self._seen = [0] * len(faults)
 
-    def hit(self, site: str, user: str, day: date | None) -> Fault | None:
-        """The fault that hits this call, or None."""
+    def hit(self, call: Call) -> Fault | None:
+        """The fault that hits this call, or None. Raises Refused when it is an error answer."""
+        fault = self._due(call)
+        if fault is None:
+            return None
+        if refusal := refusal_of(fault.kind):
+            call.fault = fault.kind
+            refusal.retry_after = fault.retry_after
+            raise refusal
+        return fault
+
+    def _due(self, call: Call) -> Fault | None:
         for number, fault in enumerate(self._faults):
-            if fault.count == 0 or (fault.site, fault.user) not in (
-                (site, user), ("", user), (site, ""), ("", ""),
-            ) or fault.day not in (None, day):  # fmt: skip
+            if fault.count == 0 or not _matches(fault, call):
                 continue
             self._seen[number] += 1
             if self._seen[number] % fault.every == 0:
@@ -62,3 +111,12 @@ class Faults:
                     fault.count -= 1
                 return fault
         return None
+
+
+def _matches(fault: Fault, call: Call) -> bool:
+    return (
+        fault.on == call.kind
+        and fault.site in ("", call.site)
+        and fault.user in ("", call.user)
+        and fault.day in (None, call.day)
+    )

@@ -30,11 +30,13 @@ class User(Struct, frozen=True, kw_only=True):
 
 
 class Quotas(Struct, frozen=True, kw_only=True):
-    """Calls a minute, and an optional burst cap a second and site. None: not enforced."""
+    """Calls a minute and a day, and an optional burst cap a second and site. None: not enforced."""
 
     site_qpm: int | None = 1200
     user_qpm: int | None = 1200
     project_qpm: int | None = 40_000
+    project_qpd: int | None = 30_000_000
+    """Of a Pacific day."""
     site_qps: int | None = None
     site_load: int | None = None
     """Cost that a site may cause in ten minutes (a call with page and query costs 10, any other 1)."""
@@ -47,10 +49,15 @@ FaultKind = Literal[
 ]  # fmt: skip
 
 
+CallKind = Literal["query", "sites", "token"]
+"""A query of Search Analytics, the list of sites, or anything on the way to an access token."""
+
+
 class Fault(Struct, kw_only=True):
     """What goes wrong, for which calls, how often. Empty selectors match everything."""
 
     kind: FaultKind
+    on: CallKind = "query"
     site: str = ""
     user: str = ""
     day: date | None = None
@@ -74,7 +81,8 @@ class SimulatorSettings(Struct, frozen=True, kw_only=True):
     faults: tuple[Fault, ...] = ()
     require_auth: bool = True
     token_lifetime_s: int = 3600
-    token_status: int | None = None
-    """What the token endpoints answer instead of a token, such as 503."""
+    missed_rows: bool = False
+    """Whether a row that is repeated at a page border takes the place of another, which no page then lists. The truth
+    has it all the same, so a table can only be equal to the truth without."""
     now: datetime | None = None
     cache_mb: int = 256

@@ -1,8 +1,11 @@
 """The OAuth token endpoints: service-account assertions, refresh tokens and tokens of other platforms in, access tokens
 out.
+
+A token names its bearer and its end, and is signed: with the same keys it is good after a restart, as Google's are.
 """
 
 import base64
+import hmac
 import json
 import secrets
 from collections.abc import Mapping
@@ -11,32 +14,30 @@ from typing import Any
 from urllib.parse import quote
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
 
+from lab.search_console.keys import Keys, pem_of
+from lab.search_console.refusals import Refused, TokenRefused
 from lab.search_console.settings import User
 
 _SCOPE = "https://www.googleapis.com/auth/webmasters"
+_SCOPES = (_SCOPE, f"{_SCOPE}.readonly")
 _CLIENT_ID = "simulated-client"
-
-
 _POOL = "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/simulated/providers/simulated"
 _TOKEN_TYPE = "urn:ietf:params:oauth:token-type:"  # noqa: S105 - RFC 8693
-
-
-class InvalidGrant(Exception):
-    """The token endpoint refuses."""
+_REVOKED = "Token has been expired or revoked."
+_ACCESS, _EXCHANGED, _SECRET = "access", "exchanged", "secret"
 
 
 class Tokens:
-    """Accounts, their keys, and the tokens that were issued."""
+    """Accounts, and the tokens that are issued to them."""
 
-    def __init__(self, users: tuple[User, ...], lifetime_s: int) -> None:
+    def __init__(self, users: tuple[User, ...], lifetime_s: int, keys: Keys) -> None:
         self._users = {user.id: user for user in users}
-        self._keys: dict[str, rsa.RSAPrivateKey] = {}
-        self._secrets = {user.id: secrets.token_urlsafe(16) for user in users}
-        self._issued: dict[str, tuple[str, float]] = {}
-        self._exchanged: dict[str, str] = {}
+        self._keys = keys
+        self._owners = {keys.derived(_SECRET, user.id): user for user in users}
+        self._round = 0
         self.revoked: set[str] = set()
         self.lifetime_s = lifetime_s
         self.issued_count = 0
@@ -59,96 +60,128 @@ class Tokens:
                 "type": "authorized_user",
                 "client_id": _CLIENT_ID,
                 "client_secret": "simulated",
-                "refresh_token": self._secrets[user_id],
+                "refresh_token": self._keys.derived(_SECRET, user_id),
                 "token_uri": token_uri,
             }
-        pem = self._key(user_id).private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
         return {
             "type": "service_account",
             "project_id": "simulated",
             "private_key_id": "1",
-            "private_key": pem.decode(),
+            "private_key": pem_of(self._keys.private(user_id)).decode(),
             "client_email": user_id,
             "client_id": "1",
             "token_uri": token_uri,
         }
 
-    def _key(self, user_id: str) -> rsa.RSAPrivateKey:
-        if user_id not in self._keys:
-            self._keys[user_id] = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        return self._keys[user_id]
+    def subject_token(self, user_id: str) -> str:
+        """What the platform of the workload would give it. Raises KeyError."""
+        return self._keys.derived(_SECRET, self._users[user_id].id)
+
+    def claimant(self, form: Mapping[str, str]) -> str:
+        """Who a request for a token says it is from, unchecked; empty when it does not say."""
+        owner = self._owners.get(form.get("refresh_token") or form.get("subject_token") or "")
+        if owner is not None:
+            return owner.id
+        try:
+            return str(_claims(form.get("assertion", "")).get("iss", ""))
+        except (ValueError, TypeError):
+            return ""
 
     def grant(self, form: Mapping[str, str], now: float) -> dict[str, Any]:
-        """The answer of the token endpoint; `now` in seconds since 1970. Raises InvalidGrant."""
+        """The answer of the token endpoint; `now` in seconds since 1970. Raises Refused."""
         user = self._by_assertion(form, now) if "assertion" in form else self._by_refresh_token(form)
         return {"access_token": self._issue(user, now), "expires_in": self.lifetime_s, "token_type": "Bearer"}
 
-    def subject_token(self, user_id: str) -> str:
-        """What the platform of the workload would give it. Raises KeyError."""
-        return self._secrets[user_id]
-
-    def exchange(self, form: Mapping[str, str]) -> dict[str, Any]:
-        """The answer of the token exchange (RFC 8693): a token that is good for impersonation. Raises InvalidGrant."""
+    def exchange(self, form: Mapping[str, str], now: float) -> dict[str, Any]:
+        """The answer of the token exchange (RFC 8693): a token that is good for impersonation. Raises Refused."""
         user = self._by_secret(form.get("subject_token", ""), "external_account")
         if form.get("audience") != _POOL:
-            raise InvalidGrant("Invalid value for audience.")
-        token = secrets.token_urlsafe(24)
-        self._exchanged[token] = user
+            raise TokenRefused("Invalid value for audience.")
+        token = self._signed(_EXCHANGED, user, now)
         kind = f"{_TOKEN_TYPE}access_token"
-        return {"access_token": token, "issued_token_type": kind, "expires_in": 3600, "token_type": "Bearer"}
+        return {"access_token": token, "issued_token_type": kind, "expires_in": self.lifetime_s, "token_type": "Bearer"}
 
-    def impersonate(self, user_id: str, authorization: str, body: Mapping[str, Any], now: float) -> dict[str, str]:
-        """The answer of generateAccessToken. Raises InvalidGrant."""
-        if self._exchanged.get(authorization.removeprefix("Bearer ")) != user_id:
-            raise InvalidGrant("Permission 'iam.serviceAccounts.getAccessToken' denied.")
-        if not any(_SCOPE in scope for scope in body.get("scope", ())):
-            raise InvalidGrant("The scope is missing.")
+    def impersonate(self, user_id: str, authorization: str, body: object, now: float) -> dict[str, Any]:
+        """The answer of generateAccessToken. Raises Refused."""
+        if self._bearer(_EXCHANGED, authorization, now) != user_id:
+            raise Refused(403, "Permission 'iam.serviceAccounts.getAccessToken' denied.", reason="forbidden")
+        scopes = body.get("scope") if isinstance(body, dict) else None
+        if not isinstance(scopes, list) or not set(_SCOPES) & set(map(str, scopes)):
+            raise Refused(400, "The scope is missing.", reason="badRequest")
+        if user_id in self.revoked:
+            raise Refused(403, _REVOKED, reason="forbidden")
         until = datetime.fromtimestamp(now + self.lifetime_s, UTC)
         return {"accessToken": self._issue(user_id, now), "expireTime": f"{until:%Y-%m-%dT%H:%M:%SZ}"}
 
     def _issue(self, user: str, now: float) -> str:
         if user in self.revoked:
-            raise InvalidGrant("Token has been expired or revoked.")
-        token = secrets.token_urlsafe(24)
-        self._issued[token] = (user, now + self.lifetime_s)
+            raise TokenRefused(_REVOKED)
         self.issued_count += 1
-        return token
+        return self._signed(_ACCESS, user, now)
 
-    def _by_refresh_token(self, form: Mapping[str, str]) -> str:
-        if form.get("client_id") != _CLIENT_ID:
-            raise InvalidGrant("Bad Request")
-        return self._by_secret(form.get("refresh_token", ""), "authorized_user")
+    def _signed(self, purpose: str, user: str, now: float) -> str:
+        content = json.dumps([user, now + self.lifetime_s, self._round, secrets.token_urlsafe(6)])
+        payload = base64.urlsafe_b64encode(content.encode()).decode()
+        return f"{payload}.{self._keys.derived(purpose, payload)}"
 
-    def _by_secret(self, given: str, kind: str) -> str:
-        for user, secret in self._secrets.items():
-            if secret == given and self._users[user].kind == kind:
-                return user
-        raise InvalidGrant("Bad Request")
-
-    def _by_assertion(self, form: Mapping[str, str], now: float) -> str:
-        try:
-            signed, _, signature = form["assertion"].rpartition(".")
-            claims = json.loads(_decoded(signed.partition(".")[2]))
-            user = str(claims["iss"])
-            self._keys[user].public_key().verify(
-                _decoded(signature), signed.encode(), padding.PKCS1v15(), hashes.SHA256()
-            )
-        except (ValueError, KeyError, InvalidSignature) as error:
-            raise InvalidGrant("Invalid JWT Signature.") from error
-        if not claims.get("iat", 0) - 300 <= now <= claims.get("exp", 0) or _SCOPE not in claims.get("scope", ""):
-            raise InvalidGrant("Invalid JWT: expired, or without the scope.")
-        return user
+    def _bearer(self, purpose: str, authorization: str, now: float) -> str | None:
+        kind, _, token = authorization.partition(" ")
+        payload, _, signature = token.partition(".")
+        if kind.lower() != "bearer" or not hmac.compare_digest(
+            signature.encode(errors="replace"), self._keys.derived(purpose, payload).encode()
+        ):
+            return None
+        user, until, issued_in, _ = json.loads(_decoded(payload))
+        expired = now >= until or (purpose == _ACCESS and issued_in < self._round)
+        return None if expired or user not in self._users else str(user)
 
     def user_of(self, authorization: str, now: float) -> str | None:
         """Who the bearer of an Authorization header is, or None when the token is unknown or has expired."""
-        user, until = self._issued.get(authorization.removeprefix("Bearer "), ("", 0.0))
-        return user if now < until and user not in self.revoked else None
+        user = self._bearer(_ACCESS, authorization, now)
+        return None if user in self.revoked else user
 
     def expire_all(self) -> None:
         """From now on every token that was issued is refused."""
-        self._issued.clear()
+        self._round += 1
+
+    def _by_refresh_token(self, form: Mapping[str, str]) -> str:
+        if form.get("client_id") != _CLIENT_ID:
+            raise TokenRefused("Bad Request")
+        user = self._by_secret(form.get("refresh_token", ""), "authorized_user")
+        if form.get("scope", _SCOPES[1]) != _SCOPES[1]:
+            raise TokenRefused("Some requested scopes were invalid.", reason="invalid_scope")
+        return user
+
+    def _by_secret(self, given: str, kind: str) -> str:
+        owner = self._owners.get(given)
+        if owner is None or owner.kind != kind:
+            raise TokenRefused("Bad Request")
+        return owner.id
+
+    def _by_assertion(self, form: Mapping[str, str], now: float) -> str:
+        signed, _, signature = form["assertion"].rpartition(".")
+        try:
+            claims = _claims(form["assertion"])
+            user = self._users[str(claims.get("iss"))].id
+            key = self._keys.private(user).public_key()
+            key.verify(_decoded(signature), signed.encode(), padding.PKCS1v15(), hashes.SHA256())
+            in_time = float(claims.get("iat", 0)) - 300 <= now <= float(claims.get("exp", 0))
+        except (ValueError, TypeError, KeyError, OverflowError, InvalidSignature) as error:
+            raise TokenRefused("Invalid JWT Signature.") from error
+        if not in_time or not set(_SCOPES) & set(str(claims.get("scope", "")).split()):
+            raise TokenRefused("Invalid JWT: expired, or without the scope.")
+        return user
+
+
+def _claims(assertion: str) -> dict[str, Any]:
+    """What a JWT says, unchecked. Raises ValueError or TypeError."""
+    try:
+        claims = json.loads(_decoded(assertion.rpartition(".")[0].partition(".")[2]))
+    except RecursionError as error:
+        raise ValueError("The claims of a JWT are nested too deeply.") from error
+    if not isinstance(claims, dict):
+        raise TypeError("The claims of a JWT are an object.")
+    return claims
 
 
 def _decoded(text: str) -> bytes:

@@ -4,11 +4,13 @@ Every report is a grouping of the same base rows, so totals by date are the sums
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from random import Random
 from typing import NamedTuple
 
+from lab.search_console.clock import hours_of
+from lab.search_console.filters import Filter, passing
 from lab.search_console.settings import Site
 
 PAGE_LIMIT = 25_000
@@ -64,9 +66,9 @@ class Day(NamedTuple):
     vanished: int = 0
 
 
-def rows_of(day: Day, dimensions: Sequence[str]) -> list[Row]:
+def rows_of(day: Day, dimensions: Sequence[str], filters: Sequence[Filter] = ()) -> list[Row]:
     """All rows of a day, grouped by the dimensions, by clicks descending; ties in a fixed but arbitrary order."""
-    base = _base(day)
+    base = _filtered(day, _base(day), filters)
     groups: dict[tuple[str, ...], list[float]] = defaultdict(lambda: [0, 0, 0.0])
     columns = [_column(day, base, name) for name in dimensions]
     keys = zip(*columns, strict=True) if columns else [()] * len(base)
@@ -75,21 +77,46 @@ def rows_of(day: Day, dimensions: Sequence[str]) -> list[Row]:
         group[0] += clicks
         group[1] += impressions
         group[2] += rank * impressions
+    return _listed(groups)[:CAP]
+
+
+def merged(days: Iterable[list[Row]]) -> list[Row]:
+    """The rows of a range of days: what has the same keys is one row."""
+    groups: dict[tuple[str, ...], list[float]] = defaultdict(lambda: [0, 0, 0.0])
+    for rows in days:
+        for row in rows:
+            group = groups[row.keys]
+            group[0] += row.clicks
+            group[1] += row.impressions
+            group[2] += row.position * row.impressions
+    return _listed(groups)
+
+
+def _listed(groups: dict[tuple[str, ...], list[float]]) -> list[Row]:
     rows = [Row(key, int(c), int(i), p / i) for key, (c, i, p) in groups.items()]
     rows.sort(key=lambda row: -row.clicks)
-    return rows[:CAP]
+    return rows
 
 
-def page_of(rows: list[Row], start: int, limit: int) -> list[Row]:
-    """A page; its first row is the last of the page before when the two tie, as happens at Google.
+def page_of(rows: list[Row], start: int, limit: int, *, missed: bool = False) -> list[Row]:
+    """A page; where two rows tie at its border, its first is the last of the page before, as happens at Google.
 
-    The row that is pushed out there is still listed on the page before the border, so none is missing: the page
-    then has one row more to its end, and the row limit holds all the same.
+    What follows moves down by one, so that every row is on some page; with `missed`, the row that should have been
+    the page's first is on none.
     """
-    page = rows[start : start + limit]
-    if start and page and rows[start - 1].clicks == page[0].clicks and len(page) < limit:
-        return [rows[start - 1], *page]
-    return page
+    if start == 0 or start % limit or limit == 1:
+        return rows[start : start + limit]
+    if missed:
+        tied = start < len(rows) and rows[start - 1].clicks == rows[start].clicks
+        return [rows[start - 1], *rows[start + 1 : start + limit]] if tied else rows[start : start + limit]
+    first, repeats = limit, False
+    for border in range(limit, start + 1, limit):
+        if first >= len(rows):
+            return []
+        repeats = rows[first - 1].clicks == rows[first].clicks
+        if border < start:
+            first += limit - repeats
+    return rows[first - repeats : first - repeats + limit]
 
 
 def _base(day: Day) -> list[tuple[int, int, int, float]]:
@@ -102,6 +129,16 @@ def _base(day: Day) -> list[tuple[int, int, int, float]]:
         clicks = int(40 * draw() ** 6 * (1 + 200 / (number + 1)))
         base.append((number, clicks, clicks + 1 + int(90 * draw() ** 3), 1 + 60 * draw()))
     return _revised(day, base)
+
+
+def _filtered(
+    day: Day, base: list[tuple[int, int, int, float]], filters: Sequence[Filter]
+) -> list[tuple[int, int, int, float]]:
+    for wanted in filters:
+        passes = passing(wanted)
+        column = _column(day, base, wanted.dimension)
+        base = [row for row, value in zip(base, column, strict=True) if passes(value)]
+    return base
 
 
 def _revised(day: Day, base: list[tuple[int, int, int, float]]) -> list[tuple[int, int, int, float]]:
@@ -129,7 +166,8 @@ def _column(day: Day, base: list[tuple[int, int, int, float]], name: str) -> lis
     if name == "date":
         return [day.day.isoformat()] * len(base)
     if name == "hour":
-        return [f"{day.day.isoformat()}T{n % 24:02}:00:00-07:00" for n in numbers]
+        hours = hours_of(day.day)
+        return [hours[n % len(hours)] for n in numbers]
     if name == "country":
         return [_COUNTRIES[n % len(_COUNTRIES)] for n in numbers]
     if name == "device":

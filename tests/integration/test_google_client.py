@@ -110,6 +110,40 @@ def test_a_batch_is_so_many_calls_each_with_its_own_fate(google: Any, simulator:
         assert [row["keys"] for row in answers[day].get("rows", [])] in ([[day]], [])
 
 
+def test_a_part_that_is_cut_off_is_no_json_and_the_other_is_whole(google: Any, simulator: Simulator) -> None:
+    google.sites().list().execute()
+    simulator.engine.faults.replace((Fault(kind="truncated"),))
+    answers: dict[str, Any] = {}
+    batch = BatchHttpRequest(
+        callback=lambda name, answer, error: answers.update({name: error or answer}),
+        batch_uri=f"{simulator.root}/batch",
+    )
+    batch.add(google.sites().list(), request_id="sites")
+    batch.add(query(google, dimensions=["country"]), request_id="rows")
+    batch.execute()
+    assert answers["sites"] == google.sites().list().execute()
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(answers["rows"])  # the client hands out what it cannot read
+
+
+def test_filters_and_aggregation(google: Any) -> None:
+    groups = [{"filters": [{"dimension": "country", "operator": "equals", "expression": "jpn"}]}]
+    every = query(google, dimensions=["country"]).execute()
+    found = query(google, dimensions=["country"], dimensionFilterGroups=groups, aggregationType="byPage").execute()
+    assert [row["keys"] for row in found["rows"]] == [["jpn"]]
+    assert found["rows"][0] in every["rows"]
+    assert (every["responseAggregationType"], found["responseAggregationType"]) == ("byProperty", "byPage")
+    with pytest.raises(HttpError) as caught:
+        query(google, aggregationType="byProperty").execute()
+    assert (caught.value.resp.status, reason_of(caught.value)) == (400, "invalidParameter")
+
+
+def test_a_url_without_its_trailing_slash_is_a_bad_request(google: Any) -> None:
+    with pytest.raises(HttpError) as caught:
+        query(google, "https://other.example").execute()
+    assert caught.value.resp.status == 400
+
+
 def test_tokens_expire_and_are_fetched_again(google: Any, simulator: Simulator) -> None:
     google.sites().list().execute()
     simulator.engine.tokens.expire_all()

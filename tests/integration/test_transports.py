@@ -13,11 +13,12 @@ from fetcher.gathering import Gathering
 from fetcher.search_console import SearchConsole
 from fetcher.verdict import Dead, DeadAndHalt, Park, Refresh, Retry, Wait
 from lab.search_console.server import Simulator
-from lab.search_console.settings import Fault, SimulatorSettings, Site, User
+from lab.search_console.settings import Fault, FaultKind, SimulatorSettings, Site, User
 from pipeline.clock import now, pacific_date
 from pipeline.contracts.messages import Batch
 from support.examples import a_batch
 from support.simulator import serving
+from support.waiting import until
 
 SITE = "https://www.example.com/ü/"
 DAYS = [pacific_date(now()) - timedelta(days=10 + number) for number in range(6)]
@@ -66,6 +67,39 @@ async def test_each_part_has_its_own_fate(simulator: Simulator, console: SearchC
     found = await fetched(Gathering(console, size=6, linger_s=60), [batch_of(day) for day in DAYS])
     assert [type(answer) for answer in found] == [Retry, Wait, Park, Dead, Refresh, FetchedPage]
     assert [answer.retry_after for answer in found[:2]] == [9, 9]
+
+
+@pytest.mark.parametrize("kind", ["truncated", "truncated_gzip", "content_type", "invalid_json", "wrong_shape"])
+async def test_a_part_that_is_spoiled_spoils_no_other(
+    simulator: Simulator, console: SearchConsole, kind: FaultKind
+) -> None:
+    simulator.engine.faults.replace((Fault(kind=kind, day=DAYS[0]),))
+    batches = [batch_of(day) for day in DAYS]
+    found = await fetched(Gathering(console, size=6, linger_s=60), batches)
+    assert [type(answer) for answer in found] == [Retry] + [FetchedPage] * 5
+    assert [type(answer) for answer in await fetched(console, batches)] == [Retry] + [FetchedPage] * 5
+    assert [call.fault for call in simulator.engine.calls] == ([kind] + [""] * 5) * 2
+
+
+async def test_a_reset_takes_the_whole_batch_along(simulator: Simulator, console: SearchConsole) -> None:
+    simulator.engine.faults.replace((Fault(kind="reset", day=DAYS[2], count=1),))
+    batches = [batch_of(day) for day in DAYS]
+    found = await fetched(Gathering(console, size=6, linger_s=60), batches)
+    assert all(isinstance(answer, Retry) and "transport" in answer.reason for answer in found)
+    again = await fetched(Gathering(console, size=6, linger_s=60), batches)
+    assert all(isinstance(answer, FetchedPage) for answer in again)
+
+
+async def test_a_part_that_stalls_holds_the_whole_batch_up(simulator: Simulator) -> None:
+    simulator.engine.faults.replace((Fault(kind="stall", day=DAYS[2], seconds=60.0),))
+    async with SearchConsole(simulator.root, timeout_s=1, connections=1) as impatient:
+        found = await fetched(Gathering(impatient, size=3, linger_s=60), [batch_of(day) for day in DAYS[2:5]])
+    assert all(isinstance(answer, Retry) and "timeout" in answer.reason for answer in found)
+
+    def only_it_is_under_way() -> bool:
+        return [call.day for call in simulator.engine.calls if call.finished is None] == [DAYS[2]]
+
+    await until(only_it_is_under_way, 20, "the other parts have their answers")
 
 
 async def test_a_quota_that_runs_out_in_the_middle_refuses_the_rest(

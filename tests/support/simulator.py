@@ -5,17 +5,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from lab.search_console.keys import Keys
 from lab.search_console.server import Simulator
 from lab.search_console.settings import SimulatorSettings
 
 
 @contextmanager
-def serving(settings: SimulatorSettings) -> Iterator[Simulator]:
+def serving(settings: SimulatorSettings, keys: Keys | None = None, port: int = 0) -> Iterator[Simulator]:
     """A simulator that answers, until the end of the block."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    simulator = _on(loop, settings)
+    simulator = _on(loop, Simulator(settings, keys), port)
     try:
         yield simulator
     finally:
@@ -25,10 +26,6 @@ def serving(settings: SimulatorSettings) -> Iterator[Simulator]:
         loop.close()
 
 
-def _on(loop: asyncio.AbstractEventLoop, settings: SimulatorSettings) -> Simulator:
-    async def start() -> Simulator:
-        simulator = Simulator(settings)
-        await simulator.start()
-        return simulator
-
-    return asyncio.run_coroutine_threadsafe(start(), loop).result(10)
+def _on(loop: asyncio.AbstractEventLoop, simulator: Simulator, port: int) -> Simulator:
+    asyncio.run_coroutine_threadsafe(simulator.start(port=port), loop).result(10)
+    return simulator

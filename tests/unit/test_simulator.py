@@ -1,17 +1,21 @@
-"""The simulated world, its quotas, and its checks of requests."""
+"""The simulated world, its pages and its quotas."""
 
+import gzip
 import json
-from datetime import date
+from collections.abc import Iterator
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
-from lab.search_console.answers import Refused, parse_query, rendered
-from lab.search_console.quotas import Enforcer, highest_window
-from lab.search_console.settings import Quotas, Site
-from lab.search_console.world import CAP, PAGE_LIMIT, Day, page_of, rows_of
+from lab.search_console.pages import Pages
+from lab.search_console.quotas import Asking, Enforcer, highest_window
+from lab.search_console.requests import Query, parse_query
+from lab.search_console.settings import Quotas, SimulatorSettings, Site
+from lab.search_console.world import CAP, PAGE_LIMIT, Day, Row, merged, page_of, rows_of
 
 TODAY = date(2026, 3, 10)
 DAY = date(2026, 3, 1)
@@ -37,14 +41,102 @@ def test_some_days_are_empty_some_full_and_some_at_the_cap() -> None:
     assert len(rows_of(Day(1, SITE, date(2026, 3, 3), "web"), WIDE)) == CAP
 
 
-def test_pages_hold_every_row_and_repeat_one_at_a_border() -> None:
+def test_pages_hold_every_row_and_repeat_one_at_each_border() -> None:
     rows = rows_of(Day(1, SITE, date(2026, 3, 3), "web"), WIDE)
     pages = [page_of(rows, start, PAGE_LIMIT) for start in (0, PAGE_LIMIT, 2 * PAGE_LIMIT)]
-    assert [len(page) for page in pages[:2]] == [PAGE_LIMIT, PAGE_LIMIT]
-    assert sum(map(len, pages)) == CAP + 1
+    assert [len(page) for page in pages] == [PAGE_LIMIT, PAGE_LIMIT, CAP - 2 * PAGE_LIMIT + 2]
     assert {row.keys for page in pages for row in page} == {row.keys for row in rows}
+    assert pages[1][0] == pages[0][-1]
     assert pages[2][0] == pages[1][-1]
     assert page_of(rows, 3 * PAGE_LIMIT, PAGE_LIMIT) == []
+
+
+def test_nothing_is_repeated_after_a_day_of_exactly_one_page() -> None:
+    rows = rows_of(Day(1, SITE, date(2026, 3, 2), "web"), WIDE)
+    assert page_of(rows, 0, PAGE_LIMIT) == rows
+    assert page_of(rows, PAGE_LIMIT, PAGE_LIMIT) == []
+
+
+def test_a_row_can_be_missed_at_a_border() -> None:
+    rows = rows_of(Day(1, SITE, date(2026, 3, 3), "web"), WIDE)
+    pages = [page_of(rows, start, PAGE_LIMIT, missed=True) for start in (0, PAGE_LIMIT, 2 * PAGE_LIMIT)]
+    listed = {row.keys for page in pages for row in page}
+    assert {row.keys for row in rows} - listed == {rows[PAGE_LIMIT].keys, rows[2 * PAGE_LIMIT].keys}
+    assert sum(map(len, pages)) == CAP
+
+
+@given(clicks=st.lists(st.integers(0, 3), max_size=40), limit=st.integers(1, 7))
+def test_pages_of_any_size_lose_nothing_and_never_exceed_their_limit(clicks: list[int], limit: int) -> None:
+    rows = [Row((str(n),), c, c + 1, 1.0) for n, c in enumerate(sorted(clicks, reverse=True))]
+    listed: list[Row] = []
+    start = 0
+    while page := page_of(rows, start, limit):
+        assert len(page) <= limit
+        new = [row for row in page if row not in listed]
+        assert new, "a page of nothing but repeats"
+        listed += new
+        start += limit
+    assert listed == rows
+
+
+def a_query(**changes: Any) -> Query:
+    body = {"startDate": "2026-03-03", "endDate": "2026-03-03", "dimensions": WIDE, "rowLimit": PAGE_LIMIT, **changes}
+    return parse_query(json.dumps(body).encode(), TODAY)
+
+
+@pytest.fixture
+def pages() -> Iterator[Pages]:
+    opened = Pages()
+    yield opened
+    opened.close()
+
+
+async def test_a_page_is_rendered_once_and_anew_when_anything_of_it_changes(pages: Pages) -> None:
+    settings = SimulatorSettings(sites=(SITE,), users=())
+    first = await pages.gzipped(settings, SITE, a_query(type="news"), TODAY)
+    assert await pages.gzipped(settings, SITE, a_query(type="news"), TODAY) is first
+    groups = [{"filters": [{"dimension": "device", "expression": "MOBILE"}]}]
+    filtered = await pages.gzipped(settings, SITE, a_query(type="news", dimensionFilterGroups=groups), TODAY)
+    reseeded = await pages.gzipped(structs.replace(settings, seed=2), SITE, a_query(type="news"), TODAY)
+    pages.revise(SITE.url, date(2026, 3, 3), 1, 1, 1)
+    revised = await pages.gzipped(settings, SITE, a_query(type="news"), TODAY)
+    assert len({first, filtered, reseeded, revised}) == 4
+
+
+async def test_missed_rows_are_a_setting_and_the_truth_has_them(pages: Pages) -> None:
+    for missed in (False, True):
+        settings = SimulatorSettings(sites=(SITE,), users=(), missed_rows=missed)
+        listed = set()
+        for start in (0, PAGE_LIMIT, 2 * PAGE_LIMIT):
+            page = await pages.gzipped(settings, SITE, a_query(startRow=start), TODAY)
+            listed |= {tuple(row["keys"]) for row in json.loads(gzip.decompress(page))["rows"]}
+        truth = {row.keys for row in pages.rows(settings.seed, SITE, a_query(), TODAY)}
+        assert listed <= truth
+        assert len(truth - listed) == (2 if missed else 0)
+
+
+def test_a_range_is_grouped_as_one() -> None:
+    days = [rows_of(Day(1, SITE, DAY + timedelta(days=n), "news"), ("country",)) for n in range(4)]
+    rows = merged(days)
+    assert len({row.keys for row in rows}) == len(rows) < sum(map(len, days))
+    assert sum(row.clicks for row in rows) == sum(row.clicks for day in days for row in day)
+    assert [row.clicks for row in rows] == sorted((row.clicks for row in rows), reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("day", "hours", "offsets"),
+    [
+        (date(2026, 1, 5), 24, {"-08:00"}),
+        (date(2026, 7, 5), 24, {"-07:00"}),
+        (date(2026, 3, 8), 23, {"-08:00", "-07:00"}),
+        (date(2026, 11, 1), 25, {"-08:00", "-07:00"}),
+    ],
+)
+def test_hours_are_those_of_the_pacific_day(day: date, hours: int, offsets: set[str]) -> None:
+    keys = {row.keys[0] for row in rows_of(Day(4, SITE, day, "web"), ("hour",))}
+    assert len(keys) == hours
+    assert {key[:10] for key in keys} == {str(day)}
+    assert {key[-6:] for key in keys} == offsets
 
 
 def test_strange_text_is_among_the_rows() -> None:
@@ -72,60 +164,44 @@ def test_no_more_than_the_quota_passes_in_any_minute(gaps: list[float], limit: i
     for gap in gaps:
         now += gap
         before = sum(now - 60 < moment for moment in passed)
-        refused = enforcer.refusal(quotas, "s", "u", 1, now)
+        refused = enforcer.refusal(quotas, asking(), now)
         assert (refused is not None) == (before >= limit)
         if refused is None:
             passed.append(now)
     assert highest_window(passed) <= limit
 
 
-def test_each_quota_refuses_with_its_own_reason() -> None:
-    cases = {
-        "quotaExceeded": Quotas(site_qpm=1),
-        "userRateLimitExceeded": Quotas(user_qpm=1),
-        "rateLimitExceeded": Quotas(project_qpm=1),
-        "loadQuota": Quotas(site_load=1),
-    }
-    for reason, quotas in cases.items():
-        enforcer = Enforcer()
-        assert enforcer.refusal(quotas, "s", "u", 1, 0.0) is None
-        assert enforcer.refusal(quotas, "s", "u", 1, 1.0) == reason
-
-
 @pytest.mark.parametrize(
-    ("body", "text"),
+    ("quotas", "reason"),
     [
-        ({}, "startDate"),
-        ({"startDate": "2026-03-02"}, "endDate"),
-        ({"rowLimit": 25_001}, "rowLimit"),
-        ({"startRow": -1}, "startRow"),
-        ({"dimensions": ["colour"]}, "dimensions"),
-        ({"dimensions": ["searchAppearance", "date"]}, "SEARCH_APPEARANCE"),
-        ({"dimensions": ["query"], "type": "discover"}, "DISCOVER"),
-        ({"dimensions": ["query"], "searchType": "googleNews"}, "GOOGLE_NEWS"),
-        ({"dimensions": ["hour"]}, "HOURLY_ALL"),
-        ({"orderBy": "x"}, 'Unknown name "orderBy"'),
-        ({"endDate": "2026-02-01"}, "endDate"),
+        (Quotas(site_qpm=1), "quotaExceeded"),
+        (Quotas(site_qps=1), "quotaExceeded"),
+        (Quotas(user_qpm=1), "userRateLimitExceeded"),
+        (Quotas(project_qpm=1), "rateLimitExceeded"),
+        (Quotas(project_qpd=1), "dailyLimitExceeded"),
+        (Quotas(site_load=1), "loadQuota"),
     ],
 )
-def test_a_wrong_request_is_refused_with_the_field(body: dict[str, Any], text: str) -> None:
-    good = {"startDate": "2026-03-01", "endDate": "2026-03-01"} if body and "startDate" not in body else {}
-    with pytest.raises(Refused) as caught:
-        parse_query(json.dumps({**good, **body}).encode(), TODAY)
-    assert caught.value.status == 400
-    assert text in caught.value.message
+def test_each_quota_refuses_with_its_own_reason(quotas: Quotas, reason: str) -> None:
+    enforcer = Enforcer()
+    assert enforcer.refusal(quotas, asking(), 0.0) is None
+    assert enforcer.refusal(quotas, asking(), 0.5) == reason
 
 
-def test_an_answer_is_shaped_like_googles() -> None:
-    query = parse_query(
-        b'{"startDate":"2026-03-01","endDate":"2026-03-01","type":"discover","dimensions":["page"]}', TODAY
-    )
-    body = json.loads(rendered(query, rows_of(Day(1, SITE, DAY, "discover"), ("page",)), TODAY))
-    assert set(body["rows"][0]) == {"keys", "clicks", "impressions", "ctr"}
-    assert isinstance(body["rows"][0]["clicks"], float)
-    assert "rows" not in json.loads(rendered(query, [], TODAY))
+@pytest.mark.parametrize("refusing", [Quotas(site_qpm=1, user_qpm=3), Quotas(site_load=1, user_qpm=3)])
+def test_what_one_quota_refuses_counts_for_no_other(refusing: Quotas) -> None:
+    enforcer = Enforcer()
+    found = [enforcer.refusal(refusing, asking("a"), number / 10) for number in range(9)]
+    assert found[0] is None
+    assert "userRateLimitExceeded" not in found
+    assert [enforcer.refusal(refusing, asking(name), 1.0) for name in "bcd"] == [None, None, "userRateLimitExceeded"]
 
 
-def test_fresh_days_tell_that_they_may_change() -> None:
-    query = parse_query(b'{"startDate":"2026-03-09","endDate":"2026-03-09","dataState":"all"}', TODAY)
-    assert json.loads(rendered(query, [], TODAY))["metadata"] == {"first_incomplete_date": "2026-03-09"}
+def test_the_day_begins_anew_at_midnight() -> None:
+    enforcer, quotas = Enforcer(), Quotas(project_qpd=2)
+    assert [enforcer.refusal(quotas, asking(), 0.0) for _ in range(3)] == [None, None, "dailyLimitExceeded"]
+    assert enforcer.refusal(quotas, asking(today=DAY + timedelta(days=1)), 1.0) is None
+
+
+def asking(site: str = "s", today: date = DAY) -> Asking:
+    return Asking(site, "u", 1, today)

@@ -1,0 +1,88 @@
+"""Filters of a query: which of the rows below the grouping count. Pure.
+
+Source: Google's reference of searchanalytics.query, `dimensionFilterGroups`.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct
+
+from lab.search_console.refusals import bad_request, check_names
+
+_DIMENSIONS = ("query", "page", "country", "device", "searchAppearance")
+_EXACT_CASE = ("query", "page")
+_OPERATORS = ("equals", "notEquals", "contains", "notContains", "includingRegex", "excludingRegex")
+_NEGATED = ("notEquals", "notContains", "excludingRegex")
+
+
+class Filter(Struct, frozen=True):
+    """A condition on one dimension; all of a query's hold together."""
+
+    dimension: str
+    operator: str
+    expression: str
+
+
+def parse_filters(groups: object) -> tuple[Filter, ...]:
+    """The filters of all groups. One after the other, since groups are joined by and, as filters are within them.
+
+    Raises Refused.
+    """
+    return tuple(_filter(item) for group in _objects(groups, "dimensionFilterGroups") for item in _filters_of(group))
+
+
+def _filters_of(group: dict[str, Any]) -> list[dict[str, Any]]:
+    check_names(group, {"groupType", "filters"})
+    if group.get("groupType", "and") != "and":
+        raise bad_request(f"Invalid value at 'dimension_filter_groups.group_type': {group['groupType']!r}")
+    return _objects(group.get("filters", []), "dimension_filter_groups.filters")
+
+
+def _objects(value: object, name: str) -> list[dict[str, Any]]:
+    """The list, each object without what is null: that is as good as left out."""
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise bad_request(f"Invalid value at '{name}': a list of objects is wanted.")
+    return [{key: found for key, found in item.items() if found is not None} for item in value]
+
+
+def _filter(item: dict[str, Any]) -> Filter:
+    check_names(item, {"dimension", "operator", "expression"})
+    expression: object = item.get("expression")
+    if not isinstance(expression, str) or not expression:
+        raise bad_request(f"Invalid value at 'filters.expression': {expression!r}")
+    found = Filter(item.get("dimension", ""), item.get("operator", "equals"), expression)
+    if found.dimension not in _DIMENSIONS:
+        raise bad_request(f"Invalid value at 'filters.dimension': {found.dimension!r}")
+    if found.operator not in _OPERATORS:
+        raise bad_request(f"Invalid value at 'filters.operator': {found.operator!r}")
+    if "Regex" in found.operator:
+        _compiled(found.expression)
+    return found
+
+
+def _compiled(expression: str) -> re.Pattern[str]:
+    try:
+        return re.compile(expression)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise bad_request(f"Invalid regular expression: {expression!r}") from error
+
+
+def passing(wanted: Filter) -> Callable[[str], bool]:
+    """Whether a value passes. Equality minds the case of queries and pages only, `contains` that of nothing."""
+    passes = _positive(wanted)
+    return (lambda value: not passes(value)) if wanted.operator in _NEGATED else passes
+
+
+def _positive(wanted: Filter) -> Callable[[str], bool]:
+    expression = wanted.expression
+    if "Regex" in wanted.operator:
+        pattern = _compiled(expression)
+        return lambda value: pattern.search(value) is not None
+    lowered = expression.casefold()
+    if "ontains" in wanted.operator:
+        return lambda value: lowered in value.casefold()
+    if wanted.dimension in _EXACT_CASE:
+        return lambda value: value == expression
+    return lambda value: value.casefold() == lowered
