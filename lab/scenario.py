@@ -82,17 +82,25 @@ def start_google(
 ) -> SimulatedGoogle:
     """Start the simulator as a process and write catalog and credential files for it. Raises LabError.
 
+    Its keys are kept in the folder, too: started there again, it takes the credentials that it gave before.
     `listening`: its options `--host`, `--port` and `--root`; by default it takes a free port of this machine.
     """
     folder.mkdir(parents=True, exist_ok=True)
     config, ready = folder / "simulator.json", folder / "simulator.log"
     ready.unlink(missing_ok=True)
     config.write_bytes(msgspec.json.encode(settings))
-    argv = [sys.executable, "-m", "lab.search_console", "--config", str(config), *listening]
+    kept = ["--config", str(config), "--keys", str(folder / "simulator-keys")]
+    argv = [sys.executable, "-m", "lab.search_console", *kept, *listening]
     process = Process(Command("the Search Console simulator", argv, ready, inherited()))
-    process.await_ready(lambda: b"\n" in ready.read_bytes(), READY_S)
-    root = json.loads(ready.read_text().splitlines()[0])["root"]
+    process.await_ready(lambda: _roots_in(ready) != [], READY_S)
+    [root] = _roots_in(ready)
     return SimulatedGoogle(root, process, _write_catalog(settings, root, folder, reports))
+
+
+def _roots_in(log: Path) -> list[str]:
+    """What it has told of itself, among what else may be in its log."""
+    lines = log.read_text(errors="replace").splitlines(keepends=True)
+    return [json.loads(line)["root"] for line in lines if line.startswith('{"root"') and line.endswith("\n")]
 
 
 def _write_catalog(
@@ -104,13 +112,20 @@ def _write_catalog(
         info = httpx.get(f"{root}/_sim/credentials/{user.id}").raise_for_status().json()
         if source := info.get("credential_source"):
             token = folder / f"reader-{number}.token"
-            token.write_text(httpx.get(f"{root}/_sim/subject-token/{user.id}").raise_for_status().text)
+            _write(token, httpx.get(f"{root}/_sim/subject-token/{user.id}").raise_for_status().text)
             source["file"] = str(token)
-        file.write_text(json.dumps(info))
+        _write(file, json.dumps(info))
         credentials.append({"id": f"reader-{number}", "type": user.kind, "file": file.name})
     by_user = {user.id: entry["id"] for user, entry in zip(settings.users, credentials, strict=True)}
     properties = [{"url": site.url, "credential": by_user[site.users[0]]} for site in settings.sites]
     catalog = folder / "catalog.yaml"
     whole = {"credentials": credentials, "properties": properties, "reports": [*map(dict, reports)]}
-    catalog.write_text(yaml.safe_dump(whole, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    _write(catalog, yaml.safe_dump(whole, sort_keys=False, allow_unicode=True))
     return catalog
+
+
+def _write(path: Path, text: str) -> None:
+    """As a whole: services that run may read it at any moment."""
+    new = path.with_name(f"{path.name}.new")
+    new.write_text(text, encoding="utf-8")
+    new.replace(path)

@@ -1,7 +1,8 @@
 """The simulated Search Console for a pipeline in containers, with the catalog that goes with it.
 
 `python -m lab.serving FOLDER [--host H] [--port N] [--root URL]` writes the demo's catalog and credential files into
-the folder, and serves until SIGTERM.
+the folder, and serves until SIGTERM. Catalog and keys stay there: with the same folder, root and port it is the same
+Search Console when it starts again.
 """
 
 import argparse
@@ -32,7 +33,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
-        # Keys and tokens are new with each start: with a catalog from before its readers would only be refused.
+        # Whoever waits for the catalog waits for one who serves it.
         catalog.unlink(missing_ok=True)
         google = start_google(Scenario().simulator(last_day()), arguments.folder, listening=listening)
     except (LabError, OSError) as error:
@@ -43,7 +44,6 @@ def main() -> int:
         while google.process.running and not stop.wait(LOOK_EVERY_S):
             pass
     finally:
-        catalog.unlink(missing_ok=True)
         google.process.stop()
     return 0 if stop.is_set() else 1
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from socket import socket
 from typing import Any
 
 import pytest
@@ -90,11 +91,29 @@ def test_what_runs_for_long_comes_back_after_a_restart_of_the_machine() -> None:
     assert again == set(services) - {"topics", "migrate", "gsc-stream"}
 
 
-def test_a_catalog_lies_there_only_while_its_simulator_serves(folder: Path) -> None:
+def test_what_the_simulator_gave_is_good_after_its_restart(folder: Path) -> None:
+    port = free_port()
+    with _simulator(folder, port):
+        given = _given(folder)
+    assert _given(folder) == given
+    with _simulator(folder, port):
+        assert _given(folder) == given
+    assert {"catalog.yaml", "reader-1.json", "reader-2.json"} <= set(given)
+
+
+def _given(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in (*folder.glob("catalog*"), *folder.glob("reader-*"))}
+
+
+def test_a_catalog_from_before_is_not_taken_for_a_simulator_that_serves(folder: Path) -> None:
     catalog = folder / "catalog.yaml"
-    catalog.write_text("with keys from before")
-    with _simulator(folder, free_port()):
-        assert "from before" not in catalog.read_text()
+    catalog.write_text("from before")
+    with socket() as occupied:
+        occupied.bind(("127.0.0.1", 0))
+        occupied.listen()
+        command = [sys.executable, "-m", "lab.serving", folder, "--port", str(occupied.getsockname()[1])]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=inherited(), timeout=READY_S)
+    assert done.returncode == 2, done.stderr
     assert not catalog.exists()
 
 
@@ -123,6 +142,7 @@ def _simulator(folder: Path, port: int) -> Iterator[dict[str, str]]:
     arguments = [replaced.get(argument, argument) for argument in service["command"]]
     command = [sys.executable, "-m", "lab.serving", *arguments]
     log = folder / "serving.log"
+    log.unlink(missing_ok=True)  # what one before it has told
     process = Process(Command("the simulator", command, log, inherited()))
     try:
         process.await_ready(lambda: root in log.read_text(), READY_S)

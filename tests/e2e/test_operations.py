@@ -1,4 +1,4 @@
-"""What an operator does: replay, reconcile, redrive, cancel, and the window that follows the calendar."""
+"""What an operator does: replay, reconcile, redrive, cancel, restart, and the window that follows the calendar."""
 
 import asyncio
 import json
@@ -8,9 +8,11 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from lab.choosing import Servers
 from lab.database import create_database, drop_database
-from lab.scenario import REPORTS, Scenario
+from lab.scenario import REPORTS, Scenario, start_google
 from lab.search_console.settings import Fault
 from pipeline.catalog import read_catalog
 from pipeline.clock import now, pacific_date
@@ -265,3 +267,24 @@ async def test_the_timer_asks_for_the_window_once_a_day_and_deletes_what_is_not_
 
         await until(deleted, 30, "the timer has deleted what is not kept")
         assert told(running, "retention", "--dry-run") == {"rows": 0, "pages": 0, "months": 0, "dry_run": True}
+
+
+async def test_a_search_console_that_starts_again_takes_the_credentials_it_gave(
+    servers: Servers, dsn: str, topic_prefix: str, folder: Path
+) -> None:
+    """As when the simulator alone starts again in compose; with a reader of each kind, and tokens of a short life."""
+    scenario = Scenario(days=20, properties=3, rows=10, latency_s=0.3, full_days=False)
+    world = msgspec.structs.replace(a_world(scenario), token_lifetime_s=5)
+    with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_CONCURRENCY="4") as running:
+        run = await running.ask(20)
+        await running.applied(run, 10)
+        port = running.google.root.rpartition(":")[2]
+        running.google.process.stop()
+        running.google = await asyncio.to_thread(start_google, world, folder, listening=("--port", port))
+        try:
+            assert await running.settled(run) == {"applied": 180}
+            assert await running.differences(20) == []
+            assert told(running, "halts") == []
+            assert {call["user"] for call in running.calls()} == {user.id for user in world.users}
+        finally:
+            running.google.process.stop()
