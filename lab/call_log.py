@@ -39,12 +39,17 @@ def repeats(calls: Iterable[Call], start: float, end: float) -> int:
     seen: set[tuple[object, ...]] = set()
     count = 0
     for call in sorted(calls, key=lambda call: float(call["arrived"])):
-        if call["status"] not in (0, 200):
+        if not _answered(call):
             continue
         page = page_of(call)
         count += page in seen and start <= call["arrived"] < end
         seen.add(page)
     return count
+
+
+def _answered(call: Call) -> bool:
+    """Whether its answer went out whole, or may yet."""
+    return call["status"] in (0, 200) and call["fault"] in ("", "stall")
 
 
 def last_after(calls: Iterable[Call], moment: float) -> float:

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from lab.call_log import highest_minute, last_after, minutes, peaks, percentile, repeats
 
 
-def a_call(arrived: float, row: int = 0, *, status: int = 200, site: str = "a") -> dict[str, Any]:
+def a_call(arrived: float, row: int = 0, *, status: int = 200, site: str = "a", fault: str = "") -> dict[str, Any]:
     return {
         "arrived": arrived, "site": site, "day": "2026-03-01", "search_type": "web", "dimensions": ["date"],
-        "start_row": row, "status": status,
+        "start_row": row, "status": status, "fault": fault,
     }  # fmt: skip
 
 
@@ -39,6 +39,8 @@ def test_a_repeat_is_a_page_asked_for_again() -> None:
     assert repeats(calls, 0.0, 10.0) == 3
     assert repeats(calls, 4.5, 5.5) == 1
     assert repeats([a_call(1.0, status=403), a_call(2.0)], 0.0, 10.0) == 0
+    assert repeats([a_call(1.0, fault="reset"), a_call(2.0)], 0.0, 10.0) == 0
+    assert repeats([a_call(1.0, fault="stall"), a_call(2.0)], 0.0, 10.0) == 1
 
 
 def test_the_last_call_after_a_moment() -> None:
