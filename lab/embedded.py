@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -70,15 +70,13 @@ def _wrong_settings(model: type[Settings], environment: Mapping[str, str]) -> li
     return []
 
 
-def _wrong_credentials(catalog: Catalog) -> list[str]:
-    """Each file is read as a fetcher does."""
-    problems = []
-    for credential in catalog.credentials:
-        try:
-            Tokens(catalog.model_copy(update={"credentials": (credential,)})).close()
-        except Invalid as error:
-            problems.append(str(error))
-    return problems
+def _wrong_credentials(catalog: Catalog) -> Sequence[str]:
+    """The files are read as a fetcher does."""
+    try:
+        Tokens(catalog.credentials).close()
+    except CatalogError as error:
+        return error.problems
+    return ()
 
 
 def _wrong_limits(settings: FetcherSettings, catalog: Catalog) -> list[str]:

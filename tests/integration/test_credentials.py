@@ -13,7 +13,7 @@ from lab.search_console.keys import Keys
 from lab.search_console.server import Simulator
 from lab.search_console.settings import Fault, FaultKind, SimulatorSettings, Site, User
 from pipeline.catalog import Catalog, CatalogError, Credential, Property
-from pipeline.errors import Fatal, Retryable
+from pipeline.errors import Fatal, Invalid, Retryable
 from support.simulator import serving
 from support.waiting import until
 
@@ -98,7 +98,7 @@ async def test_tokens_of_a_short_life_are_replaced_in_time(
         try:
             await console.sites(first)
         except Invalid as error:
-            return "Refresh" in str(error)
+            return "unauthorized" in str(error)
         return False
 
     await until(has_expired, 20, "the first token is refused")
@@ -114,7 +114,7 @@ async def test_credentials_outlive_a_restart_with_the_same_keys(folder: Path, ki
     settings = SimulatorSettings(sites=(Site(url=URL, users=(user.id,)),), users=(user,))
     with serving(settings, Keys(folder / "keys")) as before:
         port = int(before.root.rpartition(":")[2])
-        tokens = Tokens(a_catalog(before, folder, kind))
+        tokens = Tokens(a_catalog(before, folder, kind).credentials)
         held = await tokens.token("acme")
     with serving(settings, Keys(folder / "keys"), port) as after:
         async with SearchConsole(after.root, timeout_s=10, connections=1) as console:
