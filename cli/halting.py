@@ -86,9 +86,6 @@ def _tell(control: Control, as_json: bool) -> None:
         print_json({name: whole[name] for name in ("scope", "state", "reason", "actor", "at", "until")})
     else:
         click.echo(f"{'halted' if control.state == 'halted' else 'resumed'} {control.scope}")
-    kind, _, name = control.scope.partition(":")
-    if (catalog := catalog_if_named()) is None:
-        return
-    known = {"credential": catalog.credential_by_id, "property": catalog.property_by_url}.get(kind)
-    if known is not None and name not in known:
-        click.echo(f"scope: the catalog has no {kind} {name!r}; it is written all the same", err=True)
+    catalog = catalog_if_named()
+    if catalog is not None and (unknown := catalog.unknown_in(control.scope)):
+        click.echo(f"scope: the catalog has no {unknown}; it is written all the same", err=True)

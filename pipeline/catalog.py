@@ -157,6 +157,12 @@ class Catalog(_Strict):
         """Reports by their name."""
         return {report.name: report for report in self.reports}
 
+    def unknown_in(self, scope: str) -> str | None:
+        """What a halt scope names that the catalog does not have, such as `property 'sc-domain:typo.com'`; or None."""
+        kind, _, name = scope.partition(":")
+        known = {"credential": self.credential_by_id, "property": self.property_by_url}.get(kind)
+        return None if known is None or name in known else f"{kind} {name!r}"
+
     def reports_of(self, item: Property) -> tuple[Report, ...]:
         """The reports kept of a property, in the catalog's order."""
         if item.reports is None:

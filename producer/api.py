@@ -94,19 +94,13 @@ class _Api:
     async def post_halt(self, request: web.Request) -> web.Response:
         """Halt a scope, or with `"state": "running"` let it run again."""
         control = build_control(await request.read(), now=now(), actor="http")
-        if control.state == "halted" and (unknown := _unknown(control.scope, self._catalog)):
-            return problem(422, unknown, "scope")
+        if control.state == "halted" and (unknown := self._catalog.unknown_in(control.scope)):
+            return problem(422, f"the catalog has no {unknown}", "scope")
         await self._doors.announce(control)
         return web.json_response(_told(control), status=202)
 
     async def get_halts(self, _: web.Request) -> web.Response:
         return web.json_response({"halts": [_told(control) for control in self._doors.halts.active(now())]})
-
-
-def _unknown(scope: str, catalog: Catalog) -> str | None:
-    kind, _, name = scope.partition(":")
-    known = {"property": catalog.property_by_url, "credential": catalog.credential_by_id}.get(kind)
-    return None if known is None or name in known else f"unknown {kind} {name!r}; it is not in the catalog"
 
 
 def _told(control: Control) -> dict[str, object]:

@@ -12,7 +12,7 @@ from pipeline.clock import PACIFIC
 from pipeline.contracts.records import Record
 from pipeline.errors import Invalid
 from pipeline.kafka import group_id
-from pipeline.settings import KafkaSettings
+from pipeline.settings import KafkaSettings, kafka_variable
 
 Take = Callable[[Record], Awaitable[None]]
 
@@ -88,7 +88,7 @@ def credentials(configuration: Mapping[str, str]) -> Any:
     """librdkafka's security settings as Faust's. Raises Invalid for what Faust cannot do."""
     for name in configuration:
         if name.startswith(("security.", "sasl.", "ssl.", "enable.sasl.", "enable.ssl.")) and name not in _SECURITY:
-            raise Invalid(f"the planner's client does not know {name}", field=_variable(name))
+            raise Invalid(f"the planner's client does not know {name}", field=kafka_variable(name))
     protocol = configuration.get("security.protocol", "plaintext").upper()
     context = _ssl_context(configuration) if protocol.endswith("SSL") else None
     if protocol == "PLAINTEXT":
@@ -97,7 +97,7 @@ def credentials(configuration: Mapping[str, str]) -> Any:
         return faust.SSLCredentials(context)
     mechanism = configuration.get("sasl.mechanism", configuration.get("sasl.mechanisms", ""))
     if mechanism not in _SASL:
-        raise Invalid(f"{mechanism!r}: the planner takes {', '.join(_SASL)}", field=_variable("sasl.mechanism"))
+        raise Invalid(f"{mechanism!r}: the planner takes {', '.join(_SASL)}", field=kafka_variable("sasl.mechanism"))
     return faust.SASLCredentials(
         username=configuration.get("sasl.username"),
         password=configuration.get("sasl.password"),
@@ -106,17 +106,13 @@ def credentials(configuration: Mapping[str, str]) -> Any:
     )
 
 
-def _variable(name: str) -> str:
-    return f"GSC_KAFKA_{name.upper().replace('.', '_')}"
-
-
 def _ssl_context(configuration: Mapping[str, str]) -> ssl.SSLContext:
     ca, certificate = configuration.get("ssl.ca.location"), configuration.get("ssl.certificate.location")
     key, password = configuration.get("ssl.key.location"), configuration.get("ssl.key.password")
     try:
         context = ssl.create_default_context(cafile=ca, cadata=configuration.get("ssl.ca.pem"))
     except OSError as error:  # of which SSLError is one
-        raise Invalid(f"{error}, got {ca!r}", field=_variable("ssl.ca.location")) from error
+        raise Invalid(f"{error}, got {ca!r}", field=kafka_variable("ssl.ca.location")) from error
     if configuration.get("ssl.endpoint.identification.algorithm") == "none":
         context.check_hostname = False
     if configuration.get("enable.ssl.certificate.verification", "true").lower() == "false":
@@ -126,5 +122,5 @@ def _ssl_context(configuration: Mapping[str, str]) -> ssl.SSLContext:
         if certificate:
             context.load_cert_chain(certificate, key, password)
     except OSError as error:
-        raise Invalid(f"{error}, got {certificate!r}", field=_variable("ssl.certificate.location")) from error
+        raise Invalid(f"{error}, got {certificate!r}", field=kafka_variable("ssl.certificate.location")) from error
     return context
