@@ -12,6 +12,6 @@ class SinkSettings(KafkaSettings, PostgresSettings, HttpSettings, DeadLetterSett
 
     delete_ratio: Annotated[float, Field(ge=0, le=1)] = 0.5
     """The share of a day's rows that may vanish with a newer fetch; above it they are kept, and that is told."""
-    sink_batch_bytes: Annotated[int, Field(ge=1)] = 16_000_000
-    sink_linger_ms: Annotated[int, Field(ge=0)] = 100
+    sink_batch_bytes: Annotated[int, Field(ge=1, le=1_000_000_000)] = 16_000_000
+    sink_linger_ms: Annotated[int, Field(ge=0, le=60_000)] = 100
     """How long a batch waits for more messages."""
