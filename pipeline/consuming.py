@@ -15,7 +15,7 @@ from confluent_kafka.aio import AIOConsumer
 from pipeline.clock import monotonic
 from pipeline.contracts.records import Record
 from pipeline.errors import Fatal, Retryable
-from pipeline.kafka import TIMEOUT_S, as_flow, consumer_configuration, record_of
+from pipeline.kafka import TIMEOUT_S, as_flow, consumer_configuration, is_fatal, record_of
 from pipeline.metrics import counter, gauge
 from pipeline.telemetry import logger
 
@@ -131,7 +131,7 @@ class Membership:
         records = []
         for message in messages:
             if error := message.error():
-                if error.fatal():
+                if is_fatal(error):
                     raise Fatal(f"Kafka client: {error.str()}")
                 _log.warning("consume_error", topic=self._group.topic, error=error.str())
             elif message.partition() in self._held:
@@ -238,7 +238,7 @@ class Membership:
         _log.info("partitions", kind=kind, topic=self._group.topic, partitions=sorted(numbers), held=len(self._held))
 
     async def _on_error(self, error: KafkaError) -> None:
-        if error.fatal():
+        if is_fatal(error):
             self._failure = error
         else:
             _log.warning("kafka_unreachable", error=error.str())

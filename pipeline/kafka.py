@@ -81,12 +81,17 @@ def admin_configuration(configuration: Mapping[str, str]) -> dict[str, Any]:
     return {**theirs, "logger": _log}
 
 
+def is_fatal(error: KafkaError) -> bool:
+    """Whether the client cannot go on. Errors that come in a message's place have the code, and not the mark."""
+    return bool(error.fatal()) or error.code() == KafkaError._FATAL
+
+
 def as_flow(error: KafkaError, what: str) -> PipelineError:
     """A Kafka error as the flow that it is."""
     text = f"Kafka: {what}: {error.str()}"
     if error.code() in (KafkaError._INVALID_ARG, KafkaError._UNKNOWN_PROTOCOL):
         return Invalid(f"{error.str()} (set as GSC_KAFKA_<NAME>)", field="Kafka configuration")
-    if error.fatal() or error.code() in _FORBIDDEN:
+    if is_fatal(error) or error.code() in _FORBIDDEN:
         return Fatal(text)
     if error.code() in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE):
         return Invalid(text)

@@ -209,6 +209,27 @@ async def test_the_classic_group_protocol_through_a_join_and_a_leave(
         assert repeats(running.calls(), 0.0, float("inf")) == 0
 
 
+async def test_a_fatal_error_of_the_client_ends_the_process(
+    servers: Servers, dsn: str, topic_prefix: str, folder: Path
+) -> None:
+    """Two members of one static id: the broker fences the first."""
+    world = a_world(Scenario(days=3, rows=10, full_days=False))
+    one = {
+        "GSC_KAFKA_GROUP_PROTOCOL": "classic",
+        "GSC_KAFKA_GROUP_INSTANCE_ID": "the-one",
+        "GSC_SESSION_TIMEOUT_S": "6",
+    }
+    with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
+        running.services.processes["sink"].stop()
+        first = running.services.start("sink", **one)
+        assert await running.settled(await running.ask(3)) == {"applied": 18}
+        running.services.start("sink", **one)
+        await until(lambda: not first.running, 40, "the first has ended")
+        assert first.wait() == 1
+        assert "fenced" in logged(folder, "sink", "failed")[0]["error"]
+        assert await running.settled(await running.ask(3)) == {"applied": 18}
+
+
 async def test_status_tells_what_a_partition_waits_for_and_until_when(
     servers: Servers, dsn: str, topic_prefix: str, folder: Path
 ) -> None:

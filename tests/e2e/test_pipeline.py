@@ -326,7 +326,7 @@ def test_up_runs_the_pipeline_until_it_is_told_to_stop(servers: Servers, dsn: st
     data = folder / "data"
     data.mkdir()
     given = ["--kafka", servers.bootstrap_servers, "--postgres", dsn, "--api-root", google.root]
-    argv = [COMMAND, "up", "--catalog", google.catalog, "--folder", data, *given]
+    argv = [COMMAND, "up", "--foreground", "--catalog", google.catalog, "--folder", data, *given]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None
     lines = [process.stdout.readline() for _ in range(5)]
