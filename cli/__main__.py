@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from cli.output import fail
+from pipeline.contracts.text import is_garbled
 from pipeline.settings import Settings
 from pipeline.telemetry import configure_logging
 
@@ -101,11 +102,9 @@ def _missing(command: str, error: ModuleNotFoundError) -> str:
 
 
 def _check_text(arguments: Sequence[str]) -> None:
-    """Exit 2 for an argument that is not UTF-8: Python hands its bytes on as characters that nothing can write."""
+    """Exit 2 for an argument that is not UTF-8."""
     for number, argument in enumerate(arguments):
-        try:
-            argument.encode()
-        except UnicodeEncodeError:
+        if is_garbled(argument):
             before = arguments[number - 1] if number else ""
             name = before if before.startswith("--") else f"argument {number + 1}"
             fail(f"{name}: not UTF-8, got '{os.fsencode(argument).decode('utf-8', 'backslashreplace')}'")

@@ -40,8 +40,8 @@ def make_certificates(folder: Path, now: datetime) -> Certificates:
     folder.mkdir(parents=True, exist_ok=True)
     files = {name: folder / f"{name}.pem" for name in contents}
     for name, content in contents.items():
+        files[name].touch(mode=0o600)
         files[name].write_bytes(content)
-        files[name].chmod(0o600)
     return Certificates(**files)
 
 

@@ -81,9 +81,7 @@ def _wrong_credentials(catalog: Catalog) -> Sequence[str]:
 
 def _wrong_limits(settings: FetcherSettings, catalog: Catalog) -> list[str]:
     try:
-        limits = settings.limits(catalog)
-        limits.check()
-        Limiter(limits, BATCHES.partitions)
+        Limiter(settings.limits(catalog), BATCHES.partitions)
     except Invalid as error:
         return [str(error)]
     return []

@@ -1,7 +1,6 @@
 """A small company in the simulated world: two properties, two credentials, their catalog and credential files."""
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -13,7 +12,7 @@ import httpx
 import msgspec
 import yaml
 
-from lab.processes import Command, Process
+from lab.processes import PYTHON, Command, Process
 from lab.search_console.settings import Quotas, SimulatorSettings, Site, User
 from lab.services import inherited
 
@@ -90,7 +89,7 @@ def start_google(
     ready.unlink(missing_ok=True)
     config.write_bytes(msgspec.json.encode(settings))
     kept = ["--config", str(config), "--keys", str(folder / "simulator-keys")]
-    argv = [sys.executable, "-m", "lab.search_console", *kept, *listening]
+    argv = [*PYTHON, "-m", "lab.search_console", *kept, *listening]
     process = Process(Command("the Search Console simulator", argv, ready, inherited()))
     process.await_ready(lambda: _roots_in(ready) != [], READY_S)
     [root] = _roots_in(ready)

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from pipeline.contracts.text import is_garbled
+
 S = TypeVar("S", bound="Settings")
 
 PREFIX = "GSC_"
@@ -94,7 +96,7 @@ def read(model: type[S], environment: Mapping[str, str]) -> S:
     Empty variables count as missing, as compose files and Helm charts write them.
     """
     given = {name: value for name, value in environment.items() if _is_of(model, name)}
-    if garbled := [f"{name}: not UTF-8" for name, value in given.items() if _garbled(value)]:
+    if garbled := [f"{name}: not UTF-8" for name, value in given.items() if is_garbled(value)]:
         raise SettingsError(garbled)
     try:
         return model.model_validate(_fields(model, given))
@@ -106,11 +108,6 @@ def _is_of(model: type[Settings], variable: str) -> bool:
     if variable.startswith(KAFKA_PREFIX):
         return "kafka" in model.model_fields
     return variable.startswith(PREFIX) and variable.removeprefix(PREFIX).lower() in model.model_fields
-
-
-def _garbled(value: str) -> bool:
-    """Whether these were bytes that are no text: Python hands them on as characters that nothing can write."""
-    return any("\udc80" <= character <= "\udcff" for character in value)
 
 
 def _fields(model: type[Settings], environment: Mapping[str, str]) -> dict[str, Any]:

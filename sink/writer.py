@@ -217,23 +217,25 @@ class Writer:
 
     async def _complete(self, pages: list[list[Rows]]) -> tuple[int, int]:
         """Complete the days that are whole now, and sweep what vanished; returns (days, rows deleted)."""
-        touched: dict[tuple[int, date, int], bool] = {}
-        batches: dict[tuple[int, date, int], Batch] = {}
+        touched: dict[tuple[int, date, int], Batch] = {}
+        may_change = set()
         for page in pages:
             batch = page[0].batch
             incomplete_from = page[0].first_incomplete_date
             key = (await self._series_of(batch), batch.date, batch.generation)
-            batches[key] = batch
-            touched[key] = touched.get(key, False) or (incomplete_from is not None and incomplete_from <= batch.date)
+            touched[key] = batch
+            if incomplete_from is not None and incomplete_from <= batch.date:
+                may_change.add(key)
         series, dates, generations = (list(column) for column in zip(*touched, strict=True))
         parameters = {"series": series, "dates": dates, "generations": generations}
         whole = await (await self._conn.execute(_SQL["completed_days"], parameters)).fetchall()
         deleted = 0
         for number, day, generation, rows in whole:
+            key = (number, day, generation)
             values = {"series": number, "date": day, "generation": generation, "rows": rows, "cap": CAP}
-            values["may_change"] = touched[number, day, generation]
+            values["may_change"] = key in may_change
             if (await self._conn.execute(_SQL["complete_day"], values)).rowcount:
-                deleted += await self._sweep(values, batches[number, day, generation])
+                deleted += await self._sweep(values, touched[key])
         return len(whole), deleted
 
     async def _sweep(self, day: dict[str, Any], batch: Batch) -> int:

@@ -14,5 +14,14 @@ def storable(text: str) -> str:
     return _UNSTORABLE.sub(_written_out, text)
 
 
+def is_garbled(text: str) -> bool:
+    """Whether these were bytes that are no UTF-8: Python hands them on as characters that nothing can write."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
 def _written_out(match: re.Match[str]) -> str:
     return match[0].encode("unicode_escape").decode()

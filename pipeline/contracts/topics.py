@@ -47,4 +47,4 @@ DEAD_LETTERS = Topic("dead-letters", "as the source", 3, 30 * DAY_MS, ("all",), 
 ALL = (SYNC_REQUESTS, BATCHES, RESULTS, CONTROL, DEAD_LETTERS)
 
 MAX_MESSAGE_BYTES = 1_000_000
-"""What a broker takes by default, a little under its 1 MiB; checked by librdkafka before compression."""
+"""What a broker takes by default, a little under its 1 MiB; kept to before compression, so that it always fits."""

@@ -24,7 +24,18 @@ from pipeline.kafka import Publisher
 from pipeline.kafka_admin import LagReader
 from pipeline.postgres import connection
 from support.examples import a_batch, some_rows
-from support.pipeline import COMMAND, LAST_DAY, Running, a_day, a_world, command, logged, running_pipeline, told
+from support.pipeline import (
+    COMMAND,
+    LAST_DAY,
+    Running,
+    a_day,
+    a_world,
+    command,
+    is_ready,
+    logged,
+    running_pipeline,
+    told,
+)
 from support.waiting import until
 
 SMALL = Scenario(days=20, rows=300, latency_s=0.05)
@@ -260,14 +271,8 @@ def test_requests_over_http(servers: Servers, dsn: str, topic_prefix: str, folde
         running.services.start("producer", GSC_HTTP_PORT=str(port))
         client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"Authorization": "Bearer s3cret-token"})
 
-        def listening() -> bool:
-            try:
-                return client.get("/ready").status_code == 200
-            except httpx.ConnectError:
-                return False
-
         async def scene() -> None:
-            await until(listening, 30, "the producer is ready")
+            await until(lambda: is_ready(port), 30, "the producer is ready")
             days = {"start": a_day(2).isoformat(), "end": LAST_DAY.isoformat()}
 
             def post(body: object, **headers: str) -> tuple[int, Any]:
