@@ -52,7 +52,7 @@ dashboards: install ## Make the dashboards anew from their panels
 	$(BIN)/python -m lab.monitoring.dashboards helm/gsc-stream/dashboards
 
 chart: install ## Put topics and settings of the code into the Helm chart
-	$(BIN)/python -m lab.charting helm/gsc-stream
+	$(BIN)/python -m lab.chart_values helm/gsc-stream
 
 format: install ## Put the code into its form
 	$(BIN)/ruff format .

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 import psutil
 
+from bench.environment import rss_mb, running_driver, running_world, start_fetcher
 from bench.results import tell, write
-from bench.stage import rss_mb, running_pilot, running_world, start_fetcher
-from lab.piloting import Pilot, settled
+from lab.driver import Driver, settled
 from lab.scenario import Scenario
 from lab.search_console.settings import Quotas
 from pipeline.clock import monotonic
-from pipeline.retrying import with_retries
+from pipeline.retry import with_retries
 
 MARK = 1000
 STOP_AT = 800
@@ -37,14 +37,14 @@ def run(stopped_s: float) -> None:
     quotas = Quotas(site_qpm=None, user_qpm=None, project_qpm=None)
     with (
         running_world(SCENARIO, quotas, SEARCH_TYPES) as world,
-        running_pilot(world, "backpressure", GSC_MAX_QUEUE_SIZE=str(MARK), **UNLIMITED) as pilot,
+        running_driver(world, "backpressure", GSC_MAX_QUEUE_SIZE=str(MARK), **UNLIMITED) as pilot,
     ):
         start_fetcher(pilot, "fetcher-1")
         start_fetcher(pilot, "fetcher-2")
         write("backpressure", asyncio.run(_play(pilot, stopped_s)))
 
 
-async def _play(pilot: Pilot, stopped_s: float) -> dict[str, object]:
+async def _play(pilot: Driver, stopped_s: float) -> dict[str, object]:
     seen = Seen()
     sampling = asyncio.create_task(_sample(pilot, seen))
     work = await pilot.ask(SCENARIO.days)
@@ -85,7 +85,7 @@ async def _play(pilot: Pilot, stopped_s: float) -> dict[str, object]:
     }
 
 
-async def _sample(pilot: Pilot, seen: Seen) -> None:
+async def _sample(pilot: Driver, seen: Seen) -> None:
     queue, behind = pilot.lag_of_fetchers(), pilot.lag_of_sink()
     while True:
         seen.queue.append(await with_retries(queue.total))

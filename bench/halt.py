@@ -9,10 +9,10 @@ from pathlib import Path
 
 import httpx
 
+from bench.environment import running_driver, running_world, start_fetcher
 from bench.results import tell, write
-from bench.stage import running_pilot, running_world, start_fetcher
 from lab.call_log import Call, last_after, percentile
-from lab.piloting import Pilot, settled
+from lab.driver import Driver, settled
 from lab.processes import free_port
 from lab.scenario import Scenario
 from pipeline.clock import monotonic
@@ -34,7 +34,7 @@ def run(halts: int) -> None:
     port = free_port()
     with running_world(SCENARIO) as world:
         settings = {"GSC_MAX_CONCURRENCY": "600", "GSC_HTTP_TOKEN": TOKEN, "GSC_HTTP_TIMEOUT_S": "60"}
-        with running_pilot(world, "halt", **settings) as pilot:
+        with running_driver(world, "halt", **settings) as pilot:
             pilot.services.processes["producer"].stop()
             pilot.services.start("producer", GSC_HTTP_PORT=str(port))
             start_fetcher(pilot, "fetcher-1")
@@ -42,7 +42,7 @@ def run(halts: int) -> None:
             write("halt", asyncio.run(_play(pilot, f"http://127.0.0.1:{port}", halts)))
 
 
-async def _play(pilot: Pilot, root: str, halts: int) -> dict[str, object]:
+async def _play(pilot: Driver, root: str, halts: int) -> dict[str, object]:
     work = await pilot.ask(SCENARIO.days)
     async with httpx.AsyncClient(base_url=root, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=10) as client:
 
@@ -79,7 +79,7 @@ async def _play(pilot: Pilot, root: str, halts: int) -> dict[str, object]:
     }
 
 
-async def _flowing(pilot: Pilot, sites: tuple[str, ...]) -> int:
+async def _flowing(pilot: Driver, sites: tuple[str, ...]) -> int:
     """Wait until calls of every site are starting; returns how many are under way."""
     while True:
         since = monotonic() - 1.0
@@ -89,7 +89,7 @@ async def _flowing(pilot: Pilot, sites: tuple[str, ...]) -> int:
         await asyncio.sleep(0.2)
 
 
-async def _silence(pilot: Pilot, sites: tuple[str, ...], began: float) -> float:
+async def _silence(pilot: Driver, sites: tuple[str, ...], began: float) -> float:
     """Seconds from the command to the last call that was started, once nothing has been for a while."""
     while True:
         await asyncio.sleep(SILENT_S)
@@ -99,13 +99,13 @@ async def _silence(pilot: Pilot, sites: tuple[str, ...], began: float) -> float:
             return last
 
 
-def _command(pilot: Pilot, *arguments: str) -> None:
+def _command(pilot: Driver, *arguments: str) -> None:
     command = Path(sys.executable).with_name("gsc-stream")
     environment = {**os.environ, **pilot.setup.environment}  # noqa: TID251 - handed on, not read
     subprocess.run([command, *arguments], env=environment, check=True, stdout=subprocess.DEVNULL)
 
 
-async def _lost(pilot: Pilot, work: str) -> int:
+async def _lost(pilot: Driver, work: str) -> int:
     """Pages that are not applied and days that differ, once everything has had its time."""
     tell("no more halts: the work goes to its end")
     while not settled(await pilot.pages(work)):

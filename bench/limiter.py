@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 from time import perf_counter_ns
 
 from bench.results import tell, write
-from fetcher.limiting import Limiter
-from fetcher.quota import Limits
+from fetcher.rate_limiter import RateLimiter
+from fetcher.token_bucket import QuotaLimits
 from lab.call_log import percentile
 from pipeline.contracts.messages import Batch
 
@@ -14,7 +14,7 @@ PROPERTIES = 1000
 
 def run(checks: int) -> None:
     """Check and take for a thousand properties in turn, as fast as it goes."""
-    limiter = Limiter(Limits(1200, 10**9, 10**9, 0.8, 8), 12)
+    limiter = RateLimiter(QuotaLimits(1200, 10**9, 10**9, 0.8, 8), 12)
     limiter.assigned([0], 0.0)
     batches = [_batch(number) for number in range(PROPERTIES)]
     costs = []

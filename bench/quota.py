@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from bench.environment import Fetcher, World, running_driver, running_world, start_fetcher
 from bench.results import tell, write
-from bench.stage import Fetcher, World, running_pilot, running_world, start_fetcher
 from lab.call_log import Call, minutes, page_of, peaks, repeats
-from lab.piloting import Pilot
+from lab.driver import Driver
 from lab.scenario import Scenario
 from pipeline.clock import monotonic
 
@@ -52,14 +52,14 @@ class Scene:
 def run(steady_minutes: float) -> None:
     """Steady for so long, then a join, a clean leave and a SIGKILL with a minute and a half after each."""
     with running_world(SCENARIO, search_types=SEARCH_TYPES) as world:
-        with running_pilot(world, "quota", GSC_MAX_CONCURRENCY=CONCURRENCY) as pilot:
+        with running_driver(world, "quota", GSC_MAX_CONCURRENCY=CONCURRENCY) as pilot:
             scene = asyncio.run(_play(pilot, steady_minutes * 60))
             calls = [call for call in pilot.calls() if call["arrived"] < scene.ended]
         sequential = _sequential_rate(world)
     write("quota", _figures(calls, scene, sequential))
 
 
-async def _play(pilot: Pilot, steady_s: float) -> Scene:
+async def _play(pilot: Driver, steady_s: float) -> Scene:
     first, second = start_fetcher(pilot, "fetcher-1"), start_fetcher(pilot, "fetcher-2")
     await pilot.ask(SCENARIO.days)
     tell("waiting for the first call")
@@ -77,7 +77,7 @@ async def _play(pilot: Pilot, steady_s: float) -> Scene:
     leaving.process.stop()
     await _watch(pilot, SETTLE_S + 60)
     busiest = max({first, second, third} - {leaving}, key=_calls_in_flight)
-    under_way, in_flight = _calls_in_flight(busiest), int(busiest.gauge("gsc_batches_at_stake"))
+    under_way, in_flight = _calls_in_flight(busiest), int(busiest.gauge("gsc_batches_uncommitted"))
     busiest.process.kill()
     killed = monotonic()
     tell(f"a fetcher with {in_flight} batches in flight, {under_way} calls of them under way, is killed")
@@ -89,7 +89,7 @@ def _calls_in_flight(fetcher: Fetcher) -> int:
     return int(fetcher.gauge("gsc_calls_in_flight"))
 
 
-async def _watch(pilot: Pilot, seconds: float) -> None:
+async def _watch(pilot: Driver, seconds: float) -> None:
     end = monotonic() + seconds
     while (left := end - monotonic()) > 0:
         await asyncio.sleep(min(20.0, left))
@@ -100,7 +100,7 @@ async def _watch(pilot: Pilot, seconds: float) -> None:
 
 def _sequential_rate(world: World) -> float:
     """Calls a second with `max_concurrency=1`, on the same work."""
-    with running_pilot(world, "sequential", GSC_MAX_CONCURRENCY="1") as pilot:
+    with running_driver(world, "sequential", GSC_MAX_CONCURRENCY="1") as pilot:
         before = len(pilot.calls())
         start_fetcher(pilot, "fetcher")
 

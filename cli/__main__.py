@@ -2,40 +2,18 @@
 
 import logging
 import os
+import pkgutil
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
 import click
 
+from cli import commands
 from cli.output import fail
 from pipeline.contracts.text import is_garbled
+from pipeline.log import configure_logging
 from pipeline.settings import Settings
-from pipeline.telemetry import configure_logging
-
-COMMANDS = {
-    "producer": "services",
-    "fetcher": "services",
-    "sink": "services",
-    "migrate": "preparing",
-    "topics": "preparing",
-    "check": "checking",
-    "sync": "syncing",
-    "cancel": "cancelling",
-    "status": "status",
-    "halt": "halting",
-    "resume": "halting",
-    "halts": "halting",
-    "replay": "replaying",
-    "reconcile": "reconciling",
-    "dead-letters": "burying",
-    "retention": "retaining",
-    "up": "up",
-    "down": "up",
-    "demo": "demo",
-}
-"""Each command, and its module of this package."""
-
 
 EXTRAS = {
     "cramjam": "producer",
@@ -58,13 +36,14 @@ class _Commands(click.Group):
     """Imports a command when it is run: a halt must not wait for the imports of the demo, nor need what they need."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return [module.name.replace("_", "-") for module in pkgutil.iter_modules(commands.__path__)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self.list_commands(ctx):
             return None
+        name = cmd_name.replace("-", "_")
         try:
-            found: click.Command = getattr(import_module(f"cli.{COMMANDS[cmd_name]}"), cmd_name.replace("-", "_"))
+            found: click.Command = getattr(import_module(f"cli.commands.{name}"), name)
         except ModuleNotFoundError as error:
             return _stub(cmd_name, error)
         return found

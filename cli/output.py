@@ -16,9 +16,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from lab.errors import LabError
-from pipeline.catalog import Catalog, CatalogError, read_catalog
+from pipeline.catalog import Catalog, CatalogError
+from pipeline.catalog_file import read_catalog
 from pipeline.errors import Invalid, PipelineError
-from pipeline.running import REFUSED, StartError, load
+from pipeline.process import REFUSED, StartError, load
 from pipeline.settings import CatalogSettings, KafkaSettings, PostgresSettings, Settings, misspelt
 
 S = TypeVar("S", bound=Settings)

@@ -3,26 +3,30 @@
 import asyncio
 import os
 
-from fetcher.credentials import Tokens
-from fetcher.delivering import SERVICE, Delivery
-from fetcher.gathering import Gathering
-from fetcher.limiting import Limiter
+from fetcher.backpressure import SinkBackpressure
+from fetcher.credentials import AccessTokens
+from fetcher.http_batch import BatchTransport
 from fetcher.ports import Ports
-from fetcher.pressure import SinkPressure
+from fetcher.rate_limiter import RateLimiter
+from fetcher.results import SERVICE, ResultPublisher
 from fetcher.search_console import SearchConsole
 from fetcher.service import Capacity, Fetcher
 from fetcher.settings import FetcherSettings
-from pipeline.bounding import DeadLetterBound
-from pipeline.catalog import Catalog, CatalogError, read_catalog
+from pipeline.catalog import Catalog, CatalogError
+from pipeline.catalog_file import read_catalog
 from pipeline.clock import monotonic
-from pipeline.consuming import Group, Membership
+from pipeline.consumer_group import GroupConfig, GroupMember
+from pipeline.consumer_lag import LagReader
 from pipeline.contracts.topics import BATCHES, RESULTS
 from pipeline.control import ControlWatcher
+from pipeline.dead_letter_limit import DeadLetterLimit
 from pipeline.errors import Invalid, PipelineError
-from pipeline.health import HttpFace
-from pipeline.kafka import Publisher, group_id
-from pipeline.kafka_admin import LagReader, partition_count
-from pipeline.running import StartError, load, require_topics, run, stalled, until_stopped
+from pipeline.health import HttpServer
+from pipeline.kafka import group_id
+from pipeline.kafka_admin import partition_count
+from pipeline.process import StartError, load, run, stalled, until_stopped
+from pipeline.publisher import Publisher
+from pipeline.startup_checks import require_topics
 
 
 def main() -> int:
@@ -35,7 +39,7 @@ async def _serve(settings: FetcherSettings, stop: asyncio.Event) -> None:
     try:
         catalog = read_catalog(settings.catalog)
         settings.limits(catalog).check()
-        tokens = Tokens(catalog.credentials)
+        tokens = AccessTokens(catalog.credentials)
     except (CatalogError, Invalid) as error:
         raise StartError(str(error)) from error
     await require_topics(settings)
@@ -43,59 +47,60 @@ async def _serve(settings: FetcherSettings, stop: asyncio.Event) -> None:
     results = LagReader(
         settings.kafka, group=group_id(settings.topic_prefix, "sink"), topic=RESULTS.full_name(settings.topic_prefix)
     )
-    pressure = SinkPressure(results)
+    pressure = SinkBackpressure(results)
     publisher = Publisher(settings.kafka, "gsc-fetcher")
     control = ControlWatcher(settings.kafka, settings.topic_prefix)
     await control.start()
     try:
         async with SearchConsole(
             settings.api_root, timeout_s=settings.http_timeout_s, connections=settings.max_concurrency
-        ) as console:
-            delivery = Delivery(publisher, settings.topic_prefix, settings.paging)
-            ports = Ports(_transport(settings, console), tokens, delivery, control, pressure)
-            bound = DeadLetterBound(settings.dead_letter_limit, settings.dead_letter_ratio)
+        ) as search_console:
+            prefix = settings.topic_prefix
+            group = GroupConfig(group_id(prefix, "fetcher"), BATCHES.full_name(prefix), settings.session_timeout_s)
+            member = GroupMember(settings.kafka, group)
+            delivery = ResultPublisher(publisher, settings.topic_prefix, settings.paging)
+            ports = Ports(_transport(settings, search_console), tokens, delivery, control, pressure, member)
+            bound = DeadLetterLimit(settings.dead_letter_limit, settings.dead_letter_ratio)
             fetcher = Fetcher(catalog, _capacity(settings), limiter, ports, bound)
             control.subscribe(fetcher.halts_changed)
-            await _consume(settings, fetcher, pressure, stop)
+            await _consume(settings, fetcher, member, pressure, stop)
     finally:
         await control.close()
         await publisher.close()
         tokens.close()
 
 
-async def _limiter(settings: FetcherSettings, catalog: Catalog) -> Limiter:
+async def _limiter(settings: FetcherSettings, catalog: Catalog) -> RateLimiter:
     """The project's quota is shared by partitions: by as many as there really are."""
     try:
         count = await partition_count(settings.kafka, BATCHES.full_name(settings.topic_prefix))
-        return Limiter(settings.limits(catalog), count)
+        return RateLimiter(settings.limits(catalog), count)
     except PipelineError as error:
         raise StartError(str(error)) from error
 
 
-def _transport(settings: FetcherSettings, console: SearchConsole) -> SearchConsole | Gathering:
+def _transport(settings: FetcherSettings, search_console: SearchConsole) -> SearchConsole | BatchTransport:
     if settings.transport == "plain":
-        return console
-    return Gathering(console, size=settings.batch_size, linger_s=settings.batch_linger_ms / 1000)
+        return search_console
+    return BatchTransport(search_console, size=settings.batch_size, linger_s=settings.batch_linger_ms / 1000)
 
 
 def _capacity(settings: FetcherSettings) -> Capacity:
     return Capacity(settings.max_concurrency, settings.max_in_flight, settings.max_attempts, settings.drain_s)
 
 
-async def _consume(settings: FetcherSettings, fetcher: Fetcher, pressure: SinkPressure, stop: asyncio.Event) -> None:
-    prefix = settings.topic_prefix
-    group = Group(group_id(prefix, "fetcher"), BATCHES.full_name(prefix), settings.session_timeout_s)
-    membership = Membership(settings.kafka, group, fetcher)
-    fetcher.member = membership
-    face = HttpFace(
+async def _consume(
+    settings: FetcherSettings, fetcher: Fetcher, member: GroupMember, pressure: SinkBackpressure, stop: asyncio.Event
+) -> None:
+    face = HttpServer(
         settings,
         SERVICE,
-        not_ready=lambda: None if membership.lease_until > monotonic() else "no partitions, or no lease on them",
-        not_live=lambda: stalled(membership.last_poll, monotonic()),
+        not_ready=lambda: None if member.lease_until > monotonic() else "no partitions, or no lease on them",
+        not_live=lambda: stalled(member.last_poll, monotonic()),
     )
     await face.start()
     try:
-        await until_stopped(stop, membership.run(stop), fetcher.run(stop), pressure.watch(stop))
+        await until_stopped(stop, member.run(stop, fetcher), fetcher.run(stop), pressure.watch(stop))
     finally:
         await face.stop()
 

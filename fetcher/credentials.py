@@ -77,8 +77,8 @@ class _Request(google.auth.transport.Request):
         self._client.close()
 
 
-class Tokens:
-    """Tokens of credentials. Reads their files at once; raises CatalogError with a line for each that
+class AccessTokens:
+    """AccessTokens of credentials. Reads their files at once; raises CatalogError with a line for each that
     cannot be used."""
 
     def __init__(self, credentials: Sequence[Credential]) -> None:

@@ -2,10 +2,10 @@
 
 from datetime import datetime, time, timedelta
 
-from fetcher.verdict import Park
+from fetcher.error_policy import Park
 from pipeline.clock import PACIFIC
+from pipeline.contracts.halts import ALL
 from pipeline.contracts.messages import Batch, Control
-from pipeline.contracts.scopes import ALL
 
 AGAIN_WITHIN = timedelta(hours=1)
 """A budget that is refused so soon after a pause is spent for the day."""

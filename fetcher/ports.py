@@ -1,12 +1,13 @@
 """What the fetcher talks to, as it sees it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from fetcher.chunking import FetchedPage
-from fetcher.delivering import Delivery
-from fetcher.verdict import Verdict
+from fetcher.chunks import FetchedPage
+from fetcher.error_policy import Verdict
+from fetcher.results import ResultPublisher
+from pipeline.consumer_group import OffsetCommit
 from pipeline.contracts.halts import Halts
 from pipeline.contracts.messages import Batch
 
@@ -46,12 +47,22 @@ class Pressure(Protocol):
     lag: int
 
 
+class Member(Protocol):
+    """Our membership in the consumer group."""
+
+    lease_until: float
+
+    async def commit(self, commits: Sequence[OffsetCommit]) -> None:
+        """Commit offsets; success renews the lease. Raises Retryable."""
+
+
 @dataclass(frozen=True)
 class Ports:
     """What the fetcher talks to."""
 
-    console: Calling
+    search_console: Calling
     tokens: Authorizing
-    delivery: Delivery
+    delivery: ResultPublisher
     control: Watching
     pressure: Pressure
+    member: Member

@@ -11,9 +11,9 @@ import httpx
 import msgspec
 
 from fetcher import multipart
-from fetcher.chunking import FetchedPage
-from fetcher.decoding import page_of, sites_of, totals_of, unzipped
-from fetcher.verdict import Dead, Retry, Verdict, in_words, judge
+from fetcher.chunks import FetchedPage
+from fetcher.error_policy import Dead, Retry, Verdict, in_words, judge
+from fetcher.response import page_of, sites_of, totals_of, unzipped
 from pipeline.contracts.messages import Batch, SearchType
 from pipeline.errors import Invalid, Retryable
 

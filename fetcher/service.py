@@ -8,28 +8,28 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
-from fetcher.holding import Holdings
-from fetcher.limiting import Limiter
+from fetcher.assignment import Assignment
+from fetcher.page_call import BROKER_PAUSE_S, SOON_S, Again, Aside, End, Ended, PageCalls
+from fetcher.partition_status import View, standing
 from fetcher.ports import Ports
-from fetcher.scheduling import Job, Schedule
-from fetcher.standing import View, standing
+from fetcher.rate_limiter import RateLimiter
+from fetcher.schedule import Job, Schedule
 from fetcher.tasks import Tasks
-from fetcher.working import BROKER_PAUSE_S, SOON_S, Again, Aside, End, Ended, Work
-from pipeline.bounding import DeadLetterBound
 from pipeline.catalog import Catalog
 from pipeline.clock import monotonic, now
-from pipeline.consuming import Claim, Commit
+from pipeline.consumer_group import AssignedPartition
 from pipeline.contracts import codec
+from pipeline.contracts.halts import scopes_of
 from pipeline.contracts.messages import Batch
+from pipeline.contracts.partition_status import PartitionStatus
 from pipeline.contracts.records import Record
-from pipeline.contracts.scopes import scopes_of
-from pipeline.contracts.standing import Standing
-from pipeline.errors import Fatal, Invalid, Retryable
+from pipeline.dead_letter_limit import DeadLetterLimit
+from pipeline.errors import Invalid, Retryable
+from pipeline.log import about_batch, logger
 from pipeline.metrics import counter, gauge
-from pipeline.running import sleep_or_stop
-from pipeline.telemetry import about_batch, logger
+from pipeline.process import sleep_or_stop
 
 LOOK_FOR_NEWS_S = 0.5
 RENEW_EVERY_S = 2.0
@@ -39,15 +39,6 @@ QUEUE_LOW = 8_000
 
 T = TypeVar("T")
 _log = logger(__name__)
-
-
-class Member(Protocol):
-    """Our membership in the group."""
-
-    lease_until: float
-
-    async def commit(self, commits: Sequence[Commit]) -> None:
-        """Commit; success renews the lease. Raises Retryable."""
 
 
 @dataclass(frozen=True)
@@ -64,32 +55,31 @@ class Fetcher:
     """The assignee of the partitions of `gsc.batches`."""
 
     def __init__(
-        self, catalog: Catalog, capacity: Capacity, limiter: Limiter, ports: Ports, bound: DeadLetterBound
+        self, catalog: Catalog, capacity: Capacity, limiter: RateLimiter, ports: Ports, bound: DeadLetterLimit
     ) -> None:
         self._catalog = catalog
+        self._member = ports.member
         self._capacity = capacity
         self._limiter = limiter
         self._ports = ports
         self._bound = bound
         self._schedule = Schedule()
-        self._holdings = Holdings()
-        self._work = Work(
+        self._holdings = Assignment()
+        self._work = PageCalls(
             ports,
             limiter,
             attempts=capacity.max_attempts,
             in_memory=capacity.max_in_flight,
-            may_call=lambda job: job.partition in self._holdings and monotonic() < self._member().lease_until,
+            may_call=lambda job: job.partition in self._holdings and monotonic() < self._member.lease_until,
         )
         self._wake = asyncio.Event()
         self._tasks = Tasks(self._wake.set)
         self._done = asyncio.Event()
         self._full = False
-        self.member: Member | None = None
-        """Set before anything is assigned: membership and assignee know each other."""
 
     # What the membership calls
 
-    async def assigned(self, claims: Sequence[Claim]) -> None:
+    async def assigned(self, claims: Sequence[AssignedPartition]) -> None:
         """Take partitions over: empty buckets, nothing seen, what the owner before had done."""
         for claim in claims:
             self._holdings.claim(claim, monotonic())
@@ -102,10 +92,10 @@ class Fetcher:
         self._limiter.revoked(partitions, monotonic())
         await self._drain(partitions)
         commits = self._holdings.commits(
-            {number: Standing("STOPPED", now(), "given back by its owner") for number in partitions}
+            {number: PartitionStatus("STOPPED", now(), "given back by its owner") for number in partitions}
         )
         self._give_up(partitions)
-        await self._member().commit(commits)
+        await self._member.commit(commits)
 
     def lost(self, partitions: Sequence[int]) -> None:
         """Another has them already: stop at once."""
@@ -180,7 +170,7 @@ class Fetcher:
         """Why no call may start at all."""
         if not self._ports.control.readable(moment):
             return "control"
-        if moment >= self._member().lease_until:
+        if moment >= self._member.lease_until:
             return "lease"
         if self._ports.pressure.closed:
             return "backpressure"
@@ -199,7 +189,7 @@ class Fetcher:
     def _begin(self, job: Job, moment: float) -> None:
         self._holdings.moved(job.partition, moment)
         if self._work.halt_of(job.batch):
-            self._tasks.spawn(self._settled(job, self._work.set_aside(job)), job.partition)
+            self._tasks.spawn(self._settled(job, self._work.defer(job)), job.partition)
             return
         for spending in self._limiter.take(job.batch, job.partition, moment):
             counter("gsc_quota_warnings_total").labels(spending.kind).inc()
@@ -210,7 +200,7 @@ class Fetcher:
                 quota=spending.quota_qpm,
             )
         self._holdings.called(job)
-        gauge("gsc_batches_at_stake").set(self._holdings.at_stake)
+        gauge("gsc_batches_uncommitted").set(self._holdings.at_stake)
         self._tasks.spawn(self._settled(job, self._work.begin(job)), job.partition)
 
     async def _settled(self, job: Job, work: Awaitable[End]) -> None:
@@ -271,10 +261,10 @@ class Fetcher:
             self._work.cancel_in(partitions)
             await self._tasks.cancel(partitions)
 
-    def _standings(self) -> dict[int, Standing]:
+    def _standings(self) -> dict[int, PartitionStatus]:
         return {partition: self._standing(partition) for partition in self._holdings.partitions}
 
-    def _standing(self, partition: int) -> Standing:
+    def _standing(self, partition: int) -> PartitionStatus:
         moment, at = monotonic(), now()
         job, wait = self._schedule.soonest(partition, lambda job: self._wait_of(job, moment))
         pace = self._limiter.pace(job.batch, partition, moment) if job else None
@@ -295,7 +285,7 @@ class Fetcher:
     async def _commit_regularly(self, stop: asyncio.Event) -> None:
         """As soon as something is done: what is done and not committed would be repeated after a kill."""
         renewed = looked = float("-inf")
-        standings: dict[int, Standing] = {}
+        standings: dict[int, PartitionStatus] = {}
         while not stop.is_set():
             await sleep_or_stop(self._done, LOOK_FOR_NEWS_S)
             self._done.clear()
@@ -309,14 +299,14 @@ class Fetcher:
             if not news:
                 continue
             try:
-                await self._member().commit(news)
+                await self._member.commit(news)
             except Retryable as error:
                 _log.warning("commit_failed", error=str(error))
                 await sleep_or_stop(stop, LOOK_FOR_NEWS_S)
                 continue
             renewed = monotonic() if due else renewed
             self._holdings.told(news)
-            gauge("gsc_batches_at_stake").set(self._holdings.at_stake)
+            gauge("gsc_batches_uncommitted").set(self._holdings.at_stake)
 
     def _show_limits(self) -> None:
         """A credential is one series of metrics; of the properties, which may be thousands, only the busiest."""
@@ -331,11 +321,6 @@ class Fetcher:
         gauge("gsc_property_calls_last_minute_max").set(max((item.calls for item in properties), default=0))
         nearest = max((item.calls / item.rate_qpm for item in properties), default=0)
         gauge("gsc_property_utilisation_max").set(nearest)
-
-    def _member(self) -> Member:
-        if self.member is None:
-            raise Fatal("the fetcher has no membership")
-        return self.member
 
 
 async def _until_published(publish: Callable[[], Awaitable[T]]) -> T:

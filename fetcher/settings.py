@@ -5,8 +5,8 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from fetcher.addresses import problem_of_url
-from fetcher.paging import PagingRule
-from fetcher.quota import Limits
+from fetcher.next_page import PagingRule
+from fetcher.token_bucket import QuotaLimits
 from pipeline.catalog import Catalog
 from pipeline.settings import (
     CatalogSettings,
@@ -59,9 +59,9 @@ class FetcherSettings(KafkaSettings, CatalogSettings, HttpSettings, DeadLetterSe
             )
         return self
 
-    def limits(self, catalog: Catalog) -> Limits:
+    def limits(self, catalog: Catalog) -> QuotaLimits:
         """The quotas, with the catalog's overrides."""
-        return Limits(
+        return QuotaLimits(
             site_qpm=self.site_qpm,
             user_qpm=self.user_qpm,
             project_qpm=self.project_qpm,

@@ -1,4 +1,4 @@
-"""Work under way, by the partition that it is for."""
+"""PageCalls under way, by the partition that it is for."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection

@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 from lab.broker_security import ADMIN, BrokerSecurity
 from lab.errors import LabError
-from lab.jars import Progress, kafka_classpath
+from lab.kafka_jars import Progress, kafka_classpath
 from lab.processes import Command, Process, free_port
 
 READY_S = 60.0

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from lab.errors import LabError
-from lab.jars import KAFKA, Progress
+from lab.kafka_jars import KAFKA, Progress
 from lab.processes import free_port
 
 KAFKA_IMAGE = f"apache/kafka:{KAFKA[2]}"  # as the embedded one

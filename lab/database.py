@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import sql
 
-from lab.binaries import ORDINARY_ACCOUNT, can_run, ordinary_account, postgres_binaries
 from lab.errors import LabError
-from lab.jars import Progress
+from lab.kafka_jars import Progress
+from lab.postgres_install import ORDINARY_ACCOUNT, can_run, ordinary_account, postgres_binaries
 from lab.processes import Command, Process, free_port
 
 READY_S = 30.0

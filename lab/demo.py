@@ -10,19 +10,20 @@ from typing import NamedTuple
 
 import httpx
 
-from lab.choosing import LabChoice, running_servers
-from lab.comparing import Difference
+from lab.comparison import Difference
 from lab.days import last_day
+from lab.driver import Driver, settled
 from lab.errors import LabError
-from lab.folders import held
-from lab.jars import Progress
-from lab.piloting import Pilot, settled
-from lab.running import Services, Setup, prepare, running_services
-from lab.scenario import Scenario, SimulatedGoogle, start_google
+from lab.kafka_jars import Progress
+from lab.local_pipeline import Services, Setup, prepare, running_services
+from lab.run_folder import held
+from lab.scenario import RunningSimulator, Scenario, start_simulator
+from lab.servers import ServerChoice, running_servers
 from pipeline.clock import monotonic
+from pipeline.ledger import runs
+from pipeline.ledger.pages import finished_count
 from pipeline.postgres import connection
-from pipeline.retrying import with_retries
-from producer import ledger
+from pipeline.retry import with_retries
 
 LOOK_EVERY_S = 0.5
 
@@ -69,13 +70,13 @@ Show = Callable[[Snapshot], None]
 
 @contextmanager
 def running_demo(
-    scenario: Scenario, choice: LabChoice, progress: Progress
-) -> Iterator[tuple[Setup, SimulatedGoogle, Services]]:
+    scenario: Scenario, choice: ServerChoice, progress: Progress
+) -> Iterator[tuple[Setup, RunningSimulator, Services]]:
     """Servers, simulator and services, for the length of a block. Raises LabError."""
     with tempfile.TemporaryDirectory(prefix="gsc-demo-", ignore_cleanup_errors=True) as scratch:
         folder = choice.folder or Path(scratch)
         with held(folder), running_servers(choice, progress) as servers:
-            google = start_google(scenario.simulator(last_day()), folder)
+            google = start_simulator(scenario.simulator(last_day()), folder)
             try:
                 setup = Setup(servers, google.root, google.catalog, folder, scratch=Path(scratch))
                 asyncio.run(prepare(setup))
@@ -86,9 +87,9 @@ def running_demo(
                 google.process.stop()
 
 
-async def synchronize(setup: Setup, google: SimulatedGoogle, services: Services, days: int, show: Show) -> Summary:
+async def synchronize(setup: Setup, google: RunningSimulator, services: Services, days: int, show: Show) -> Summary:
     """Ask for the days, watch until every page is in its last state, and compare. Raises LabError."""
-    pilot = Pilot(setup, google, services)
+    pilot = Driver(setup, google, services)
     began = monotonic()
     run = await pilot.ask(days)
     await _until_settled(pilot, run, show)
@@ -96,7 +97,7 @@ async def synchronize(setup: Setup, google: SimulatedGoogle, services: Services,
     return await _summary(pilot, days, seconds)
 
 
-async def _until_settled(pilot: Pilot, run: str, show: Show) -> None:
+async def _until_settled(pilot: Driver, run: str, show: Show) -> None:
     batches, results = pilot.lag_of_fetchers(), pilot.lag_of_sink()
     began = monotonic()
     async with (
@@ -107,12 +108,12 @@ async def _until_settled(pilot: Pilot, run: str, show: Show) -> None:
             await asyncio.sleep(LOOK_EVERY_S)
             if ended := pilot.services.ended():
                 raise LabError("\n".join(ended))
-            run_progress = await ledger.progress(conn, run)
+            run_progress = await runs.progress(conn, run)
             if run_progress is None:
                 continue
             pages: dict[str, int] = run_progress["pages"]  # type: ignore[assignment]
             stats = (await client.get("/_sim/stats")).json()
-            ended_pages = ledger.ended(pages)
+            ended_pages = finished_count(pages)
             show(
                 Snapshot(
                     monotonic() - began,
@@ -129,7 +130,7 @@ async def _until_settled(pilot: Pilot, run: str, show: Show) -> None:
                 return
 
 
-async def _summary(pilot: Pilot, days: int, seconds: float) -> Summary:
+async def _summary(pilot: Driver, days: int, seconds: float) -> Summary:
     async with httpx.AsyncClient(base_url=pilot.google.root, timeout=60) as client:
         stats = (await client.get("/_sim/stats")).json()
     async with connection(pilot.setup.servers.dsn, application="gsc-demo") as conn:

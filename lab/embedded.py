@@ -9,16 +9,17 @@ from pathlib import Path
 
 import httpx
 
-from fetcher.credentials import Tokens
-from fetcher.limiting import Limiter
+from fetcher.credentials import AccessTokens
+from fetcher.rate_limiter import RateLimiter
 from fetcher.settings import FetcherSettings
-from lab.choosing import LabChoice, Servers, running_servers
-from lab.folders import Reach, held, keep_reach, last_reach
-from lab.jars import Progress
+from lab.kafka_jars import Progress
+from lab.local_pipeline import Services, Setup, prepare, running_services
 from lab.processes import port_again
-from lab.running import Services, Setup, prepare, running_services
+from lab.run_folder import Reach, held, keep_reach, last_reach
+from lab.servers import ServerChoice, Servers, running_servers
 from lab.services import NAMES
-from pipeline.catalog import Catalog, CatalogError, read_catalog
+from pipeline.catalog import Catalog, CatalogError
+from pipeline.catalog_file import read_catalog
 from pipeline.contracts.topics import BATCHES
 from pipeline.errors import Invalid
 from pipeline.settings import Settings, SettingsError, read
@@ -39,7 +40,7 @@ class Plan:
     api_root: str
     folder: Path
     """Data, logs, and how the pipeline is reached."""
-    choice: LabChoice
+    choice: ServerChoice
     settings: Mapping[str, str] = field(default_factory=dict)
     """Of every service, besides servers, catalog and ports."""
 
@@ -73,7 +74,7 @@ def _wrong_settings(model: type[Settings], environment: Mapping[str, str]) -> li
 def _wrong_credentials(catalog: Catalog) -> Sequence[str]:
     """The files are read as a fetcher does."""
     try:
-        Tokens(catalog.credentials).close()
+        AccessTokens(catalog.credentials).close()
     except CatalogError as error:
         return error.problems
     return ()
@@ -81,7 +82,7 @@ def _wrong_credentials(catalog: Catalog) -> Sequence[str]:
 
 def _wrong_limits(settings: FetcherSettings, catalog: Catalog) -> list[str]:
     try:
-        Limiter(settings.limits(catalog), BATCHES.partitions)
+        RateLimiter(settings.limits(catalog), BATCHES.partitions)
     except Invalid as error:
         return [str(error)]
     return []

@@ -43,7 +43,7 @@ class Process:
         self._command = command
         with command.log.open("ab") as log:
             self._keeper = subprocess.Popen(
-                [*PYTHON, "-m", "lab.keeper", *_scratch(command), "--", *_as_user(command)],
+                [*PYTHON, "-m", "lab.supervisor", *_scratch(command), "--", *_as_user(command)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

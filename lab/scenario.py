@@ -65,7 +65,7 @@ class Scenario:
 
 
 @dataclass(frozen=True)
-class SimulatedGoogle:
+class RunningSimulator:
     """A simulator that answers, and the catalog that goes with it."""
 
     root: str
@@ -73,12 +73,12 @@ class SimulatedGoogle:
     catalog: Path
 
 
-def start_google(
+def start_simulator(
     settings: SimulatorSettings,
     folder: Path,
     reports: Sequence[Mapping[str, object]] = REPORTS,
     listening: Sequence[str] = (),
-) -> SimulatedGoogle:
+) -> RunningSimulator:
     """Start the simulator as a process and write catalog and credential files for it. Raises LabError.
 
     Its keys are kept in the folder, too: started there again, it takes the credentials that it gave before.
@@ -93,7 +93,7 @@ def start_google(
     process = Process(Command("the Search Console simulator", argv, ready, inherited()))
     process.await_ready(lambda: _roots_in(ready) != [], READY_S)
     [root] = _roots_in(ready)
-    return SimulatedGoogle(root, process, _write_catalog(settings, root, folder, reports))
+    return RunningSimulator(root, process, _write_catalog(settings, root, folder, reports))
 
 
 def _roots_in(log: Path) -> list[str]:

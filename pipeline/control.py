@@ -11,15 +11,15 @@ from confluent_kafka.aio import AIOConsumer
 
 from pipeline.clock import monotonic, now
 from pipeline.contracts import codec
-from pipeline.contracts.halts import Halts
+from pipeline.contracts.halts import Halts, is_scope, parse_scope
 from pipeline.contracts.messages import Control
-from pipeline.contracts.scopes import is_scope, parse_scope
 from pipeline.contracts.topics import CONTROL
 from pipeline.errors import Invalid, Retryable
-from pipeline.kafka import TIMEOUT_S, Publisher, consumer_configuration
+from pipeline.kafka import TIMEOUT_S, consumer_configuration
+from pipeline.log import logger
 from pipeline.metrics import gauge
-from pipeline.retrying import with_retries
-from pipeline.telemetry import logger
+from pipeline.publisher import Publisher
+from pipeline.retry import with_retries
 
 POLL_S = 0.05
 CONFIRM_EVERY_S = 1.0

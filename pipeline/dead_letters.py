@@ -9,8 +9,8 @@ from pipeline.contracts.records import Position, Record
 from pipeline.contracts.topics import DEAD_LETTERS
 from pipeline.errors import Invalid
 from pipeline.kafka import Headers
+from pipeline.log import about_batch, about_record, logger
 from pipeline.metrics import counter
-from pipeline.telemetry import about_batch, about_record, logger
 
 CUT_FROM = "cut-from"
 """A header: how many bytes the value had of which only the beginning is kept."""
@@ -18,7 +18,7 @@ KEPT_BYTES, KEPT_KEY_BYTES = 900_000, 2_000
 _log = logger(__name__)
 
 
-class Forwarding(Protocol):
+class DeadLetterPublisher(Protocol):
     """Writing to Kafka; returns once acknowledged."""
 
     async def forward(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> Position:
@@ -55,7 +55,7 @@ class DeadLetter:
 
 
 @dataclass(frozen=True)
-class Buried:
+class StoredDeadLetter:
     """A dead letter as it lies in its topic; `source` is where the message was read, if the headers tell it."""
 
     record: Record
@@ -69,14 +69,14 @@ class Buried:
     """The value is only the beginning of what was read."""
 
 
-def read_letter(record: Record) -> Buried:
+def read_dead_letter(record: Record) -> StoredDeadLetter:
     """What the headers of a dead letter say; what they lack is left empty."""
     told = {name: value.decode("utf-8", "replace") for name, value in record.headers}
     places = (told.get("source-partition", ""), told.get("source-offset", ""))
     known = "source-topic" in told and all(place.isdigit() for place in places)
     first_seen = told.get("first-seen", "")
     milliseconds = int(first_seen) if first_seen.isdigit() else record.timestamp_ms
-    return Buried(
+    return StoredDeadLetter(
         record,
         service=told.get("service", ""),
         reason=told.get("reason", ""),
@@ -88,7 +88,7 @@ def read_letter(record: Record) -> Buried:
     )
 
 
-async def bury(publisher: Forwarding, prefix: str, letter: DeadLetter) -> None:
+async def publish_dead_letter(publisher: DeadLetterPublisher, prefix: str, letter: DeadLetter) -> None:
     """Write the dead letter and wait until the broker has it. Raises as `Publisher` does."""
     topic, key, value = DEAD_LETTERS.full_name(prefix), letter.record.key, letter.record.value
     try:

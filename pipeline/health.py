@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from pipeline.log import logger
 from pipeline.metrics import Service, exposition
-from pipeline.running import StartError
+from pipeline.process import StartError
 from pipeline.settings import HttpSettings
-from pipeline.telemetry import logger
 
 _log = logger(__name__)
 
@@ -18,7 +18,7 @@ Why = Callable[[], str | None]
 """Why something is not the case, or None when it is."""
 
 
-class HttpFace:
+class HttpServer:
     """Serves probes and metrics; a probe never raises."""
 
     def __init__(

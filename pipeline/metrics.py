@@ -97,7 +97,7 @@ METRICS = (
     Metric("gsc_call_seconds", "histogram", (), FETCHER, "Seconds from a call's start to its whole answer."),
     Metric("gsc_calls_in_flight", "gauge", (), FETCHER, "Calls under way."),
     Metric(
-        "gsc_batches_at_stake",
+        "gsc_batches_uncommitted",
         "gauge",
         (),
         FETCHER,
@@ -148,7 +148,7 @@ METRICS = (
         ("outcome",),
         FETCHER,
         "Pages that the fetcher is done with, by outcome.",
-        ("rows", "dead", "set_aside"),
+        ("rows", "dead", "deferred"),
     ),
     Metric(
         "gsc_sink_lag_messages",
@@ -215,7 +215,7 @@ METRICS = (
         "Days of series: complete, owed, truncated, may_change, vanished_kept.",
     ),
     Metric(
-        "gsc_oldest_owed_seconds",
+        "gsc_oldest_pending_seconds",
         "gauge",
         ("priority",),
         PRODUCER,

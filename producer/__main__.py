@@ -7,33 +7,28 @@ from typing import NoReturn
 
 import faust
 
-from pipeline.bounding import DeadLetterBound
-from pipeline.catalog import Catalog, CatalogError, read_catalog
+from pipeline.catalog import Catalog, CatalogError
+from pipeline.catalog_file import read_catalog
+from pipeline.consumer_lag import LagReader
 from pipeline.contracts.topics import BATCHES, RESULTS, SYNC_REQUESTS, Topic
 from pipeline.control import ControlWatcher
+from pipeline.dead_letter_limit import DeadLetterLimit
 from pipeline.errors import Fatal, Invalid
-from pipeline.health import HttpFace
-from pipeline.kafka import Publisher, group_id
-from pipeline.kafka_admin import LagReader
+from pipeline.health import HttpServer
+from pipeline.kafka import group_id
+from pipeline.log import logger
 from pipeline.postgres import Connection, connection
-from pipeline.ranges import reading
-from pipeline.retrying import with_retries
-from pipeline.running import (
-    StartError,
-    load,
-    require_schema,
-    require_topics,
-    run_and_exit,
-    sleep_or_stop,
-    until_stopped,
-)
-from pipeline.telemetry import logger
+from pipeline.process import StartError, load, run_and_exit, sleep_or_stop, until_stopped
+from pipeline.publisher import Publisher
+from pipeline.retry import with_retries
+from pipeline.startup_checks import require_schema, require_topics
+from pipeline.topic_reader import reading
+from producer.actions import Asking
 from producer.api import routes
-from producer.asking import Asking
-from producer.intake import at_times, build_app, credentials
-from producer.observing import Observer, Opening, Watched
-from producer.publishing import Lag, Lags, Outbox
-from producer.service import SERVICE, Intake, Ports
+from producer.faust_app import at_times, build_app, credentials
+from producer.intake import SERVICE, Intake, Ports
+from producer.lag_exporter import LagExporter, Opening, Watched
+from producer.outbox import Lag, Lags, Outbox
 from producer.settings import ProducerSettings
 
 STOP_S = 10.0
@@ -77,12 +72,12 @@ async def _plan(
     lags = _lags(settings)
     outbox = Outbox(BATCHES.full_name(prefix), publisher, lags, control.halts, settings.max_queue_size)
     control.subscribe(outbox.planned)
-    bound = DeadLetterBound(settings.dead_letter_limit, settings.dead_letter_ratio)
+    bound = DeadLetterLimit(settings.dead_letter_limit, settings.dead_letter_ratio)
     intake = Intake(catalog, Ports(prefix, publisher, outbox, open_), bound)
     app = build_app(settings, SYNC_REQUESTS.full_name(prefix), intake.take)
     if settings.daily_cron:
         at_times(app, settings.daily_cron, lambda: with_retries(lambda: asking.daily(catalog, settings.daily_days)))
-    face = HttpFace(settings, SERVICE, not_ready=lambda: outbox.trouble, routes=routes(settings, catalog, asking))
+    face = HttpServer(settings, SERVICE, not_ready=lambda: outbox.trouble, routes=routes(settings, catalog, asking))
     await face.start()
     try:
         await until_stopped(
@@ -104,8 +99,8 @@ def _lag(settings: ProducerSettings, service: str, topic: Topic) -> LagReader:
     return LagReader(settings.kafka, group=group_id(prefix, service), topic=topic.full_name(prefix))
 
 
-def _observer(settings: ProducerSettings, catalog: Catalog, lags: Lags, open_: Opening) -> Observer:
-    return Observer(
+def _observer(settings: ProducerSettings, catalog: Catalog, lags: Lags, open_: Opening) -> LagExporter:
+    return LagExporter(
         _watched(settings, "fetcher", lags.fetchers, BATCHES),
         [
             _watched(settings, "sink", lags.sink, RESULTS),

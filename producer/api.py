@@ -14,7 +14,7 @@ from pipeline.contracts.messages import Control, SyncRequest
 from pipeline.errors import Invalid, Retryable
 from pipeline.health import problem, refused
 from pipeline.settings import HttpSettings
-from producer.admission import asks_the_same, build_request, problems_of
+from producer.sync_request import build_request, problems_of, same_request
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -75,7 +75,7 @@ class _Api:
             errors = [{"field": item.field, "message": item.message} for item in problems]
             return web.json_response({"error": errors[0], "errors": errors}, status=422)
         before = await self._asked_before(wanted.request_id)
-        if before is not None and not asks_the_same(before, wanted):
+        if before is not None and not same_request(before, wanted):
             return problem(409, f"{wanted.request_id!r} was given to another request before", "request_id")
         await self._doors.accept(wanted)
         body = {"request_id": wanted.request_id, "run_id": run_id(wanted.request_id)}

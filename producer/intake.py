@@ -1,126 +1,126 @@
-"""Requests in: a Faust agent that writes each to the ledger before its offset is committed."""
+"""The planner: takes requests in, and publishes what they make owed."""
 
-import ssl
-from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
-from tempfile import gettempdir
-from typing import Any
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
 
-import faust
-
-from pipeline.clock import PACIFIC
+from pipeline.catalog import Catalog
+from pipeline.clock import now, pacific_date
+from pipeline.contracts import codec
+from pipeline.contracts.identity import run_id
+from pipeline.contracts.messages import SyncRequest
 from pipeline.contracts.records import Record
-from pipeline.errors import Invalid
-from pipeline.kafka import group_id
-from pipeline.settings import KafkaSettings, kafka_variable
+from pipeline.dead_letter_limit import DeadLetterLimit
+from pipeline.dead_letters import DeadLetter, DeadLetterPublisher, publish_dead_letter
+from pipeline.errors import Invalid, Retryable
+from pipeline.ledger import pages, runs
+from pipeline.log import logger
+from pipeline.postgres import Connection, database_errors
+from producer.outbox import Outbox
+from producer.planner import ROW_LIMIT, plan
+from producer.sync_request import problems_of, same_request
 
-Take = Callable[[Record], Awaitable[None]]
+SERVICE: Final = "producer"
+RETRY_S = 1.0
 
-HEARTBEAT_SHARE = 0.3
-_SASL = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
-_SECURITY = frozenset(
-    {
-        "security.protocol",
-        "sasl.mechanism",
-        "sasl.mechanisms",
-        "sasl.username",
-        "sasl.password",
-        "ssl.ca.location",
-        "ssl.ca.pem",
-        "ssl.certificate.location",
-        "ssl.key.location",
-        "ssl.key.password",
-        "ssl.endpoint.identification.algorithm",
-        "enable.ssl.certificate.verification",
+_log = logger(__name__)
+Opening = Callable[[], AbstractAsyncContextManager[Connection]]
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What the intake talks to."""
+
+    prefix: str
+    publisher: DeadLetterPublisher
+    outbox: Outbox
+    open_: Opening
+
+
+class Intake:
+    """Writes requests to the ledger. Nothing is skipped: while a server is away, the request waits."""
+
+    def __init__(self, catalog: Catalog, ports: Ports, bound: DeadLetterLimit) -> None:
+        self._catalog = catalog
+        self._ports = ports
+        self._bound = bound
+        self.failure: Exception | None = None
+        """Why no more requests are taken in. The stream processor would swallow an exception."""
+
+    async def take(self, record: Record) -> None:
+        """Plan a request, or dead-letter what cannot be planned. Returns when either is safe, else never."""
+        while True:
+            try:
+                return await self._take(record)
+            except Retryable as error:
+                _log.warning("intake_waits", error=str(error), retry_s=RETRY_S)
+                await asyncio.sleep(RETRY_S)
+            except Exception as error:  # whatever it is: the stream processor would go on and commit the request
+                self.failure = error
+                await asyncio.Event().wait()  # until the process ends; the request is taken again then
+
+    async def _take(self, record: Record) -> None:
+        try:
+            request = codec.decode(SyncRequest, record.value)
+            if problems := problems_of(request, self._catalog, pacific_date(now())):
+                raise Invalid("; ".join(map(str, problems)))
+            async with self._ports.open_() as conn:
+                planned = await plan_run(conn, request, self._catalog, now())
+        except Invalid as error:
+            letter = DeadLetter(record, SERVICE, "invalid_request", str(error))
+            await publish_dead_letter(self._ports.publisher, self._ports.prefix, letter)
+            self._bound.dead(record.partition, str(error))
+            return
+        self._bound.done(record.partition)
+        _log.info("planned", run_id=planned.run_id, request_id=request.request_id, pages=planned.pages)
+        self._ports.outbox.planned()
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What became of a request; `pages` is 0 when the run was known."""
+
+    run_id: str
+    pages: int
+
+
+async def plan_run(conn: Connection, request: SyncRequest, catalog: Catalog, now: datetime) -> Planned:
+    """Write the run and its first pages in one transaction; the same request again changes nothing.
+
+    Raises Invalid when the request id is taken by another request, Retryable when the database is away.
+    """
+    run = run_id(request.request_id)
+    async with database_errors(), conn.transaction():
+        generation = await runs.create_run(conn, request, now)
+        if generation is None:
+            await _check_same_request(conn, request)
+            return Planned(run, 0)
+        return Planned(run, await _insert_pages(conn, request, catalog, generation))
+
+
+async def _check_same_request(conn: Connection, request: SyncRequest) -> None:
+    run = run_id(request.request_id)
+    if not await runs.run_exists(conn, run):
+        raise Invalid(f"the id or the generation of {request.request_id!r} is another run's", field="request_id")
+    before = await runs.request_of(conn, run)
+    if before is not None and not same_request(before, request):
+        raise Invalid(f"{request.request_id!r} was given to another request before", field="request_id")
+
+
+async def _insert_pages(conn: Connection, request: SyncRequest, catalog: Catalog, generation: int) -> int:
+    run = run_id(request.request_id)
+    planned = list(plan(request, catalog, generation, pacific_date(request.requested_at)))
+    keys = {
+        runs.SeriesKey(page.property, page.report.name, page.search_type, page.report.dimensions) for page in planned
     }
-)
-"""What Faust's client can be given, too."""
-
-
-def build_app(settings: KafkaSettings, topic: str, take: Take) -> faust.App:
-    """The app: one agent, one event at a time, no tables. `take` must not return before the request is safe."""
-    servers = settings.kafka["bootstrap.servers"].split(",")
-    app = faust.App(
-        group_id(settings.topic_prefix, "producer"),
-        broker=[f"kafka://{server.strip()}" for server in servers],
-        broker_credentials=credentials(settings.kafka),
-        # Faust's 60 s would leave a killed planner's partition alone for a minute.
-        broker_session_timeout=settings.session_timeout_s,
-        broker_heartbeat_interval=settings.session_timeout_s * HEARTBEAT_SHARE,
-        broker_commit_interval=0.5,
-        consumer_auto_offset_reset="earliest",
-        topic_disable_leader=True,  # no topics of Faust's own
-        topic_allow_declare=False,  # ours come from `gsc-stream topics`
-        web_enabled=False,  # the HTTP face is the same in every service
-        store="memory://",
-        # Faust makes folders even without tables; the working directory may be read-only, and is not ours.
-        datadir=Path(gettempdir()) / "gsc-stream-faust",
-    )
-    requests = app.topic(topic, key_serializer="raw", value_serializer="raw")
-
-    @app.agent(requests, concurrency=1, name="intake")
-    async def intake(stream: Any) -> None:
-        async for event in stream.events():
-            message = event.message
-            await take(
-                Record(
-                    topic=message.topic,
-                    partition=message.partition,
-                    offset=message.offset,
-                    key=message.key,
-                    value=message.value,
-                    timestamp_ms=round((message.timestamp or 0) * 1000),
-                )
-            )
-
-    return app
-
-
-def at_times(app: faust.App, cron: str, work: Callable[[], Awaitable[None]]) -> None:
-    """Run `work` at the times of a cron line, in Pacific time: Search Console's days end there."""
-
-    @app.crontab(cron, timezone=PACIFIC)
-    async def timer() -> None:
-        await work()
-
-
-def credentials(configuration: Mapping[str, str]) -> Any:
-    """librdkafka's security settings as Faust's. Raises Invalid for what Faust cannot do."""
-    for name in configuration:
-        if name.startswith(("security.", "sasl.", "ssl.", "enable.sasl.", "enable.ssl.")) and name not in _SECURITY:
-            raise Invalid(f"the planner's client does not know {name}", field=kafka_variable(name))
-    protocol = configuration.get("security.protocol", "plaintext").upper()
-    context = _ssl_context(configuration) if protocol.endswith("SSL") else None
-    if protocol == "PLAINTEXT":
-        return None
-    if protocol == "SSL":
-        return faust.SSLCredentials(context)
-    mechanism = configuration.get("sasl.mechanism", configuration.get("sasl.mechanisms", ""))
-    if mechanism not in _SASL:
-        raise Invalid(f"{mechanism!r}: the planner takes {', '.join(_SASL)}", field=kafka_variable("sasl.mechanism"))
-    return faust.SASLCredentials(
-        username=configuration.get("sasl.username"),
-        password=configuration.get("sasl.password"),
-        mechanism=mechanism,
-        ssl_context=context,
-    )
-
-
-def _ssl_context(configuration: Mapping[str, str]) -> ssl.SSLContext:
-    ca, certificate = configuration.get("ssl.ca.location"), configuration.get("ssl.certificate.location")
-    key, password = configuration.get("ssl.key.location"), configuration.get("ssl.key.password")
-    try:
-        context = ssl.create_default_context(cafile=ca, cadata=configuration.get("ssl.ca.pem"))
-    except OSError as error:  # of which SSLError is one
-        raise Invalid(f"{error}, got {ca!r}", field=kafka_variable("ssl.ca.location")) from error
-    if configuration.get("ssl.endpoint.identification.algorithm") == "none":
-        context.check_hostname = False
-    if configuration.get("enable.ssl.certificate.verification", "true").lower() == "false":
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    try:
-        if certificate:
-            context.load_cert_chain(certificate, key, password)
-    except OSError as error:
-        raise Invalid(f"{error}, got {certificate!r}", field=kafka_variable("ssl.certificate.location")) from error
-    return context
+    numbers = {key: await runs.series_number(conn, key) for key in sorted(keys)}
+    async with pages.inserting_pending(conn) as copy:
+        for page in planned:
+            report = page.report
+            series = numbers[runs.SeriesKey(page.property, report.name, page.search_type, report.dimensions)]
+            row = (page.batch_id, run, generation, series, page.date, 0, ROW_LIMIT, report.data_state, page.credential)
+            await pages.write_pending(copy, pages.PendingPage(*row, request.priority, page.round))
+    return len(planned)

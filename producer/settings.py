@@ -13,7 +13,7 @@ from pipeline.settings import (
     PostgresSettings,
     QuotaSettings,
 )
-from producer.planning import HISTORY_DAYS
+from producer.planner import HISTORY_DAYS
 
 
 def _cron(text: str) -> str:

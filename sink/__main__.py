@@ -5,15 +5,17 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from pipeline.bounding import DeadLetterBound
 from pipeline.clock import monotonic
-from pipeline.consuming import Group, Membership
+from pipeline.consumer_group import GroupConfig, GroupMember
 from pipeline.contracts.topics import RESULTS
-from pipeline.dead_letters import DeadLetter, bury
-from pipeline.health import HttpFace
-from pipeline.kafka import Publisher, group_id
+from pipeline.dead_letter_limit import DeadLetterLimit
+from pipeline.dead_letters import DeadLetter, publish_dead_letter
+from pipeline.health import HttpServer
+from pipeline.kafka import group_id
 from pipeline.postgres import connection
-from pipeline.running import load, require_schema, require_topics, run, stalled, until_stopped
+from pipeline.process import load, run, stalled, until_stopped
+from pipeline.publisher import Publisher
+from pipeline.startup_checks import require_schema, require_topics
 from sink.service import SERVICE, BatchSize, Sink, Writing
 from sink.settings import SinkSettings
 from sink.writer import Writer
@@ -37,22 +39,22 @@ async def _serve(settings: SinkSettings, stop: asyncio.Event) -> None:
             yield Writer(conn, settings.delete_ratio)
 
     async def bury_(letter: DeadLetter) -> None:
-        await bury(publisher, prefix, letter)
+        await publish_dead_letter(publisher, prefix, letter)
 
+    group = GroupConfig(group_id(prefix, "sink"), RESULTS.full_name(prefix), settings.session_timeout_s)
+    member = GroupMember(settings.kafka, group)
     size = BatchSize(settings.sink_batch_bytes, settings.sink_linger_ms / 1000)
-    sink = Sink(size, open_writer, bury_, DeadLetterBound(settings.dead_letter_limit, settings.dead_letter_ratio))
-    group = Group(group_id(prefix, "sink"), RESULTS.full_name(prefix), settings.session_timeout_s)
-    membership = Membership(settings.kafka, group, sink)
-    sink.member = membership
-    face = HttpFace(
+    limit = DeadLetterLimit(settings.dead_letter_limit, settings.dead_letter_ratio)
+    sink = Sink(member, size, open_writer, bury_, limit)
+    face = HttpServer(
         settings,
         SERVICE,
         not_ready=lambda: None if sink.connected else "PostgreSQL cannot be reached",
-        not_live=lambda: stalled(membership.last_poll, monotonic()),
+        not_live=lambda: stalled(member.last_poll, monotonic()),
     )
     await face.start()
     try:
-        await until_stopped(stop, membership.run(stop), sink.run(stop))
+        await until_stopped(stop, member.run(stop, sink), sink.run(stop))
     finally:
         await face.stop()
         await publisher.close()

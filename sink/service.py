@@ -7,17 +7,18 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from pipeline.bounding import DeadLetterBound
 from pipeline.clock import monotonic
-from pipeline.consuming import Claim, Commit
+from pipeline.consumer_group import AssignedPartition, OffsetCommit
 from pipeline.contracts.messages import Batch
 from pipeline.contracts.records import Record
+from pipeline.dead_letter_limit import DeadLetterLimit
 from pipeline.dead_letters import DeadLetter
 from pipeline.errors import Invalid, Retryable
+from pipeline.ledger.runs import RunKey, run_of
+from pipeline.log import logger
 from pipeline.metrics import histogram
-from pipeline.running import sleep_or_stop
-from pipeline.telemetry import logger
-from sink.batching import Received, RunKey, read_result, run_of
+from pipeline.process import sleep_or_stop
+from sink.assembly import ReceivedResult, read_result
 from sink.writer import Applied, write_apart
 
 SERVICE: Final = "sink"
@@ -30,21 +31,21 @@ _log = logger(__name__)
 class Member(Protocol):
     """Our membership in the group."""
 
-    async def commit(self, commits: Sequence[Commit]) -> None:
-        """Commit. Raises Retryable."""
+    async def commit(self, commits: Sequence[OffsetCommit]) -> None:
+        """OffsetCommit. Raises Retryable."""
 
 
 class Writing(Protocol):
     """The database."""
 
-    async def unknown_runs(self, received: Sequence[Received]) -> set[RunKey]:
+    async def unknown_runs(self, received: Sequence[ReceivedResult]) -> set[RunKey]:
         """Runs, with their generation, that the ledger does not know."""
 
-    async def write(self, received: list[Received]) -> Applied:
+    async def write(self, received: list[ReceivedResult]) -> Applied:
         """Write in one transaction. Raises Retryable, or Invalid."""
 
 
-class Burying(Protocol):
+class DeadLetterSender(Protocol):
     """The dead letters."""
 
     async def __call__(self, letter: DeadLetter) -> None:
@@ -65,11 +66,19 @@ class BatchSize:
 class Sink:
     """The assignee of the partitions of `gsc.results`."""
 
-    def __init__(self, size: BatchSize, open_writer: Opening, bury: Burying, bound: DeadLetterBound) -> None:
+    def __init__(
+        self,
+        member: Member,
+        size: BatchSize,
+        open_writer: Opening,
+        publish: DeadLetterSender,
+        limit: DeadLetterLimit,
+    ) -> None:
+        self._member = member
         self._size = size
-        self._bound = bound
+        self._bound = limit
         self._open_writer = open_writer
-        self._bury = bury
+        self._bury = publish
         self._queue: deque[Record] = deque()
         self._queued_bytes = 0
         self._full = False
@@ -77,12 +86,10 @@ class Sink:
         self._done: dict[int, int] = {}
         self._arrived = asyncio.Event()
         self._busy = asyncio.Lock()
-        self.member: Member | None = None
-        """Set before anything is assigned: membership and assignee know each other."""
         self.connected = False
         """Whether PostgreSQL is there, for the readiness probe."""
 
-    async def assigned(self, claims: Sequence[Claim]) -> None:
+    async def assigned(self, claims: Sequence[AssignedPartition]) -> None:
         """Nothing is kept of a partition but what was read."""
         self._held.update(claim.partition for claim in claims)
 
@@ -165,10 +172,10 @@ class Sink:
         began = monotonic()
         readable = await self._readable(batch)
         unknown = await writer.unknown_runs(readable)
-        for item in [item for item in readable if run_of(item) in unknown]:
+        for item in [item for item in readable if run_of(item.message.batch) in unknown]:
             error = "the ledger has no run of this id and generation"
             await self._dead(item.record, "unknown_run", error, item.message.batch)
-        await self._write(writer, [item for item in readable if run_of(item) not in unknown])
+        await self._write(writer, [item for item in readable if run_of(item.message.batch) not in unknown])
         histogram("gsc_transaction_seconds").observe(monotonic() - began)
         self._written(batch)
 
@@ -189,23 +196,23 @@ class Sink:
             if self._queue and self._queue[0] is record:
                 self._queued_bytes -= _bytes(self._queue.popleft())
 
-    async def _readable(self, batch: list[Record]) -> list[Received]:
+    async def _readable(self, batch: list[Record]) -> list[ReceivedResult]:
         decoded = await asyncio.to_thread(lambda: [_decoded(record) for record in batch])
-        readable: list[Received] = []
+        readable: list[ReceivedResult] = []
         for record, result in zip(batch, decoded, strict=True):
-            if isinstance(result, Received):
+            if isinstance(result, ReceivedResult):
                 readable.append(result)
             else:
                 await self._dead(record, "undecodable", str(result))
         return readable
 
-    async def _write(self, writer: Writing, received: list[Received]) -> None:
-        async def write(part: list[Received]) -> None:
+    async def _write(self, writer: Writing, received: list[ReceivedResult]) -> None:
+        async def write(part: list[ReceivedResult]) -> None:
             await writer.write(part)
             for item in part:
                 self._bound.done(item.record.partition)
 
-        async def unstorable(item: Received, error: Invalid) -> None:
+        async def unstorable(item: ReceivedResult, error: Invalid) -> None:
             await self._dead(item.record, "unstorable", str(error), item.message.batch)
 
         await write_apart(received, write, unstorable)
@@ -215,11 +222,11 @@ class Sink:
         self._bound.dead(record.partition, f"{reason}: {error}")
 
     async def _commit(self) -> None:
-        if self.member is not None:
-            await self.member.commit([Commit(partition, offset) for partition, offset in self._done.items()])
+        if self._done:
+            await self._member.commit([OffsetCommit(partition, offset) for partition, offset in self._done.items()])
 
 
-def _decoded(record: Record) -> Received | Invalid:
+def _decoded(record: Record) -> ReceivedResult | Invalid:
     try:
         return read_result(record)
     except Invalid as error:

@@ -2,24 +2,21 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
-from typing import Any
+from datetime import date
 
 from pipeline.contracts import codec
-from pipeline.contracts.identity import batch_id, page_of
-from pipeline.contracts.messages import Batch, Outcome, Rows
+from pipeline.contracts.messages import Batch, PageOutcome, Rows
 from pipeline.contracts.records import Record
 from pipeline.errors import Invalid
+from pipeline.ledger import pages as ledger_pages
+from pipeline.ledger import runs
 from pipeline.metrics import counter
-from pipeline.postgres import Connection, queries, told_as_flows
-from pipeline.telemetry import about_day, logger
-from sink.batching import FetchKey, Received, RunKey, Work, assemble, run_of
+from pipeline.postgres import Connection, database_errors, queries
+from sink.assembly import Assembly, FetchKey, ReceivedResult, assemble
+from sink.completion import complete_days
 from sink.rows import copy_text
 
-CAP = 50_000
-"""Rows a day, search type and property that Google lists at most, or a little more."""
 _SQL = queries("sink", "writer.sql")
-_log = logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,27 +36,16 @@ class Writer:
     def __init__(self, conn: Connection, delete_ratio: float) -> None:
         self._conn = conn
         self._delete_ratio = delete_ratio
-        self._series: dict[tuple[str, str, str, tuple[str, ...]], int] = {}
+        self._series: dict[runs.SeriesKey, int] = {}
         self._months: set[date] = set()
 
-    async def unknown_runs(self, received: Iterable[Received]) -> set[RunKey]:
-        """Runs, with their generation, that the ledger has never heard of."""
-        asked = {run_of(item) for item in received}
-        async with told_as_flows():
-            cursor = await self._conn.execute(_SQL["known_runs"], {"runs": [run for run, _ in asked]})
-            return asked - {(run, generation) async for run, generation in cursor}
+    async def unknown_runs(self, received: Iterable[ReceivedResult]) -> set[runs.RunKey]:
+        """Runs that the ledger does not have with the generation of these results."""
+        return await runs.unknown_runs(self._conn, [runs.run_of(item.message.batch) for item in received])
 
-    async def make_runs(self, batches: Iterable[Batch], at: datetime) -> None:
-        """Make the runs known that are only known from results: a replay needs no plan."""
-        runs = sorted({(batch.run_id, batch.generation, batch.priority) for batch in batches})
-        names = ("runs", "generations", "priorities")
-        columns = dict(zip(names, map(list, zip(*runs, strict=True)), strict=True))
-        async with told_as_flows():
-            await self._conn.execute(_SQL["make_runs"], {**columns, "at": at})
-
-    async def write(self, received: list[Received]) -> Applied:
+    async def write(self, received: list[ReceivedResult]) -> Applied:
         """Apply what is whole, park the rest. Raises Retryable, or Invalid for what cannot be stored."""
-        async with told_as_flows():
+        async with database_errors():
             work = assemble(received, await self._parked(received))
             await self._prepare(work)
             async with self._conn.transaction():
@@ -67,7 +53,7 @@ class Writer:
         _count(applied)
         return applied
 
-    async def _parked(self, received: list[Received]) -> dict[FetchKey, list[Received]]:
+    async def _parked(self, received: list[ReceivedResult]) -> dict[FetchKey, list[ReceivedResult]]:
         keys = sorted(
             {
                 (item.message.batch.batch_id, item.message.fetch_id)
@@ -78,14 +64,14 @@ class Writer:
         if not keys:
             return {}
         parameters = {"batches": [key[0] for key in keys], "fetches": [key[1] for key in keys]}
-        parked: dict[FetchKey, list[Received]] = {}
+        parked: dict[FetchKey, list[ReceivedResult]] = {}
         async for _, value in await self._conn.execute(_SQL["parked"], parameters):
             message = codec.decode(Rows, bytes(value))
             record = Record("", -1, -1, None, bytes(value), 0)
-            parked.setdefault((message.batch.batch_id, message.fetch_id), []).append(Received(record, message))
+            parked.setdefault((message.batch.batch_id, message.fetch_id), []).append(ReceivedResult(record, message))
         return parked
 
-    async def _prepare(self, work: Work) -> None:
+    async def _prepare(self, work: Assembly) -> None:
         """Series and months that are new, each in a transaction of its own: nobody waits for them."""
         await self._conn.execute(_SQL["stage"])
         for item in work.outcomes:
@@ -99,28 +85,26 @@ class Writer:
                 self._months.add(month)
 
     async def _series_of(self, batch: Batch) -> int:
-        key = (batch.property, batch.report, batch.search_type, batch.dimensions)
+        key = runs.series_of(batch)
         if key not in self._series:
-            names = ("property", "report", "search_type", "dimensions")
-            parameters = dict(zip(names, (*key[:3], list(batch.dimensions)), strict=True))
-            row = await (await self._conn.execute(_SQL["series"], parameters)).fetchone()
-            self._series[key] = row[0] if row else 0
+            self._series[key] = await runs.series_number(self._conn, key)
         return self._series[key]
 
-    async def _apply(self, work: Work) -> Applied:
+    async def _apply(self, work: Assembly) -> Applied:
         for item in work.outcomes:
-            await self._outcome(item.message)
+            await self._record_outcome(item.message)
         for item in work.parked:
             await self._park(item)
-        if not work.fetches:
+        pages = [_messages(chunks) for chunks in work.fetches]
+        if not pages:
             return Applied()
-        pages = [[chunk.message for chunk in chunks if isinstance(chunk.message, Rows)] for chunks in work.fetches]
         newest = await self._locked_days(pages)
-        finished = await self._finished(pages)
+        finished = await ledger_pages.finished(self._conn, [page[0].batch.batch_id for page in pages])
         written = await self._write_rows(await self._to_write(pages, newest, finished))
-        for chunks in work.fetches:
-            if finished.get(chunks[0].message.batch.batch_id) != "cancelled":
-                await self._settle(chunks)
+        for chunks, page in zip(work.fetches, pages, strict=True):
+            if finished.get(page[0].batch.batch_id) != "cancelled":
+                series = await self._series_of(page[0].batch)
+                await ledger_pages.apply(self._conn, series, page[-1], chunks[-1].record)
         await self._conn.execute(_SQL["unpark"], {"batches": [page[0].batch.batch_id for page in pages]})
         days, deleted = await self._complete(pages)
         rows = sum(page[0].page_rows for page in pages)
@@ -133,11 +117,6 @@ class Writer:
         await self._conn.execute(_SQL["make_days"], parameters)
         cursor = await self._conn.execute(_SQL["lock_days"], parameters)
         return {(series, day): generation or 0 async for series, day, generation in cursor}
-
-    async def _finished(self, pages: list[list[Rows]]) -> dict[str, str]:
-        """The last states of those pages that are in one which rows do not change."""
-        parameters = {"batches": [page[0].batch.batch_id for page in pages]}
-        return {row[0].hex: row[1] async for row in await self._conn.execute(_SQL["finished"], parameters)}
 
     async def _to_write(
         self, pages: list[list[Rows]], newest: dict[tuple[int, date], int], finished: Mapping[str, str]
@@ -164,47 +143,11 @@ class Writer:
             row = await cursor.fetchone()
         return int(row[0]) if row else 0
 
-    async def _settle(self, chunks: list[Received]) -> None:
-        message = chunks[-1].message
-        if not isinstance(message, Rows):
-            return
-        ledger = await self._ledger_of(message.batch)
-        fetched = {
-            "rows": message.page_rows,
-            "next_start_row": message.next_start_row,
-            "fetch_id": message.fetch_id,
-            "fetched_at": message.fetched_at,
-            "partition": chunks[-1].record.partition,
-            "offset": chunks[-1].record.offset,
-        }
-        await self._conn.execute(_SQL["settle_page"], ledger | fetched)
-        if message.next_start_row is not None:
-            page = page_of(message.batch)._replace(start_row=message.next_start_row)
-            following = {"batch_id": batch_id(page), "start_row": message.next_start_row}
-            await self._conn.execute(_SQL["follow_page"], ledger | following)
+    async def _record_outcome(self, message: Rows | PageOutcome) -> None:
+        if isinstance(message, PageOutcome):
+            await ledger_pages.record_outcome(self._conn, await self._series_of(message.batch), message)
 
-    async def _ledger_of(self, batch: Batch) -> dict[str, Any]:
-        return {
-            "batch_id": batch.batch_id,
-            "run_id": batch.run_id,
-            "generation": batch.generation,
-            "series": await self._series_of(batch),
-            "date": batch.date,
-            "start_row": batch.start_row,
-            "row_limit": batch.row_limit,
-            "data_state": batch.data_state,
-            "credential": batch.credential,
-            "priority": batch.priority,
-        }
-
-    async def _outcome(self, message: Rows | Outcome) -> None:
-        if not isinstance(message, Outcome):
-            return
-        statement = "page_is_dead" if message.state == "dead" else "page_is_owed"
-        why = {"at": message.at, "reason": message.reason, "detail": message.detail.replace("\x00", "")}
-        await self._conn.execute(_SQL[statement], await self._ledger_of(message.batch) | why)
-
-    async def _park(self, item: Received) -> None:
+    async def _park(self, item: ReceivedResult) -> None:
         message = item.message
         if isinstance(message, Rows) and item.record.offset >= 0:
             parameters = {
@@ -216,46 +159,23 @@ class Writer:
             await self._conn.execute(_SQL["park"], parameters)
 
     async def _complete(self, pages: list[list[Rows]]) -> tuple[int, int]:
-        """Complete the days that are whole now, and sweep what vanished; returns (days, rows deleted)."""
-        touched: dict[tuple[int, date, int], Batch] = {}
-        may_change = set()
+        """Complete the days that are whole now, and delete what vanished; returns (days, rows deleted)."""
+        touched: dict[ledger_pages.DayGeneration, list[Rows]] = {}
         for page in pages:
             batch = page[0].batch
-            incomplete_from = page[0].first_incomplete_date
-            key = (await self._series_of(batch), batch.date, batch.generation)
-            touched[key] = batch
-            if incomplete_from is not None and incomplete_from <= batch.date:
-                may_change.add(key)
-        series, dates, generations = (list(column) for column in zip(*touched, strict=True))
-        parameters = {"series": series, "dates": dates, "generations": generations}
-        whole = await (await self._conn.execute(_SQL["completed_days"], parameters)).fetchall()
-        deleted = 0
-        for number, day, generation, rows in whole:
-            key = (number, day, generation)
-            values = {"series": number, "date": day, "generation": generation, "rows": rows, "cap": CAP}
-            values["may_change"] = key in may_change
-            if (await self._conn.execute(_SQL["complete_day"], values)).rowcount:
-                deleted += await self._sweep(values, touched[key])
-        return len(whole), deleted
+            day = ledger_pages.DayGeneration(await self._series_of(batch), batch.date, batch.generation)
+            touched.setdefault(day, []).append(page[0])
+        return await complete_days(self._conn, touched, self._delete_ratio)
 
-    async def _sweep(self, day: dict[str, Any], batch: Batch) -> int:
-        """Delete the day's rows of older generations, unless they are too many to be believed."""
-        row = await (await self._conn.execute(_SQL["vanished"], day)).fetchone()
-        vanished, all_rows = row or (0, 0)
-        if vanished > self._delete_ratio * all_rows:
-            _log.error("vanished_rows_kept", vanished=vanished, of=all_rows, **about_day(batch))
-            counter("gsc_rows_total").labels("kept").inc(vanished)
-            await self._conn.execute(_SQL["keep_vanished"], {**day, "vanished": vanished})
-            return 0
-        if not vanished:
-            return 0
-        return (await self._conn.execute(_SQL["sweep"], day)).rowcount
+
+def _messages(chunks: list[ReceivedResult]) -> list[Rows]:
+    return [item.message for item in chunks if isinstance(item.message, Rows)]
 
 
 async def write_apart(
-    received: list[Received],
-    write: Callable[[list[Received]], Awaitable[None]],
-    unstorable: Callable[[Received, Invalid], Awaitable[None]],
+    received: list[ReceivedResult],
+    write: Callable[[list[ReceivedResult]], Awaitable[None]],
+    unstorable: Callable[[ReceivedResult, Invalid], Awaitable[None]],
 ) -> None:
     """Write; what is refused is halved until the message at fault is alone, and told to `unstorable`."""
     if not received:

@@ -8,9 +8,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from lab.choosing import LabChoice, Servers, running_servers
 from lab.database import create_database, drop_database
-from pipeline.kafka import Publisher, publishing
+from lab.servers import ServerChoice, Servers, running_servers
+from pipeline.publisher import Publisher, publishing
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -21,7 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
     docker = os.environ.get("GSC_LAB") == "docker"
-    choice = LabChoice(request.config.getoption("--kafka"), request.config.getoption("--postgres"), docker=docker)
+    choice = ServerChoice(request.config.getoption("--kafka"), request.config.getoption("--postgres"), docker=docker)
     with running_servers(choice) as running:
         yield running
 

@@ -179,7 +179,7 @@ _QUOTA = Board(
             "short",
             (
                 Query("sum(gsc_calls_in_flight)", "calls in flight"),
-                Query("sum(gsc_batches_at_stake)", "repeated after a kill"),
+                Query("sum(gsc_batches_uncommitted)", "repeated after a kill"),
                 Query("sum(gsc_queued_batches)", "queued"),
             ),
             "Calls under way, and batches in the fetchers' memory.",
@@ -201,7 +201,7 @@ _FRESHNESS = Board(
         Panel(
             "Age of the oldest run that is owed",
             "s",
-            (Query("max by (priority) (gsc_oldest_owed_seconds)", "{{priority}}"),),
+            (Query("max by (priority) (gsc_oldest_pending_seconds)", "{{priority}}"),),
             "Since it was planned.",
         ),
         Panel(

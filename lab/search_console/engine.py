@@ -10,8 +10,8 @@ from typing import Any
 from msgspec import Struct
 
 from lab.search_console import clock
+from lab.search_console.call_journal import Call, Journal
 from lab.search_console.faults import Answer, Faults, answer_of, refusal_of, spoiled
-from lab.search_console.journal import Call, Journal
 from lab.search_console.keys import Keys
 from lab.search_console.pages import Pages
 from lab.search_console.quotas import Asking, Enforcer

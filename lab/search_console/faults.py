@@ -6,7 +6,7 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from lab.search_console.journal import Call
+from lab.search_console.call_journal import Call
 from lab.search_console.refusals import Refused
 from lab.search_console.settings import CallKind, Fault, FaultKind
 

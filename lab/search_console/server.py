@@ -10,13 +10,13 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from lab.search_console import batches
-from lab.search_console.delivering import aborted, delivered
+from lab.search_console.control_api import Steering
 from lab.search_console.engine import Engine, Request
 from lab.search_console.faults import Answer, answer_of
 from lab.search_console.keys import Keys
 from lab.search_console.refusals import Refused, bad_request
 from lab.search_console.settings import SimulatorSettings
-from lab.search_console.steering import Steering
+from lab.search_console.transport import aborted, delivered
 
 _SITES_PATH = "/webmasters/v3/sites"
 _QUERY_PATH = f"{_SITES_PATH}/"

@@ -117,12 +117,12 @@ class Rows(Message, frozen=True, kw_only=True, tag="rows"):
         _check_years(fetched_at=self.fetched_at)
 
 
-class Outcome(Message, frozen=True, kw_only=True, tag="outcome"):
+class PageOutcome(Message, frozen=True, kw_only=True, tag="outcome"):
     """`gsc.results`: what took the place of a page's rows, so that the ledger always learns."""
 
     batch: Batch
-    state: Literal["dead", "set_aside"]
-    """`dead`: it is in the dead letters. `set_aside`: its scope is halted, it is owed again."""
+    state: Literal["dead", "deferred"]
+    """`dead`: it is in the dead letters. `defer`: its scope is halted, it is owed again."""
     reason: Name
     """A word of the table in docs/states.md, such as `permission` or `attempts_exhausted`."""
     detail: str
@@ -146,5 +146,5 @@ class Control(Message, frozen=True, kw_only=True, tag="control"):
     succeeded, its scope makes no other."""
 
 
-Result = Rows | Outcome
-AnyMessage = SyncRequest | Batch | Rows | Outcome | Control
+Result = Rows | PageOutcome
+AnyMessage = SyncRequest | Batch | Rows | PageOutcome | Control

@@ -29,3 +29,10 @@ class PartitionLag(NamedTuple):
     end: int
     lag: int
     metadata: str = ""
+
+
+class OverduePage(NamedTuple):
+    """A page that was published long ago and has no result; `position` is where its batch lies, None if unknown."""
+
+    batch_id: str
+    position: Position | None

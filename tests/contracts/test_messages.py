@@ -8,14 +8,14 @@ import jsonschema
 import pytest
 
 from pipeline.contracts import codec
-from pipeline.contracts.messages import Batch, Control, Message, Outcome, Rows, SyncRequest
+from pipeline.contracts.messages import Batch, Control, Message, PageOutcome, Rows, SyncRequest
 from pipeline.errors import Invalid
 
 TYPES: dict[str, type[Message]] = {
     "sync": SyncRequest,
     "batch": Batch,
     "rows": Rows,
-    "outcome": Outcome,
+    "outcome": PageOutcome,
     "control": Control,
 }
 EXAMPLES = sorted((Path(__file__).parent / "examples").glob("*.json"))

@@ -10,7 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from lab.charting import settings, topics
+from lab.chart_values import settings, topics
 from pipeline.contracts.topics import ALL
 from support.chart import (
     CHART,

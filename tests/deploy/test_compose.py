@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from lab.choosing import Servers
 from lab.containers import KAFKA_IMAGE, POSTGRES_IMAGE
 from lab.processes import Command, Process, free_port
+from lab.servers import Servers
 from lab.services import inherited
 from support.pipeline import is_ready
 from support.tools import compose
-from support.waiting import until
+from support.wait import until
 
 ROOT = Path(__file__).parents[2]
 OURS = {"simulator", "topics", "migrate", "producer", "fetcher", "sink", "gsc-stream"}
@@ -111,7 +111,7 @@ def test_a_catalog_from_before_is_not_taken_for_a_simulator_that_serves(folder: 
     with socket() as occupied:
         occupied.bind(("127.0.0.1", 0))
         occupied.listen()
-        command = [sys.executable, "-m", "lab.serving", folder, "--port", str(occupied.getsockname()[1])]
+        command = [sys.executable, "-m", "lab.simulator_service", folder, "--port", str(occupied.getsockname()[1])]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=inherited(), timeout=READY_S)
     assert done.returncode == 2, done.stderr
     assert not catalog.exists()
@@ -136,11 +136,11 @@ def environment(servers: Servers, dsn: str, topic_prefix: str, folder: Path) -> 
 def _simulator(folder: Path, port: int) -> Iterator[dict[str, str]]:
     """Compose's simulator, as a process that serves; yields what compose sets for it."""
     service = _configured()["simulator"]
-    assert service["entrypoint"][1:] == ["-m", "lab.serving"]
+    assert service["entrypoint"][1:] == ["-m", "lab.simulator_service"]
     root = f"http://127.0.0.1:{port}"
     replaced = {"/etc/gsc-stream": str(folder), "8090": str(port), "http://simulator:8090": root}
     arguments = [replaced.get(argument, argument) for argument in service["command"]]
-    command = [sys.executable, "-m", "lab.serving", *arguments]
+    command = [sys.executable, "-m", "lab.simulator_service", *arguments]
     log = folder / "serving.log"
     log.unlink(missing_ok=True)  # what one before it has told
     process = Process(Command("the simulator", command, log, inherited()))

@@ -17,20 +17,20 @@ import pytest
 import yaml
 from croniter import croniter
 
-from lab.choosing import Servers
 from lab.processes import free_port
 from lab.scenario import Scenario
+from lab.servers import Servers
 from lab.services import inherited
 from pipeline.clock import now, pacific_date
 from pipeline.contracts import codec
 from pipeline.contracts.identity import run_id
-from pipeline.kafka import publishing
-from producer.admission import build_request
+from pipeline.publisher import publishing
+from producer.sync_request import build_request
+from support.airflow import dag_runs
 from support.chart import MINORS, assert_restricted, pods
 from support.pipeline import COMMAND, Running, a_world, asked, is_ready, logged, running_pipeline, told
-from support.scheduling import dag_runs
 from support.tools import flock
-from support.waiting import until
+from support.wait import until
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "schedulers"
 TOKEN = "sesame"

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from lab.choosing import Servers
 from lab.processes import free_port
+from lab.servers import Servers
 from pipeline.clock import now, pacific_date
 
 COMMAND = Path(sys.executable).with_name("gsc-stream")
@@ -201,7 +201,7 @@ def test_topics_and_schema_are_asked_for_by_name(environment: dict[str, str]) ->
     done = run(environment, "sink")
     assert done.returncode == 2
     assert "run `gsc-stream migrate`" in done.stderr
-    assert told(environment, "migrate")["applied"][0] == "0001_ledger.sql"
+    assert told(environment, "migrate")["applied"][0] == "0001_schema.sql"
     assert told(environment, "migrate")["applied"] == []
     for arguments, said in (
         (("replay", "--property", "nope"), "--property: 'nope' is neither in the ledger nor in the catalog"),

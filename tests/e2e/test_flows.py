@@ -10,17 +10,17 @@ import httpx
 from confluent_kafka.admin import AdminClient
 
 from lab.call_log import repeats
-from lab.choosing import Servers
 from lab.processes import free_port
 from lab.scenario import Scenario
 from lab.search_console.settings import Fault
+from lab.servers import Servers
 from pipeline.clock import now
 from pipeline.contracts import codec
 from pipeline.contracts.messages import Control
 from pipeline.contracts.topics import CONTROL
-from pipeline.kafka import Publisher
+from pipeline.publisher import Publisher
 from support.pipeline import Running, a_world, logged, running_pipeline, told
-from support.waiting import until
+from support.wait import until
 
 SITES = [f"sc-domain:shop-{n}.example" if n % 2 else f"https://www.shop-{n}.example/" for n in range(1, 8)]
 USERS = [f"reader-{n}@example.com" for n in range(1, 8)]
@@ -285,7 +285,7 @@ async def test_every_metric_that_a_service_promises_is_there_and_true(
     assert producer['gsc_partition_state{partition="0",state="OK"}'] == 1
     assert producer['gsc_ledger_days{kind="complete"}'] == 30
     assert producer['gsc_drain_seconds{pace="quota"}'] == 0
-    assert producer['gsc_oldest_owed_seconds{priority="backfill"}'] == 0
+    assert producer['gsc_oldest_pending_seconds{priority="backfill"}'] == 0
     assert (
         producer['gsc_newest_day_age_days{series="last"}'] == producer['gsc_newest_day_age_days{series="middle"}'] > 0
     )
@@ -297,6 +297,6 @@ async def test_every_metric_that_a_service_promises_is_there_and_true(
     assert 0.015 < fetcher["gsc_property_utilisation_max"] < 0.02
     assert fetcher['gsc_wait_seconds_total{reason="http"}'] > 0
     assert fetcher["gsc_page_seconds_count"] == fetcher["gsc_call_seconds_count"] == 30
-    assert fetcher["gsc_calls_in_flight"] == fetcher["gsc_batches_at_stake"] == 0
+    assert fetcher["gsc_calls_in_flight"] == fetcher["gsc_batches_uncommitted"] == 0
     assert sink["gsc_pages_applied_total"] == 30
     assert sink["gsc_days_completed_total"] == 30

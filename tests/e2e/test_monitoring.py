@@ -6,13 +6,13 @@ from typing import Any
 
 import yaml
 
-from lab.choosing import Servers
 from lab.monitoring.panels import BOARDS
 from lab.processes import free_port
 from lab.scenario import Scenario
+from lab.servers import Servers
 from support.pipeline import a_world, running_pipeline
-from support.waiting import until
-from support.watching import watched
+from support.prometheus import watched
+from support.wait import until
 
 CHART = Path(__file__).parents[2] / "helm" / "gsc-stream"
 

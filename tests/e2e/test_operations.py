@@ -10,17 +10,18 @@ from typing import Any
 
 import msgspec
 
-from lab.choosing import Servers
 from lab.database import create_database, drop_database
-from lab.scenario import REPORTS, Scenario, start_google
+from lab.scenario import REPORTS, Scenario, start_simulator
 from lab.search_console.settings import Fault
-from pipeline.catalog import read_catalog
+from lab.servers import Servers
+from pipeline.catalog_file import read_catalog
 from pipeline.clock import now, pacific_date
 from pipeline.contracts.topics import RESULTS
-from pipeline.kafka import Publisher
-from pipeline.postgres import connection, create_report_views, migrate
+from pipeline.postgres import connection
+from pipeline.publisher import Publisher
+from pipeline.schema import create_report_views, migrate
 from support.pipeline import COMMAND, LAST_DAY, Running, a_day, a_world, asked, command, running_pipeline, told
-from support.waiting import until
+from support.wait import until
 
 SITES = ("sc-domain:shop-1.example", "https://www.shop-2.example/")
 FACTS = "select s.property, s.report, f.date, f.key, f.generation, f.clicks, f.impressions, f.position, f.query, f.page"
@@ -123,11 +124,11 @@ async def test_dead_letters_are_listed_shown_and_redriven(
         dry = told(running, "dead-letters", "redrive", "--reason", "bad_request", "--dry-run")
         assert dry == {"dry_run": True, "letters": 3, "skipped": 0}
         done = told(running, "dead-letters", "redrive", "--reason", "bad_request", "--rate", "100")
-        assert done == {"letters": 3, "owed": 3, "forwarded": 0, "skipped": 0}
+        assert done == {"letters": 3, "pending": 3, "forwarded": 0, "skipped": 0}
         assert await running.settled(run) == {"applied": 18}
         assert await running.differences(3) == []
         done = told(running, "dead-letters", "redrive", "--all", "--rate", "100")
-        assert done == {"letters": 4, "owed": 0, "forwarded": 1, "skipped": 3}
+        assert done == {"letters": 4, "pending": 0, "forwarded": 1, "skipped": 3}
         assert told(running, "reconcile")["findings"] == []
 
 
@@ -280,7 +281,7 @@ async def test_a_search_console_that_starts_again_takes_the_credentials_it_gave(
         await running.applied(run, 10)
         port = running.google.root.rpartition(":")[2]
         running.google.process.stop()
-        running.google = await asyncio.to_thread(start_google, world, folder, listening=("--port", port))
+        running.google = await asyncio.to_thread(start_simulator, world, folder, listening=("--port", port))
         try:
             assert await running.settled(run) == {"applied": 180}
             assert await running.differences(20) == []

@@ -13,16 +13,16 @@ import httpx
 import pytest
 
 from lab.call_log import repeats
-from lab.choosing import Servers
 from lab.processes import free_port
-from lab.scenario import Scenario, start_google
+from lab.scenario import Scenario, start_simulator
 from lab.search_console.settings import Fault
+from lab.servers import Servers
+from pipeline.consumer_lag import LagReader
 from pipeline.contracts import codec
 from pipeline.contracts.identity import run_id
 from pipeline.contracts.topics import BATCHES, DEAD_LETTERS, RESULTS, SYNC_REQUESTS
-from pipeline.kafka import Publisher
-from pipeline.kafka_admin import LagReader
 from pipeline.postgres import connection
+from pipeline.publisher import Publisher
 from support.examples import a_batch, some_rows
 from support.pipeline import (
     COMMAND,
@@ -36,7 +36,7 @@ from support.pipeline import (
     running_pipeline,
     told,
 )
-from support.waiting import until
+from support.wait import until
 
 SMALL = Scenario(days=20, rows=300, latency_s=0.05)
 A_BATCH = codec.encode(a_batch()).decode()
@@ -153,12 +153,12 @@ def test_a_halt_stops_calls_and_a_resume_loses_nothing(
             command(running, "halt", "all", "--reason", "a test").check_returncode()
             assert told(running, "halts")[0]["scope"] == "all"
 
-            async def set_aside() -> bool:
+            async def defer() -> bool:
                 return (await running.pages(run)).get("published", 0) == 0
 
-            await until(set_aside, 30, "everything that was published is set aside or applied")
+            await until(defer, 30, "everything that was published is set aside or applied")
             before = len(running.calls())
-            assert (await running.pages(run))["owed"] > 0
+            assert (await running.pages(run))["pending"] > 0
             assert len(running.calls()) == before
             command(running, "resume", "all").check_returncode()
             assert await running.settled(run) == {"applied": 120}
@@ -327,7 +327,7 @@ def test_requests_over_http(servers: Servers, dsn: str, topic_prefix: str, folde
 
 
 def test_up_runs_the_pipeline_until_it_is_told_to_stop(servers: Servers, dsn: str, folder: Path) -> None:
-    google = start_google(a_world(Scenario(days=2, rows=20, full_days=False)), folder)
+    google = start_simulator(a_world(Scenario(days=2, rows=20, full_days=False)), folder)
     data = folder / "data"
     data.mkdir()
     given = ["--kafka", servers.bootstrap_servers, "--postgres", dsn, "--api-root", google.root]

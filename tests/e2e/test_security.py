@@ -26,14 +26,14 @@ from confluent_kafka.admin import (
 from lab.broker import BrokerOptions, running_broker
 from lab.broker_security import ADMIN, BrokerSecurity
 from lab.certificates import make_certificates
-from lab.choosing import Servers
 from lab.database import create_database, drop_database
+from lab.local_pipeline import Services, Setup, prepare
 from lab.processes import free_port
-from lab.running import Services, Setup, prepare
-from lab.scenario import Scenario, start_google
+from lab.scenario import Scenario, start_simulator
+from lab.servers import Servers
 from pipeline.clock import now
 from pipeline.errors import Fatal
-from pipeline.kafka import publishing
+from pipeline.publisher import publishing
 from support.pipeline import COMMAND, Running, a_world
 from support.tls import tls_front
 
@@ -116,7 +116,7 @@ def _grant(secured: Secured) -> None:
 
 @contextmanager
 def _running(secured: Secured, folder: Path) -> Iterator[tuple[Running, dict[str, int]]]:
-    google = start_google(a_world(Scenario(days=DAYS, rows=200, latency_s=0.05, full_days=False)), folder)
+    google = start_simulator(a_world(Scenario(days=DAYS, rows=200, latency_s=0.05, full_days=False)), folder)
     extra = {"GSC_LOG_LEVEL": "debug", "GSC_HTTP_TOKEN": TOKEN}
     setup = Setup(secured.servers, google.root, google.catalog, folder, {**extra, **secured.settings("operator")})
     services = Services(setup)
@@ -232,7 +232,7 @@ def _secrets(secured: Secured, folder: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    google = start_google(a_world(Scenario()), tmp_path_factory.mktemp("google"))
+    google = start_simulator(a_world(Scenario()), tmp_path_factory.mktemp("google"))
     yield google.catalog
     google.process.stop()
 

@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 from lab.days import last_days
-from lab.folders import holder
-from lab.scenario import Scenario, start_google
+from lab.run_folder import holder
+from lab.scenario import Scenario, start_simulator
 from support.pipeline import COMMAND, a_world, asked, is_ready
-from support.waiting import until
+from support.wait import until
 
 DAYS = 2
 PAGES = DAYS * 2 * 3
@@ -51,7 +51,7 @@ class Up:
 
 @pytest.fixture
 def embedded(open_folder: Path) -> Iterator[Up]:
-    google = start_google(a_world(Scenario(days=DAYS, rows=20, full_days=False)), open_folder / "google")
+    google = start_simulator(a_world(Scenario(days=DAYS, rows=20, full_days=False)), open_folder / "google")
     up = Up(open_folder / "data", google.catalog, google.root)
     try:
         yield up

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fetcher.credentials import Tokens
+from fetcher.credentials import AccessTokens
 from fetcher.search_console import SearchConsole
 from lab.search_console.keys import Keys
 from lab.search_console.server import Simulator
@@ -15,7 +15,7 @@ from lab.search_console.settings import Fault, FaultKind, SimulatorSettings, Sit
 from pipeline.catalog import Catalog, CatalogError, Credential, Property
 from pipeline.errors import Fatal, Invalid, Retryable
 from support.simulator import serving
-from support.waiting import until
+from support.wait import until
 
 KINDS = ("service_account", "authorized_user", "external_account")
 URL = "sc-domain:example.com"
@@ -50,7 +50,7 @@ async def console(simulator: Simulator) -> AsyncIterator[SearchConsole]:
 async def test_a_token_is_good_kept_and_replaced(
     simulator: Simulator, console: SearchConsole, folder: Path, kind: str
 ) -> None:
-    tokens = Tokens(a_catalog(simulator, folder, kind).credentials)
+    tokens = AccessTokens(a_catalog(simulator, folder, kind).credentials)
     token = await tokens.token("acme")
     assert await console.sites(token) == [URL]
     assert await tokens.token("acme") == token
@@ -62,7 +62,7 @@ async def test_a_token_is_good_kept_and_replaced(
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_revoked_user_is_fatal_for_its_credential(simulator: Simulator, folder: Path, kind: str) -> None:
-    tokens = Tokens(a_catalog(simulator, folder, kind).credentials)
+    tokens = AccessTokens(a_catalog(simulator, folder, kind).credentials)
     simulator.engine.tokens.revoked.add(f"{kind}@example.com")
     with pytest.raises(Fatal, match="expired or revoked") as caught:
         await tokens.token("acme")
@@ -75,7 +75,7 @@ async def test_a_revoked_user_is_fatal_for_its_credential(simulator: Simulator, 
 async def test_an_endpoint_that_is_unwell_passes(
     simulator: Simulator, folder: Path, kind: str, fault: FaultKind
 ) -> None:
-    tokens = Tokens(a_catalog(simulator, folder, kind).credentials)
+    tokens = AccessTokens(a_catalog(simulator, folder, kind).credentials)
     simulator.engine.faults.replace((Fault(kind=fault, on="token"),))
     with pytest.raises(Retryable, match=fault if fault.isdigit() else "RemoteProtocolError|ReadError"):
         await tokens.token("acme")
@@ -90,7 +90,7 @@ async def test_tokens_of_a_short_life_are_replaced_in_time(
 ) -> None:
     """google-auth takes a token for stale 3 min 45 s before its end: these always are, and yet every call succeeds."""
     simulator.engine.tokens.lifetime_s = 3
-    tokens = Tokens(a_catalog(simulator, folder, kind).credentials)
+    tokens = AccessTokens(a_catalog(simulator, folder, kind).credentials)
     first = await tokens.token("acme")
     assert await console.sites(first) == [URL]
 
@@ -114,7 +114,7 @@ async def test_credentials_outlive_a_restart_with_the_same_keys(folder: Path, ki
     settings = SimulatorSettings(sites=(Site(url=URL, users=(user.id,)),), users=(user,))
     with serving(settings, Keys(folder / "keys")) as before:
         port = int(before.root.rpartition(":")[2])
-        tokens = Tokens(a_catalog(before, folder, kind).credentials)
+        tokens = AccessTokens(a_catalog(before, folder, kind).credentials)
         held = await tokens.token("acme")
     with serving(settings, Keys(folder / "keys"), port) as after:
         async with SearchConsole(after.root, timeout_s=10, connections=1) as console:
@@ -130,7 +130,7 @@ def test_a_workload_that_names_no_token_is_refused(simulator: Simulator, folder:
     file = catalog.credentials[0].file
     file.write_text(json.dumps({**json.loads(file.read_text()), "credential_source": {}}))
     with pytest.raises(CatalogError, match=r"^credentials\.acme\.file: .*external_account\.json: "):
-        Tokens(catalog.credentials)
+        AccessTokens(catalog.credentials)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_file_that_cannot_be_used_is_told_by_its_field(
     [credential] = a_catalog(simulator, folder, kind).credentials
     credential.file.write_text(json.dumps({**json.loads(credential.file.read_text()), name: value}))
     with pytest.raises(CatalogError, match=said):
-        Tokens([credential.found_at(folder / "catalog.yaml", 3)])
+        AccessTokens([credential.found_at(folder / "catalog.yaml", 3)])
 
 
 @pytest.mark.parametrize("content", [None, b"", b"[]", b"\xff", b"[" * 100_000])
@@ -166,7 +166,7 @@ def test_files_that_are_missing_or_no_json_are_told_a_line_each(folder: Path, co
     one = Credential(id="acme", type="service_account", file=Path("a.json")).found_at(folder / "catalog.yaml", 3)
     two = Credential(id="other", type="service_account", file=Path("b.json")).found_at(folder / "catalog.yaml", 4)
     with pytest.raises(CatalogError) as caught:
-        Tokens([one, two])
+        AccessTokens([one, two])
     assert [line.removeprefix(str(folder)).partition(".file: ")[0] for line in caught.value.problems] == [
         "/catalog.yaml:3: credentials.acme",
         "/catalog.yaml:4: credentials.other",

@@ -22,14 +22,15 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from lab.choosing import Servers
 from lab.database import create_database, drop_database
+from lab.servers import Servers
 from pipeline.contracts import codec
-from pipeline.contracts.messages import Batch, Outcome, Rows
+from pipeline.contracts.messages import Batch, PageOutcome, Rows
 from pipeline.contracts.records import Record
-from pipeline.postgres import Connection, connect, migrate
-from producer import ledger
-from sink.batching import Received
+from pipeline.ledger import pages, runs
+from pipeline.postgres import Connection, connect
+from pipeline.schema import migrate
+from sink.assembly import ReceivedResult
 from sink.writer import Writer
 from support.examples import DAY, NOW, a_batch
 
@@ -59,16 +60,16 @@ class Database:
     def ask(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         return self.run(self.execute(statement, *parameters))
 
-    def write(self, received: list[Received], *, replayed: bool = False) -> None:
+    def write(self, received: list[ReceivedResult], *, replayed: bool = False) -> None:
         async def work() -> None:
             if replayed:
-                await self.writer.make_runs((item.message.batch for item in received), NOW)
+                await runs.restore_runs(self.conn, (item.message.batch for item in received), NOW)
             await self.writer.write(received)
 
         if received:
             self.run(work())
 
-    def lose(self, received: list[Received]) -> None:
+    def lose(self, received: list[ReceivedResult]) -> None:
         """Write, and die before the transaction is committed."""
 
         async def work() -> None:
@@ -96,7 +97,7 @@ class Exactness(RuleBasedStateMachine):
         self.dsns = dsns
         self.database = Database(self.runner, dsns[0])
         self.source: dict[date, dict[str, int]] = {day: {} for day in DAYS}
-        self.log: list[Received] = []
+        self.log: list[ReceivedResult] = []
         self.committed = 0
         self.fetches = 0
         self.generation = 0
@@ -161,14 +162,14 @@ class Exactness(RuleBasedStateMachine):
             self.published[after.batch_id] = after
 
     @precondition(lambda self: self.published)
-    @rule(data=st.data(), state=st.sampled_from(["dead", "set_aside"]))
-    def a_page_is_dead_or_set_aside(self, data: st.DataObject, state: Any) -> None:
+    @rule(data=st.data(), state=st.sampled_from(["dead", "deferred"]))
+    def a_page_is_dead_or_deferred(self, data: st.DataObject, state: Any) -> None:
         batch = data.draw(st.sampled_from(sorted(self.published.values(), key=lambda item: item.batch_id)))
-        self.append(Outcome(batch=batch, state=state, reason="bad_request", detail="", at=NOW))
+        self.append(PageOutcome(batch=batch, state=state, reason="bad_request", detail="", at=NOW))
 
-    def append(self, message: Rows | Outcome) -> None:
+    def append(self, message: Rows | PageOutcome) -> None:
         record = Record("gsc.results", 0, len(self.log), None, codec.encode(message), 0)
-        self.log.append(Received(record, message))
+        self.log.append(ReceivedResult(record, message))
 
     # What the sink and operators do
 
@@ -195,8 +196,8 @@ class Exactness(RuleBasedStateMachine):
     @rule()
     def redrive(self) -> None:
         for (batch_id,) in self.database.ask("select batch_id from gsc.pages where state = 'dead'"):
-            assert self.database.run(ledger.revive(self.database.conn, batch_id.hex))
-            assert not self.database.run(ledger.revive(self.database.conn, batch_id.hex))
+            assert self.database.run(pages.redrive(self.database.conn, batch_id.hex))
+            assert not self.database.run(pages.redrive(self.database.conn, batch_id.hex))
             del self.settled[batch_id]
 
     # What must hold

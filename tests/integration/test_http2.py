@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from fetcher.chunking import FetchedPage
+from fetcher.chunks import FetchedPage
+from fetcher.error_policy import Retry, Verdict
 from fetcher.search_console import SearchConsole
-from fetcher.verdict import Retry, Verdict
 from lab.certificates import Certificates, make_certificates
 from pipeline.clock import now
 from support.examples import DAY, a_batch
 from support.http2 import Http2Server
-from support.waiting import until
+from support.wait import until
 
 CALLS = 32
 IN_MEMORY = 3

@@ -9,16 +9,17 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from pipeline.clock import monotonic, now
-from pipeline.consuming import Claim, Commit, Group, Membership
+from pipeline.consumer_group import AssignedPartition, GroupConfig, GroupMember, OffsetCommit
+from pipeline.consumer_lag import LagReader
 from pipeline.contracts.messages import Control
 from pipeline.contracts.records import Record
 from pipeline.contracts.topics import ALL, BATCHES, CONTROL, DEAD_LETTERS
 from pipeline.control import ControlWatcher, announce
-from pipeline.dead_letters import DeadLetter, bury
+from pipeline.dead_letters import DeadLetter, publish_dead_letter
 from pipeline.errors import Invalid, Retryable
-from pipeline.kafka import Publisher
-from pipeline.kafka_admin import LagReader, check_topics, ensure_topics, partition_count, reachable
-from support.waiting import until
+from pipeline.kafka_admin import check_topics, ensure_topics, partition_count, reachable
+from pipeline.publisher import Publisher
+from support.wait import until
 
 
 @pytest.fixture
@@ -31,12 +32,12 @@ class Collecting:
     """An assignee that keeps what it gets and commits on revocation."""
 
     def __init__(self) -> None:
-        self.claims: dict[int, Claim] = {}
+        self.claims: dict[int, AssignedPartition] = {}
         self.records: list[Record] = []
-        self.membership: Membership | None = None
+        self.membership: GroupMember | None = None
         self.metadata = ""
 
-    async def assigned(self, claims: Sequence[Claim]) -> None:
+    async def assigned(self, claims: Sequence[AssignedPartition]) -> None:
         self.claims.update({claim.partition: claim for claim in claims})
 
     async def revoked(self, partitions: Sequence[int]) -> None:
@@ -55,16 +56,16 @@ class Collecting:
     def wants_more(self) -> bool:
         return True
 
-    def commits(self, partitions: Sequence[int]) -> list[Commit]:
+    def commits(self, partitions: Sequence[int]) -> list[OffsetCommit]:
         ends = {p: max((r.offset + 1 for r in self.records if r.partition == p), default=-1) for p in partitions}
-        return [Commit(p, end, self.metadata) for p, end in ends.items() if end >= 0]
+        return [OffsetCommit(p, end, self.metadata) for p, end in ends.items() if end >= 0]
 
 
 def a_member(kafka: dict[str, str], prefix: str, **configuration: str) -> tuple[Collecting, asyncio.Event, Any]:
     assignee, stop = Collecting(), asyncio.Event()
-    group = Group(f"{prefix}.fetcher", BATCHES.full_name(prefix), 6.0)
-    assignee.membership = Membership({**kafka, **configuration}, group, assignee)
-    return assignee, stop, asyncio.create_task(assignee.membership.run(stop))
+    group = GroupConfig(f"{prefix}.fetcher", BATCHES.full_name(prefix), 6.0)
+    assignee.membership = GroupMember({**kafka, **configuration}, group)
+    return assignee, stop, asyncio.create_task(assignee.membership.run(stop, assignee))
 
 
 async def test_topics_are_made_once_and_checked(kafka: dict[str, str], topic_prefix: str) -> None:
@@ -177,7 +178,7 @@ async def test_a_dead_letter_keeps_the_message_and_says_why(
     kafka: dict[str, str], topics: str, publisher: Publisher
 ) -> None:
     record = Record("gsc.batches", 3, 42, b"acme", b"\xff\x00poison", 1_700_000_000_000)
-    await bury(publisher, topics, DeadLetter(record, "fetcher", "undecodable", "not JSON", 2))
+    await publish_dead_letter(publisher, topics, DeadLetter(record, "fetcher", "undecodable", "not JSON", 2))
     reader = confluent_kafka.Consumer({**kafka, "group.id": "reader", "auto.offset.reset": "earliest"})
     reader.subscribe([DEAD_LETTERS.full_name(topics)])
     message = await asyncio.to_thread(reader.poll, 20)

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from lab import binaries
-from lab.binaries import can_run, ordinary_account, postgres_binaries
+from lab import postgres_install
 from lab.broker import find_java
-from lab.choosing import LabChoice, Servers, running_servers
 from lab.database import DatabaseOptions, running_database
 from lab.errors import LabError
-from lab.jars import cache_folder, kafka_classpath
+from lab.kafka_jars import cache_folder, kafka_classpath
+from lab.postgres_install import can_run, ordinary_account, postgres_binaries
 from lab.processes import Command, Process, free_port
-from support.waiting import until
+from lab.servers import ServerChoice, Servers, running_servers
+from support.wait import until
 
 START = """
 import signal, sys, time
@@ -109,16 +109,16 @@ def test_a_package_in_the_working_folder_is_not_ours(tmp_path: Path, monkeypatch
 def test_servers_that_are_not_there_are_told(servers: Servers) -> None:
     port = free_port()
     here = f"127.0.0.1:{port}"
-    with pytest.raises(LabError, match=f"--kafka {here}: no Kafka answers"), running_servers(LabChoice(here)):
+    with pytest.raises(LabError, match=f"--kafka {here}: no Kafka answers"), running_servers(ServerChoice(here)):
         pass
-    choice = LabChoice(servers.bootstrap_servers, f"postgresql://{here}/x")
+    choice = ServerChoice(servers.bootstrap_servers, f"postgresql://{here}/x")
     with pytest.raises(LabError, match=rf"--postgres: .*{port}"), running_servers(choice):
         pass
 
 
 def test_what_is_no_kafka_is_told(servers: Servers) -> None:
     address = servers.dsn.rpartition("@")[2].partition("/")[0]
-    with pytest.raises(LabError, match=f"--kafka {address}: no Kafka"), running_servers(LabChoice(address)):
+    with pytest.raises(LabError, match=f"--kafka {address}: no Kafka"), running_servers(ServerChoice(address)):
         pass
 
 
@@ -155,8 +155,8 @@ def test_a_folder_that_the_servers_account_cannot_reach_is_told(tmp_path: Path) 
 def test_binaries_that_the_account_cannot_read_are_copied_once(
     open_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(binaries, "can_run", lambda *_: False)
-    monkeypatch.setattr(binaries.platformdirs, "site_cache_path", open_folder.joinpath)
+    monkeypatch.setattr(postgres_install, "can_run", lambda *_: False)
+    monkeypatch.setattr(postgres_install.platformdirs, "site_cache_path", open_folder.joinpath)
     account, told = ordinary_account(), []
     copied = postgres_binaries(account, told.append)
     assert copied == postgres_binaries(account, told.append)

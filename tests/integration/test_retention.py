@@ -9,9 +9,11 @@ import pytest
 from pipeline.catalog import Catalog, Credential, Property, Report
 from pipeline.contracts import codec
 from pipeline.contracts.records import Record
-from pipeline.postgres import Connection, connection, migrate
-from producer.retaining import Deleted, delete_old
-from sink.batching import Received
+from pipeline.ledger import runs
+from pipeline.postgres import Connection, connection
+from pipeline.retention import Deleted, delete_old
+from pipeline.schema import migrate
+from sink.assembly import ReceivedResult
 from sink.writer import Writer
 from support.examples import NOW, a_batch, some_rows
 
@@ -39,8 +41,8 @@ async def conn(dsn: str) -> AsyncIterator[Connection]:
             for report in ("short", "long")
             for day in (OLD, YOUNG)
         ]
-        received = [Received(Record("t", 0, n, None, codec.encode(m), 0), m) for n, m in enumerate(messages)]
-        await writer.make_runs((item.message.batch for item in received), NOW)
+        received = [ReceivedResult(Record("t", 0, n, None, codec.encode(m), 0), m) for n, m in enumerate(messages)]
+        await runs.restore_runs(opened, (item.message.batch for item in received), NOW)
         await writer.write(received)
         yield opened
 

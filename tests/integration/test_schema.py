@@ -7,7 +7,8 @@ import pytest
 
 from pipeline.catalog import Catalog, Credential, Property, Report
 from pipeline.errors import Fatal, Invalid, Retryable
-from pipeline.postgres import Connection, connect, connection, create_report_views, migrate, missing_migrations
+from pipeline.postgres import Connection, connect, connection
+from pipeline.schema import create_report_views, migrate, missing_migrations
 
 
 @pytest.fixture

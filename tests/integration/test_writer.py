@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from pipeline.contracts import codec
-from pipeline.contracts.messages import Batch, Outcome, Rows
+from pipeline.contracts.messages import Batch, PageOutcome, Rows
 from pipeline.contracts.records import Record
-from pipeline.postgres import Connection, connection, migrate
-from sink.batching import Received
+from pipeline.postgres import Connection, connection
+from pipeline.schema import migrate
+from sink.assembly import ReceivedResult
 from sink.writer import Applied, Writer
 from support.examples import NOW, a_batch, some_rows
 
@@ -38,9 +39,9 @@ def generation(number: int, **changes: Any) -> Batch:
     return a_batch(generation=number, run_id=f"run-{number}", **changes)
 
 
-async def write(writer: Writer, *messages: Rows | Outcome) -> Applied:
+async def write(writer: Writer, *messages: Rows | PageOutcome) -> Applied:
     return await writer.write(
-        [Received(Record("gsc.results", 0, next(offsets), None, codec.encode(m), 0), m) for m in messages]
+        [ReceivedResult(Record("gsc.results", 0, next(offsets), None, codec.encode(m), 0), m) for m in messages]
     )
 
 
@@ -138,9 +139,9 @@ async def test_a_row_repeated_at_a_border_counts_once(conn: Connection, writer: 
 async def test_outcomes_settle_pages_that_were_published(conn: Connection, writer: Writer) -> None:
     await write(writer, some_rows(generation(5, row_limit=1), ["a"], next_start_row=1))
     following = generation(5, row_limit=1, start_row=1)
-    await write(writer, Outcome(batch=following, state="set_aside", reason="halted", detail="", at=NOW))
-    assert await states(conn) == [(0, "applied"), (1, "owed")]
-    await write(writer, Outcome(batch=following, state="dead", reason="permission", detail="", at=NOW))
+    await write(writer, PageOutcome(batch=following, state="deferred", reason="halted", detail="", at=NOW))
+    assert await states(conn) == [(0, "applied"), (1, "pending")]
+    await write(writer, PageOutcome(batch=following, state="dead", reason="permission", detail="", at=NOW))
     assert await states(conn) == [(0, "applied"), (1, "dead")]
     assert await complete(conn) is None
 
@@ -153,5 +154,5 @@ async def test_strange_text_is_stored(conn: Connection, writer: Writer) -> None:
 
 async def test_runs_that_nobody_planned_are_told(writer: Writer) -> None:
     batches = (a_batch(run_id="nobody", generation=5), generation(5), a_batch(run_id="run-4", generation=5))
-    received = [Received(Record("", 0, 0, None, b"", 0), some_rows(batch, ["a"])) for batch in batches]
+    received = [ReceivedResult(Record("", 0, 0, None, b"", 0), some_rows(batch, ["a"])) for batch in batches]
     assert await writer.unknown_runs(received) == {("nobody", 5), ("run-4", 5)}

@@ -13,7 +13,7 @@ from hypercorn.config import Config
 
 from lab.certificates import Certificates
 from lab.processes import free_port
-from support.waiting import until
+from support.wait import until
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 

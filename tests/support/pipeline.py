@@ -16,21 +16,21 @@ from typing import Any
 import httpx
 import msgspec
 
-from lab.choosing import Servers
 from lab.days import last_day
-from lab.piloting import Pilot, settled
-from lab.running import Services, Setup, prepare
-from lab.scenario import REPORTS, Scenario, start_google
+from lab.driver import Driver, settled
+from lab.local_pipeline import Services, Setup, prepare
+from lab.scenario import REPORTS, Scenario, start_simulator
 from lab.search_console.settings import Fault, SimulatorSettings
+from lab.servers import Servers
 from pipeline.postgres import connection
-from support.waiting import until
+from support.wait import until
 
 COMMAND = Path(sys.executable).with_name("gsc-stream")
 LAST_DAY = last_day()
 SETTLED_S = 120.0
 
 
-class Running(Pilot):
+class Running(Driver):
     """A pipeline that runs, and how to wait for it."""
 
     async def applied(self, run: str, at_least: int) -> None:
@@ -69,7 +69,7 @@ def running_pipeline(
     **extra: str,
 ) -> Iterator[Running]:
     """Simulator and services with topics and a database of the test's own."""
-    google = start_google(world, folder, reports)
+    google = start_simulator(world, folder, reports)
     setup = Setup(replace(servers, dsn=dsn), google.root, google.catalog, folder, {"GSC_TOPIC_PREFIX": prefix, **extra})
     services = Services(setup)
     try:

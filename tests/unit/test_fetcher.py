@@ -6,35 +6,35 @@ from pathlib import Path
 
 import pytest
 
-from fetcher.chunking import FetchedPage
-from fetcher.delivering import Delivery
+from fetcher.chunks import FetchedPage
+from fetcher.error_policy import Dead, Park, Retry, Verdict
 from fetcher.halting import next_pacific_day
-from fetcher.limiting import Limiter
+from fetcher.page_call import SOON_S
 from fetcher.ports import Ports
-from fetcher.quota import Limits
+from fetcher.rate_limiter import RateLimiter
+from fetcher.results import ResultPublisher
 from fetcher.service import Capacity, Fetcher
-from fetcher.verdict import Dead, Park, Retry, Verdict
-from fetcher.working import SOON_S
-from pipeline.bounding import DeadLetterBound
+from fetcher.token_bucket import QuotaLimits
 from pipeline.catalog import Catalog, Credential, Property
 from pipeline.clock import monotonic, now
-from pipeline.consuming import Claim, Commit
+from pipeline.consumer_group import AssignedPartition, OffsetCommit
 from pipeline.contracts import codec
 from pipeline.contracts.halts import Halts
-from pipeline.contracts.messages import Batch, Control, Outcome
+from pipeline.contracts.messages import Batch, Control, PageOutcome
+from pipeline.contracts.partition_status import PartitionStatus, with_status
 from pipeline.contracts.records import Position, Record
-from pipeline.contracts.standing import Standing, with_standing
+from pipeline.dead_letter_limit import DeadLetterLimit
 from pipeline.errors import Fatal, Retryable
 from pipeline.kafka import Headers
 from pipeline.offsets import OffsetTracker
 from support.examples import NOW, a_batch
-from support.waiting import until
+from support.wait import until
 
 CATALOG = Catalog(
     credentials=(Credential(id="acme", type="service_account", file=Path("x")),),
     properties=(Property(url="sc-domain:example.com", credential="acme"),),
 )
-UNLIMITED = Limits(10**7, 10**7, 10**7, 1.0, 1000)
+UNLIMITED = QuotaLimits(10**7, 10**7, 10**7, 1.0, 1000)
 EMPTY = FetchedPage(([], []), [], [], [], [])
 
 
@@ -55,7 +55,7 @@ class World:
         self.in_flight = 0
         self.most_in_flight = 0
         self.published: list[tuple[str, bytes | None]] = []
-        self.committed: list[Commit] = []
+        self.committed: list[OffsetCommit] = []
 
     def readable(self, _: float) -> bool:
         return self.confirmed
@@ -90,7 +90,7 @@ class World:
     async def forward(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> Position:
         return await self.publish(topic, "", value)
 
-    async def commit(self, commits: Sequence[Commit]) -> None:
+    async def commit(self, commits: Sequence[OffsetCommit]) -> None:
         self.committed += commits
 
     def results(self) -> list[bytes]:
@@ -98,12 +98,11 @@ class World:
 
 
 async def a_fetcher(world: World, *, concurrency: int = 32) -> Fetcher:
-    limiter = Limiter(UNLIMITED, 1)
-    delivery = Delivery(world, "gsc", "full-page")
-    ports = Ports(world, world, delivery, world, world)
-    fetcher = Fetcher(CATALOG, Capacity(concurrency, 10, 3, 1.0), limiter, ports, DeadLetterBound(5, 0.5))
-    fetcher.member = world
-    await fetcher.assigned([Claim(0, 0, "")])
+    limiter = RateLimiter(UNLIMITED, 1)
+    delivery = ResultPublisher(world, "gsc", "full-page")
+    ports = Ports(world, world, delivery, world, world, world)
+    fetcher = Fetcher(CATALOG, Capacity(concurrency, 10, 3, 1.0), limiter, ports, DeadLetterLimit(5, 0.5))
+    await fetcher.assigned([AssignedPartition(0, 0, "")])
     await fetcher.receive([a_record(number) for number in range(20)])
     return fetcher
 
@@ -149,7 +148,7 @@ async def test_a_halt_cancels_calls_and_sets_everything_aside() -> None:
 
     await running(fetcher, scene)
     assert len(world.calls) == 4
-    assert {codec.decode(Outcome, value).state for value in world.results()} == {"set_aside"}
+    assert {codec.decode(PageOutcome, value).state for value in world.results()} == {"deferred"}
     await fetcher.revoked([0])
     assert [(commit.partition, commit.offset) for commit in world.committed[-1:]] == [(0, 20)]
 
@@ -166,7 +165,7 @@ async def test_nothing_is_called_without_a_lease_control_or_room_in_the_sink() -
 
 
 async def test_without_a_token_every_page_waits_however_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fetcher.working.full_jitter", lambda *_: 0.0)
+    monkeypatch.setattr("fetcher.page_call.full_jitter", lambda *_: 0.0)
     world = World()
     world.no_token = "the endpoint is unwell"
     world.answer.set()
@@ -196,12 +195,12 @@ async def test_what_the_owner_before_has_done_is_not_called_again() -> None:
         tracker.started(offset)
     for offset in range(5, 20):
         tracker.done(offset)
-    metadata = with_standing(tracker.metadata, Standing("THROTTLED", NOW, "some reason"))
+    metadata = with_status(tracker.metadata, PartitionStatus("THROTTLED", NOW, "some reason"))
     world = World()
     world.answer.set()
     fetcher = await a_fetcher(world)
     await fetcher.revoked([0])
-    await fetcher.assigned([Claim(0, tracker.committable, metadata)])
+    await fetcher.assigned([AssignedPartition(0, tracker.committable, metadata)])
     await fetcher.receive([a_record(number) for number in range(20)])
 
     async def scene() -> None:
@@ -278,7 +277,7 @@ async def test_a_passing_fault_is_tried_a_bounded_number_of_times() -> None:
     world.answer.set()
     fetcher = await a_fetcher(world)
     await fetcher.revoked([0])
-    await fetcher.assigned([Claim(0, 0, "")])
+    await fetcher.assigned([AssignedPartition(0, 0, "")])
     await fetcher.receive([a_record(0)])
 
     async def scene() -> None:
@@ -286,7 +285,7 @@ async def test_a_passing_fault_is_tried_a_bounded_number_of_times() -> None:
 
     await running(fetcher, scene)
     assert len(world.calls) == 3
-    outcome = codec.decode(Outcome, world.results()[0])
+    outcome = codec.decode(PageOutcome, world.results()[0])
     assert (outcome.state, outcome.reason, outcome.attempts) == ("dead", "attempts_exhausted", 3)
 
 
@@ -300,7 +299,7 @@ async def test_a_drain_that_is_cut_short_leaves_nothing_behind() -> None:
         await fetcher.revoked([0])
         await until(lambda: world.in_flight == 0, 5, "they are cancelled")
         assert fetcher._work.calls == 0
-        await fetcher.assigned([Claim(0, 0, "")])
+        await fetcher.assigned([AssignedPartition(0, 0, "")])
         await fetcher.receive([a_record(number) for number in range(20)])
         await until(lambda: world.in_flight == 4, 5, "as many as before are under way")
         await fetcher.revoked([0])

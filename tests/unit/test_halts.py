@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 
 from fetcher.backoff import LONGEST_S, full_jitter
+from fetcher.backpressure import closed_at
+from fetcher.error_policy import LOAD_PAUSE_S, Park
 from fetcher.halting import next_pacific_day, parked_until, scope_of
-from fetcher.pressure import closed_at
-from fetcher.verdict import LOAD_PAUSE_S, Park
-from pipeline.contracts.halts import Halts, build_control
+from pipeline.contracts.halts import Halts, build_control, parse_scope, scopes_of
 from pipeline.contracts.messages import Control
-from pipeline.contracts.scopes import parse_scope, scopes_of
 from pipeline.errors import Invalid
 from support.examples import NOW, a_batch
 

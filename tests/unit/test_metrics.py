@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.metrics import METRICS, Service, counter, exposition, gauge
-from producer.observing import Pace, seconds_at_quota
+from producer.lag_exporter import Pace, seconds_at_quota
 
 DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
 UNBOUNDED = {"property", "batch", "run", "url"}

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fetcher.chunking import Fetch, FetchedPage, chunks
-from fetcher.decoding import page_of, sites_of, totals_of, unzipped
-from fetcher.paging import next_batch, next_start_row
+from fetcher.chunks import Fetch, FetchedPage, chunks
+from fetcher.next_page import next_batch, next_start_row
+from fetcher.response import page_of, sites_of, totals_of, unzipped
 from pipeline.contracts import codec
 from pipeline.contracts.messages import Rows
 from pipeline.errors import Invalid, Retryable

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from pipeline.catalog import DEFAULT_REPORTS, Catalog, Credential, Property, Report
 from pipeline.contracts.messages import SyncRequest
-from pipeline.contracts.records import PartitionLag, Position
+from pipeline.contracts.records import OverduePage, PartitionLag, Position
 from pipeline.errors import Invalid
-from producer.admission import HISTORY_DAYS, Gate, asks_the_same, build_request, problems_of
-from producer.owing import Overdue, lost
-from producer.planning import plan
-from producer.retaining import kept_since
+from pipeline.retention import kept_since
+from producer.lost_pages import lost
+from producer.planner import plan
+from producer.sync_request import HISTORY_DAYS, Gate, build_request, problems_of, same_request
 from support.examples import NOW
 
 TODAY = date(2026, 3, 10)
@@ -49,7 +49,7 @@ def test_the_same_request_gives_the_same_pages() -> None:
 def test_every_property_counts_its_own_turns() -> None:
     pages = list(plan(a_request(), CATALOG, 7, NOW.date()))
     for url, count in (("sc-domain:a.com", 6), ("https://b.com/", 9)):
-        assert [page.turn for page in pages if page.property == url] == list(range(count))
+        assert [page.round for page in pages if page.property == url] == list(range(count))
 
 
 @given(days=st.integers(1, 400), reports=st.sampled_from([(), ("by_page",)]))
@@ -101,7 +101,7 @@ def test_the_gate_closes_at_the_mark_and_opens_at_half() -> None:
 
 
 def test_a_page_is_lost_only_when_nobody_can_have_it() -> None:
-    pages = [Overdue("read", Position(0, 4)), Overdue("unread", Position(0, 5)), Overdue("follower", None)]
+    pages = [OverduePage("read", Position(0, 4)), OverduePage("unread", Position(0, 5)), OverduePage("follower", None)]
     behind = {0: PartitionLag(committed=5, end=9, lag=4), 1: PartitionLag(0, 0, 0)}
     assert lost(pages, behind, sink_lag=1) == set()
     assert lost(pages, behind, sink_lag=0) == {"read"}
@@ -169,17 +169,17 @@ def test_a_window_of_another_day_is_asked_for_by_its_days() -> None:
     tomorrow = {"now": NOW + timedelta(days=1), "today": TODAY + timedelta(days=1), "requested_by": "again"}
     last_days = {"all": True, "days": 14, "request_id": "r"}
     by_name = {"all": True, "start": "2026-02-24", "end": "2026-03-10", "rolling": True, "request_id": "r"}
-    assert asks_the_same(rolling(request_id="r"), a_request(**by_name))
-    assert asks_the_same(a_request(**by_name), build_request(by_name, **tomorrow))
-    assert not asks_the_same(rolling(request_id="r"), build_request(last_days, **tomorrow))
+    assert same_request(rolling(request_id="r"), a_request(**by_name))
+    assert same_request(a_request(**by_name), build_request(by_name, **tomorrow))
+    assert not same_request(rolling(request_id="r"), build_request(last_days, **tomorrow))
 
 
 def test_names_in_another_order_are_the_same_request() -> None:
     names = ["https://b.com/", "sc-domain:a.com"]
     one, other = (rolling(all=False, properties=given) for given in (names, names[::-1]))
     assert one.request_id == other.request_id
-    assert asks_the_same(one, other)
-    assert not asks_the_same(one, rolling(all=False, properties=names[:1], request_id=one.request_id))
+    assert same_request(one, other)
+    assert not same_request(one, rolling(all=False, properties=names[:1], request_id=one.request_id))
 
 
 def test_a_window_and_a_range_are_two_things() -> None:

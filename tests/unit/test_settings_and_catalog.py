@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from fetcher.settings import FetcherSettings
-from pipeline.catalog import CatalogError, read_catalog
+from pipeline.catalog import CatalogError
+from pipeline.catalog_file import read_catalog
 from pipeline.settings import SettingsError, kafka_configuration, misspelt, read
 from producer.settings import ProducerSettings
 

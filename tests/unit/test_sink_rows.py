@@ -7,10 +7,10 @@ import msgspec
 import pytest
 
 from pipeline.contracts import codec
-from pipeline.contracts.messages import Outcome, Rows
+from pipeline.contracts.messages import PageOutcome, Rows
 from pipeline.contracts.records import Record
 from pipeline.errors import Invalid
-from sink.batching import Received, assemble, read_result
+from sink.assembly import ReceivedResult, assemble, read_result
 from sink.rows import check, copy_text, keys
 from support.examples import NOW, a_batch, some_rows
 
@@ -65,11 +65,11 @@ def test_an_impossible_message_names_the_field(changes: dict[str, Any], field: s
     assert caught.value.field == field
 
 
-def received(message: Rows | Outcome) -> Received:
-    return Received(Record("gsc.results", 0, 1, None, b"", 0), message)
+def received(message: Rows | PageOutcome) -> ReceivedResult:
+    return ReceivedResult(Record("gsc.results", 0, 1, None, b"", 0), message)
 
 
-def a_chunk(number: int, *, fetch: str = "f", of: int = 3, page_rows: int = 3) -> Received:
+def a_chunk(number: int, *, fetch: str = "f", of: int = 3, page_rows: int = 3) -> ReceivedResult:
     return received(some_rows(a_batch(), ["x"], chunk=number, chunks=of, fetch_id=fetch, page_rows=page_rows))
 
 
@@ -92,7 +92,7 @@ def test_parked_chunks_count() -> None:
 
 
 @pytest.mark.parametrize("last", [a_chunk(2, page_rows=4), a_chunk(2, of=2)])
-def test_chunks_that_tell_of_different_pages_are_refused(last: Received) -> None:
+def test_chunks_that_tell_of_different_pages_are_refused(last: ReceivedResult) -> None:
     with pytest.raises(Invalid, match="do not make up its page"):
         assemble([a_chunk(0), a_chunk(1), last], {})
 
@@ -114,5 +114,5 @@ def test_a_chunk_that_comes_twice_counts_once() -> None:
 
 
 def test_outcomes_go_their_own_way() -> None:
-    outcome = Outcome(batch=a_batch(), state="dead", reason="permission", detail="", at=NOW)
+    outcome = PageOutcome(batch=a_batch(), state="dead", reason="permission", detail="", at=NOW)
     assert assemble([received(outcome)], {}).outcomes == [received(outcome)]

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.up import _plan
+from cli.commands.up import _plan
 
 OPTIONS = {"catalog": Path("catalog.yaml"), "api_root": "https://example.com", "postgres": None}
 ENVIRONMENT = {

@@ -1,0 +1,106 @@
+"""`gsc-stream demo`: the whole pipeline on servers of its own, against a simulated Google."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from cli.local_servers import choice, kafka_option, on_this_machine, postgres_option, progress
+from cli.output import print_json
+from lab.demo import Snapshot, Summary, running_demo, synchronize
+from lab.scenario import Scenario
+
+LIMIT_PER_MINUTE = 960
+PLAIN_EVERY_S = 5.0
+
+
+@click.command()
+@click.option("--days", default=150, show_default=True, type=click.IntRange(1, 450))
+@click.option("--properties", default=2, show_default=True, type=click.IntRange(1, 50))
+@click.option(
+    "--rows", default=1500, show_default=True, type=click.IntRange(0, 50_000), help="A day, of the widest report."
+)
+@click.option("--seed", default=1, show_default=True, help="Of the simulated world.")
+@click.option("--latency", default=0.2, show_default=True, type=click.FloatRange(0, 60), help="Of a call, in seconds.")
+@click.option("--keep", type=click.Path(path_type=Path), help="Keep data and logs in this folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, as the last line.")
+@kafka_option
+@postgres_option
+def demo(as_json: bool, keep: Path | None, kafka: str | None, postgres: str | None, **options: Any) -> None:
+    """Sync simulated properties into a real PostgreSQL through a real Kafka, and check every row."""
+    scenario = Scenario(
+        days=options["days"],
+        properties=options["properties"],
+        rows=options["rows"],
+        seed=options["seed"],
+        latency_s=options["latency"],
+    )
+    with (
+        on_this_machine(),
+        running_demo(scenario, choice(kafka, postgres, keep), progress) as (setup, google, services),
+        _Display(scenario) as display,
+    ):
+        summary = asyncio.run(synchronize(setup, google, services, scenario.days, display.show))
+    _tell(summary)
+    if as_json:
+        print_json(
+            {
+                "rows": summary.rows,
+                "calls": summary.calls,
+                "seconds": round(summary.seconds, 2),
+                "peak_calls_per_minute": summary.peak_calls_per_minute,
+                "equal_to_source": summary.equal_to_source,
+            }
+        )
+    raise SystemExit(0 if summary.equal_to_source else 1)
+
+
+class _Display:
+    """Live on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._limit = LIMIT_PER_MINUTE * scenario.properties
+        self._live = Live(console=Console(stderr=True)) if sys.stderr.isatty() else None
+        self._told = -PLAIN_EVERY_S
+
+    def __enter__(self) -> "_Display":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Show how far the sync is."""
+        eta = "?" if snapshot.eta_s is None else f"{snapshot.eta_s:.0f} s"
+        cells = {
+            "rows": f"{snapshot.rows:,}",
+            "pages": f"{snapshot.pages_applied}/{snapshot.pages_planned}",
+            "calls in the last minute": f"{snapshot.calls_last_minute} of {self._limit} allowed",
+            "lag": f"{snapshot.lag_batches} batches, {snapshot.lag_results} results",
+            "time to go": eta,
+        }
+        if self._live:
+            table = Table(*cells)
+            table.add_row(*cells.values())
+            self._live.update(table)
+        elif snapshot.seconds - self._told >= PLAIN_EVERY_S:
+            self._told = snapshot.seconds
+            progress(", ".join(f"{name}: {cell}" for name, cell in cells.items()))
+
+
+def _tell(summary: Summary) -> None:
+    progress(f"{summary.rows:,} rows by {summary.calls} calls in {summary.seconds:.1f} s")
+    for name, peak in sorted(summary.peaks.items()):
+        progress(f"  highest minute of {name}: {peak} calls, {LIMIT_PER_MINUTE} allowed")
+    if summary.equal_to_source:
+        progress("the table is equal to the source, row by row")
+    for item in summary.differences[:20]:
+        progress(f"DIFFERENT {' '.join(map(str, item[:4]))}: {item[4]} missing, {item[5]} unexpected, {item[6]} other")

@@ -1,0 +1,11 @@
+"""`gsc-stream fetcher`: the service, in the foreground."""
+
+import click
+
+
+@click.command()
+def fetcher() -> None:
+    """Run a fetcher until SIGTERM."""
+    from fetcher.__main__ import main
+
+    raise SystemExit(main())

@@ -1,0 +1,11 @@
+"""`gsc-stream producer`: the service, in the foreground."""
+
+import click
+
+
+@click.command()
+def producer() -> None:
+    """Run the producer until SIGTERM."""
+    from producer.__main__ import main
+
+    raise SystemExit(main())

@@ -1,0 +1,11 @@
+"""`gsc-stream sink`: the service, in the foreground."""
+
+import click
+
+
+@click.command()
+def sink() -> None:
+    """Run a sink until SIGTERM."""
+    from sink.__main__ import main
+
+    raise SystemExit(main())

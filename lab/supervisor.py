@@ -1,0 +1,51 @@
+"""Keeps one command: `python -m lab.supervisor [SCRATCH] -- COMMAND...`.
+
+The command is ended when our standard input closes, so also when the process that started us is killed. That works on
+every system, without its help. Then the scratch folder goes as well: whoever would have removed it is gone.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+
+GRACE_S = 10.0
+
+
+def main(argv: list[str]) -> int:
+    """Run the command until it ends or stdin closes; returns its exit code."""
+    separator = argv.index("--")
+    scratch, command = argv[1:separator], argv[separator + 1 :]
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True)
+    print(child.pid, flush=True)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: _end(child))
+    abandoned = threading.Event()
+    threading.Thread(target=_watch, args=(child, abandoned), daemon=True).start()
+    code = child.wait()
+    if abandoned.is_set():
+        for folder in scratch:
+            shutil.rmtree(folder, ignore_errors=True)
+    return code if code >= 0 else 128 - code
+
+
+def _watch(child: subprocess.Popen[bytes], abandoned: threading.Event) -> None:
+    while os.read(0, 1024):
+        pass
+    abandoned.set()
+    _end(child)
+    try:
+        child.wait(GRACE_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    if child.poll() is None:
+        child.terminate()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv))

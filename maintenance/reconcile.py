@@ -1,0 +1,146 @@
+"""Plan against ledger against table: what is missing, doubled, stale or cut off, and how to ask for it again."""
+
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime, timedelta
+from itertools import groupby
+from typing import Literal, NamedTuple
+
+from pipeline.postgres import Connection, database_errors, queries
+
+Kind = Literal["dead", "late", "unplanned", "stale", "rows", "kept", "truncated", "totals"]
+KINDS: Mapping[Kind, str] = {
+    "dead": "a page of the day is in the dead letters",
+    "late": "a page of the day has been on its way for more than a day",
+    "unplanned": "the day was never asked for, while days before and after it were",
+    "stale": "Google called the day incomplete when it was fetched, and it was not fetched again",
+    "rows": "the table has other rows than the ledger says",
+    "kept": "rows that Google no longer lists were kept, since they are too many to be believed",
+    "truncated": "the day is at Google's cap: some rows are not listed, and no one can fetch them",
+    "totals": "clicks or impressions differ from the API's own totals of the day",
+}
+REPAIRABLE: frozenset[Kind] = frozenset({"dead", "late", "unplanned", "stale", "rows", "totals"})
+LATE_AFTER = timedelta(days=1)
+STALE_AFTER = timedelta(days=4)
+"""A day is final two to three days after its end."""
+REPEATED_AT_BORDERS = 0.01
+"""Rows that the API lists on two pages, as a share of the day's rows."""
+
+_SQL = queries("maintenance", "reconcile.sql")
+
+
+class Day(NamedTuple):
+    """One day of one series, in the ledger and in the table; columns of the query `days`."""
+
+    property: str
+    report: str
+    search_type: str
+    date: date
+    generation: int | None
+    pages: int | None
+    dead: int
+    pending: int
+    pending_since: datetime | None
+    complete_generation: int | None
+    completed_at: datetime | None
+    ledger_rows: int
+    truncated: bool
+    may_change: bool
+    vanished_kept: int
+    rows: int
+    clicks: float
+    impressions: float
+
+
+class Finding(NamedTuple):
+    """What is wrong with a day."""
+
+    kind: Kind
+    property: str
+    report: str
+    search_type: str
+    date: date
+    detail: str
+
+
+class RefetchRequest(NamedTuple):
+    """Days to ask for again."""
+
+    property: str
+    report: str
+    start: date
+    end: date
+
+
+async def read_days(conn: Connection, start: date, end: date) -> list[Day]:
+    """Every day between the two that the ledger knows, or should know. Raises Retryable."""
+    async with database_errors():
+        rows = await (await conn.execute(_SQL["days"], {"start": start, "end": end})).fetchall()
+    return [Day(*row) for row in rows]
+
+
+def findings_of(day: Day, now: datetime) -> list[Finding]:
+    """What is wrong with a day. Pure."""
+    return [
+        Finding(kind, day.property, day.report, day.search_type, day.date, detail)
+        for kind, detail in (*_pages(day, now), *_rows(day), *_freshness(day))
+    ]
+
+
+def _pages(day: Day, now: datetime) -> Iterable[tuple[Kind, str]]:
+    if day.generation is None:
+        yield "unplanned", "no page was ever planned"
+    if day.dead:
+        yield "dead", f"{day.dead} of {day.pages} pages"
+    if day.pending_since is not None and now - day.pending_since > LATE_AFTER:
+        yield "late", f"{day.pending} of {day.pages} pages, since {day.pending_since.isoformat(timespec='seconds')}"
+
+
+def _rows(day: Day) -> Iterable[tuple[Kind, str]]:
+    if day.vanished_kept:
+        yield "kept", f"{day.vanished_kept} rows"
+    if day.complete_generation is None or day.complete_generation != day.generation:
+        return  # nothing is promised of a day that is being fetched
+    fewest = day.ledger_rows if day.pages == 1 else int(day.ledger_rows * (1 - REPEATED_AT_BORDERS))
+    if not fewest <= day.rows - day.vanished_kept <= day.ledger_rows:
+        yield "rows", f"{day.rows} in the table, {day.ledger_rows} in the ledger"
+
+
+def _freshness(day: Day) -> Iterable[tuple[Kind, str]]:
+    if day.truncated:
+        yield "truncated", f"{day.ledger_rows} rows"
+    if day.may_change and day.completed_at is not None:
+        final = datetime.combine(day.date, datetime.min.time(), day.completed_at.tzinfo) + STALE_AFTER
+        if day.completed_at < final:
+            yield "stale", f"fetched {day.completed_at.isoformat(timespec='seconds')}"
+
+
+def differing_totals(
+    days: Iterable[Day], totals: Mapping[date, tuple[float, float]], tolerance: float
+) -> Iterable[Finding]:
+    """Complete days whose sums are not those of the API, by more than a share of `tolerance`. Pure."""
+    for day in days:
+        clicks, impressions = totals.get(day.date, (0.0, 0.0))
+        if day.complete_generation is None or day.may_change:
+            continue
+        if not (_close(day.clicks, clicks, tolerance) and _close(day.impressions, impressions, tolerance)):
+            detail = (
+                f"clicks {day.clicks:g} in the table, {clicks:g} of the API;"
+                f" impressions {day.impressions:g} and {impressions:g}"
+            )
+            yield Finding("totals", day.property, day.report, day.search_type, day.date, detail)
+
+
+def _close(ours: float, theirs: float, tolerance: float) -> bool:
+    return abs(ours - theirs) <= tolerance * max(abs(ours), abs(theirs))
+
+
+def refetch_requests(findings: Iterable[Finding]) -> list[RefetchRequest]:
+    """What to ask for so that the findings go away: days in a row are one request. Pure."""
+    wanted = sorted({(f.property, f.report, f.date) for f in findings if f.kind in REPAIRABLE})
+    wishes = []
+    for (property_, report, _), run in groupby(
+        enumerate(wanted), key=lambda item: (*item[1][:2], item[1][2].toordinal() - item[0])
+    ):
+        days = [item[1][2] for item in run]
+        wishes.append(RefetchRequest(property_, report, days[0], days[-1]))
+    return wishes

@@ -1,0 +1,272 @@
+"""GroupMember in a consumer group, for one topic: what the fetcher and the sink have in common.
+
+Built on confluent_kafka.aio: every call to librdkafka runs in a thread, one at a time, and rebalance callbacks are
+coroutines on our loop. So a poll must be short: a commit waits for it.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from contextvars import ContextVar
+from functools import partial
+from typing import NamedTuple, Protocol
+
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.aio import AIOConsumer
+
+from pipeline.clock import monotonic
+from pipeline.contracts.records import Record
+from pipeline.errors import Fatal, Retryable
+from pipeline.kafka import TIMEOUT_S, as_pipeline_error, consumer_configuration, is_fatal, record_of
+from pipeline.log import logger
+from pipeline.metrics import counter, gauge
+
+POLL_S = 0.05
+MAX_RECORDS = 500
+_log = logger(__name__)
+_in_callback: ContextVar[bool] = ContextVar("in_rebalance_callback", default=False)
+
+
+class AssignedPartition(NamedTuple):
+    """A partition that is ours from now on, from `offset`; `metadata` is that of the last commit."""
+
+    partition: int
+    offset: int
+    metadata: str
+
+
+class OffsetCommit(NamedTuple):
+    """The next offset to read of a partition, and what is to be told to the next owner."""
+
+    partition: int
+    offset: int
+    metadata: str = ""
+
+
+class PartitionHandler(Protocol):
+    """Who works on the partitions."""
+
+    async def assigned(self, claims: Sequence[AssignedPartition]) -> None:
+        """Partitions are ours, in addition to those that we hold."""
+
+    async def revoked(self, partitions: Sequence[int]) -> None:
+        """Stop, drain within a bound, commit; when this returns, the partitions belong to another."""
+
+    def lost(self, partitions: Sequence[int]) -> None:
+        """The partitions are another's already: stop, commit nothing."""
+
+    async def receive(self, records: Sequence[Record]) -> None:
+        """Take records; only queue them, since nothing is polled meanwhile."""
+
+    def wants_more(self) -> bool:
+        """Whether to go on reading. Pausing throws away what was prefetched: don't flap."""
+
+
+class GroupConfig(NamedTuple):
+    """Which group reads which topic. `session_timeout_s` must not exceed the broker's for the group."""
+
+    id: str
+    topic: str
+    session_timeout_s: float
+
+
+class GroupMember:
+    """One member: consumes until told to stop, and holds a lease on its partitions.
+
+    A commit that succeeds proves that we were a member when it was sent, so nobody else owned our partitions until
+    a session timeout later.
+    """
+
+    def __init__(self, configuration: Mapping[str, str], group: GroupConfig) -> None:
+        """Raises Invalid for settings that librdkafka refuses. Needs a running event loop."""
+        self._group = group
+        self._held: set[int] = set()
+        self._paused = False
+        self._poll_began = 0.0
+        self._failure: KafkaError | None = None
+        self._lock = asyncio.Lock()
+        try:
+            settings = {**member_configuration(configuration, group), "error_cb": self._on_error}
+            self._consumer = AIOConsumer(settings, max_workers=4)
+        except KafkaException as error:
+            raise as_pipeline_error(error.args[0], group.id) from error
+        self.lease_until = 0.0
+        """On the monotonic clock; no work for the outside world may start later."""
+        self.last_poll = monotonic()
+        """On the monotonic clock, for the liveness probe."""
+
+    async def run(self, stop: asyncio.Event, handler: PartitionHandler) -> None:
+        """Consume until `stop`, then give the partitions back. Raises Fatal when the client cannot go on."""
+        await self._subscribe(handler)
+        try:
+            while not stop.is_set():
+                async with self._lock:
+                    records = await self._poll()
+                if records:
+                    await handler.receive(records)
+                await self._pace(handler)
+        finally:
+            if self._held:
+                await self._give_back(handler, sorted(self._held))
+            await self._consumer.close()
+
+    async def _subscribe(self, handler: PartitionHandler) -> None:
+        try:
+            await self._consumer.subscribe(
+                [self._group.topic],
+                on_assign=partial(self._on_assign, handler),
+                on_revoke=partial(self._on_revoke, handler),
+                on_lost=partial(self._on_lost, handler),
+            )
+        except KafkaException as error:
+            raise as_pipeline_error(error.args[0], self._group.id) from error
+
+    async def _poll(self) -> list[Record]:
+        consumer = self._consumer
+        self._poll_began = self.last_poll = monotonic()
+        try:
+            first = await consumer.poll(POLL_S)
+            messages = [first, *await consumer.consume(MAX_RECORDS - 1, 0)] if first is not None else []
+        except KafkaException as error:
+            raise as_pipeline_error(error.args[0], self._group.topic) from error
+        if self._failure is not None:
+            raise Fatal(f"Kafka client: {self._failure.str()}")
+        records = self._records(messages)
+        counter("gsc_messages_consumed_total").labels(self._group.topic).inc(len(records))
+        return records
+
+    def _records(self, messages: Iterable[Message]) -> list[Record]:
+        records = []
+        for message in messages:
+            if error := message.error():
+                if is_fatal(error):
+                    raise Fatal(f"Kafka client: {error.str()}")
+                _log.warning("consume_error", topic=self._group.topic, error=error.str())
+            elif message.partition() in self._held:
+                records.append(record_of(message))
+        return records
+
+    async def _pace(self, handler: PartitionHandler) -> None:
+        """Pause or resume all partitions, as the handler wants."""
+        paused = not handler.wants_more()
+        if paused == self._paused or not self._held:
+            return
+        consumer = self._consumer
+        await (consumer.pause if paused else consumer.resume)(self._partitions(self._held))
+        self._paused = paused
+
+    def _partitions(self, numbers: Iterable[int]) -> list[TopicPartition]:
+        return [TopicPartition(self._group.topic, number) for number in sorted(numbers)]
+
+    async def commit(self, commits: Sequence[OffsetCommit]) -> None:
+        """OffsetCommit offsets, of those partitions that are still held; success renews the lease. Raises Retryable."""
+        if _in_callback.get():
+            await self._commit(commits)
+            return
+        # Not during a rebalance: the partitions may be another's when it is over.
+        async with self._lock:
+            await self._commit(commits)
+
+    async def _commit(self, commits: Sequence[OffsetCommit]) -> None:
+        offsets = [
+            TopicPartition(self._group.topic, partition, offset, metadata)
+            for partition, offset, metadata in commits
+            if partition in self._held
+        ]
+        if not offsets:
+            return
+        sent = monotonic()
+        try:
+            committed = await self._consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            counter("gsc_commits_total").labels("failed").inc()
+            # Also ILLEGAL_GENERATION and its kin during a rebalance: not an error, a lease that is not renewed.
+            raise Retryable(f"Kafka: commit: {error.args[0].str()}") from error
+        if failed := [item for item in committed if item.error is not None]:
+            counter("gsc_commits_total").labels("failed").inc()
+            raise Retryable(f"Kafka: commit: {failed[0].error}")
+        counter("gsc_commits_total").labels("ok").inc()
+        self.lease_until = max(self.lease_until, sent + self._group.session_timeout_s)
+
+    async def _on_assign(
+        self, handler: PartitionHandler, consumer: AIOConsumer, partitions: list[TopicPartition]
+    ) -> None:
+        numbers = [item.partition for item in partitions]
+        claims = [await self._claim(consumer, item) for item in await consumer.committed(partitions, TIMEOUT_S)]
+        await consumer.incremental_assign(
+            [TopicPartition(self._group.topic, claim.partition, claim.offset) for claim in claims]
+        )
+        if self._paused:
+            await consumer.pause(self._partitions(numbers))
+        self._held.update(numbers)
+        # GroupMember was proven by the broker some time after the poll began that delivered this.
+        self.lease_until = max(self.lease_until, self._poll_began + self._group.session_timeout_s)
+        self._count("assigned", numbers)
+        await handler.assigned(claims)
+
+    async def _claim(self, consumer: AIOConsumer, committed: TopicPartition) -> AssignedPartition:
+        if committed.offset != OFFSET_INVALID:
+            return AssignedPartition(committed.partition, committed.offset, committed.metadata or "")
+        oldest, _ = await consumer.get_watermark_offsets(
+            TopicPartition(self._group.topic, committed.partition), timeout=TIMEOUT_S
+        )
+        return AssignedPartition(committed.partition, oldest, "")
+
+    async def _on_revoke(
+        self, handler: PartitionHandler, consumer: AIOConsumer, partitions: list[TopicPartition]
+    ) -> None:
+        numbers = [item.partition for item in partitions if item.partition in self._held]
+        if numbers:
+            await self._give_back(handler, numbers)
+        await consumer.incremental_unassign(partitions)
+
+    async def _give_back(self, handler: PartitionHandler, numbers: list[int]) -> None:
+        inside = _in_callback.set(True)
+        try:
+            await handler.revoked(numbers)
+        except Retryable as error:  # the commit did not succeed: some work will be repeated, none lost
+            _log.warning("revoked_without_commit", partitions=numbers, error=str(error))
+        finally:
+            _in_callback.reset(inside)
+        self._held.difference_update(numbers)
+        self._count("revoked", numbers)
+
+    async def _on_lost(
+        self, handler: PartitionHandler, consumer: AIOConsumer, partitions: list[TopicPartition]
+    ) -> None:
+        numbers = [item.partition for item in partitions]
+        self._held.difference_update(numbers)
+        self.lease_until = 0.0
+        handler.lost(numbers)
+        self._count("lost", numbers)
+        await consumer.incremental_unassign(partitions)
+
+    def _count(self, kind: str, numbers: Sequence[int]) -> None:
+        counter("gsc_rebalances_total").labels(kind).inc(len(numbers))
+        gauge("gsc_partitions_held").set(len(self._held))
+        _log.info("partitions", kind=kind, topic=self._group.topic, partitions=sorted(numbers), held=len(self._held))
+
+    async def _on_error(self, error: KafkaError) -> None:
+        if is_fatal(error):
+            self._failure = error
+        else:
+            _log.warning("kafka_unreachable", error=error.str())
+
+
+def member_configuration(configuration: Mapping[str, str], group: GroupConfig) -> dict[str, object]:
+    """What a member of a group gets."""
+    protocol = configuration.get("group.protocol", "consumer")
+    ours: dict[str, object] = {
+        "group.id": group.id,
+        "group.protocol": protocol,
+        "enable.auto.commit": False,
+        "auto.offset.reset": "earliest",
+    }
+    if protocol == "classic":
+        ours |= {
+            "partition.assignment.strategy": "cooperative-sticky",
+            "session.timeout.ms": int(group.session_timeout_s * 1000),
+            "heartbeat.interval.ms": int(group.session_timeout_s * 300),
+        }
+    # Results are large: 64 MB, the default, for each of our processes would be most of its memory.
+    defaults = {"queued.max.messages.kbytes": "16384", "fetch.message.max.bytes": "1048576"}
+    return consumer_configuration({**defaults, **configuration}, ours)

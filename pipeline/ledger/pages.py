@@ -1,0 +1,195 @@
+"""Pages (`gsc.pages`) in the ledger: the only code that changes a page's state.
+
+The producer takes pages from `pending` to `published`, the sink to `applied` or `dead`, a halt back to `pending`, and
+an operator's cancel to `cancelled`. DESIGN.md has the whole table. Every function raises Retryable while PostgreSQL
+cannot be reached, and Fatal for what trying again cannot change.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import date
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+from psycopg import AsyncCopy
+
+from pipeline.contracts.identity import batch_id, page_of
+from pipeline.contracts.messages import Batch, Control, PageOutcome, Rows
+from pipeline.contracts.records import OverduePage, Position, Record
+from pipeline.postgres import Connection, database_errors, queries
+
+_SQL = queries("pipeline.ledger", "pages.sql")
+
+State = Literal["pending", "published", "applied", "dead", "cancelled"]
+FINAL_STATES: tuple[State, ...] = ("applied", "dead", "cancelled")
+"""A page in one of them stays there, until an operator acts."""
+_BATCH_FIELDS = (
+    "batch_id", "run_id", "generation", "priority", "credential", "property", "report", "search_type", "dimensions",
+    "data_state", "date", "start_row", "row_limit",
+)  # fmt: skip
+
+
+class PendingPage(NamedTuple):
+    """The first page of a day, as the planner writes it. `round` counts the pages of its property in its run."""
+
+    batch_id: str
+    run_id: str
+    generation: int
+    series: int
+    date: date
+    start_row: int
+    row_limit: int
+    data_state: str
+    credential: str
+    priority: str
+    round: int
+
+
+class DayGeneration(NamedTuple):
+    """A day of a series, in one generation."""
+
+    series: int
+    date: date
+    generation: int
+
+
+@asynccontextmanager
+async def inserting_pending(conn: Connection) -> AsyncIterator[AsyncCopy]:
+    """Insert pages by COPY for the length of a block; pass each to `write_pending`."""
+    async with database_errors(), conn.cursor() as cursor, cursor.copy(_SQL["insert_pending"]) as copy:
+        yield copy
+
+
+async def write_pending(copy: AsyncCopy, page: PendingPage) -> None:
+    """Add one page to the COPY under way."""
+    await copy.write_row((*page, "pending"))
+
+
+async def next_pending(conn: Connection, halts: Iterable[Control], limit: int) -> list[Batch]:
+    """The most urgent pending pages outside the halted scopes, at most `limit`."""
+    halted = [control.scope for control in halts]
+    if "all" in halted:
+        return []
+    parameters = {
+        name: [scope.partition(":")[2] for scope in halted if scope.startswith(kind)]
+        for name, kind in (("credentials", "credential:"), ("properties", "property:"), ("runs", "run:"))
+    }
+    async with database_errors():
+        rows = await (await conn.execute(_SQL["next_pending"], {**parameters, "limit": limit})).fetchall()
+    return [
+        msgspec.convert({**dict(zip(_BATCH_FIELDS, row, strict=True)), "batch_id": row[0].hex}, Batch) for row in rows
+    ]
+
+
+async def mark_published(conn: Connection, batches: Sequence[Batch], positions: Sequence[Position]) -> None:
+    """Record that the broker has acknowledged these batches, and where they lie."""
+    parameters = {
+        "batches": [batch.batch_id for batch in batches],
+        "partitions": [position.partition for position in positions],
+        "offsets": [position.offset for position in positions],
+    }
+    async with database_errors():
+        await conn.execute(_SQL["mark_published"], parameters)
+
+
+async def overdue(conn: Connection, seconds: float) -> list[OverduePage]:
+    """Pages that were published at least so many seconds ago and have no result."""
+    async with database_errors():
+        rows = await (await conn.execute(_SQL["overdue"], {"seconds": seconds})).fetchall()
+    return [OverduePage(row[0].hex, None if row[2] is None else Position(row[1], row[2])) for row in rows]
+
+
+async def republish(conn: Connection, batch_ids: Sequence[str]) -> int:
+    """Make published pages pending again; returns how many still had no result."""
+    async with database_errors():
+        return (await conn.execute(_SQL["republish"], {"batches": list(batch_ids)})).rowcount
+
+
+async def states(conn: Connection, batch_ids: Sequence[str]) -> dict[str, State]:
+    """The state of each of the pages that the ledger has, by batch id."""
+    async with database_errors():
+        rows = await (await conn.execute(_SQL["states"], {"batches": list(batch_ids)})).fetchall()
+    return {row[0].hex: row[1] for row in rows}
+
+
+async def redrive(conn: Connection, batch: str) -> bool:
+    """Make a dead page pending again; False when it is not dead."""
+    async with database_errors():
+        return (await conn.execute(_SQL["redrive"], {"batch": batch})).rowcount == 1
+
+
+async def cancel(conn: Connection, run: str) -> int:
+    """Cancel the unfinished pages of a run; returns how many."""
+    async with database_errors():
+        return (await conn.execute(_SQL["cancel"], {"run_id": run})).rowcount
+
+
+async def apply(conn: Connection, series: int, rows: Rows, record: Record) -> None:
+    """Mark a page as applied; `record` is where its last chunk lay. A full page's next page becomes known, too."""
+    page = _identity(rows.batch, series)
+    result = {
+        "rows": rows.page_rows,
+        "next_start_row": rows.next_start_row,
+        "fetch_id": rows.fetch_id,
+        "fetched_at": rows.fetched_at,
+        "partition": record.partition,
+        "offset": record.offset,
+    }
+    async with database_errors():
+        await conn.execute(_SQL["apply"], page | result)
+        if rows.next_start_row is not None:
+            following = page_of(rows.batch)._replace(start_row=rows.next_start_row)
+            changed = {"batch_id": batch_id(following), "start_row": rows.next_start_row}
+            await conn.execute(_SQL["add_next"], page | changed)
+
+
+async def record_outcome(conn: Connection, series: int, outcome: PageOutcome) -> None:
+    """Mark a page as dead, or as pending again when it was deferred. A finished page stays as it is."""
+    statement = "mark_dead" if outcome.state == "dead" else "mark_deferred"
+    why = {"at": outcome.at, "reason": outcome.reason, "detail": outcome.detail.replace("\x00", "")}
+    async with database_errors():
+        await conn.execute(_SQL[statement], _identity(outcome.batch, series) | why)
+
+
+async def finished(conn: Connection, batch_ids: Sequence[str]) -> dict[str, State]:
+    """Those of the pages whose rows are stored already or whose run was cancelled, with their state."""
+    async with database_errors():
+        cursor = await conn.execute(_SQL["finished"], {"batches": list(batch_ids)})
+        return {row[0].hex: row[1] async for row in cursor}
+
+
+async def complete_days(conn: Connection, days: Sequence[DayGeneration]) -> dict[DayGeneration, int]:
+    """Those of the days of which every page is applied, with their rows."""
+    series, dates, generations = (list(column) for column in zip(*days, strict=True))
+    parameters = {"series": series, "dates": dates, "generations": generations}
+    async with database_errors():
+        cursor = await conn.execute(_SQL["complete_days"], parameters)
+        return {DayGeneration(*row[:3]): row[3] async for row in cursor}
+
+
+async def delete_settled(conn: Connection, series: Sequence[int], before: date) -> int:
+    """Delete finished pages of the series whose day is before the date; returns how many."""
+    async with database_errors():
+        parameters = {"series": list(series), "before": before}
+        return (await conn.execute(_SQL["delete_settled"], parameters)).rowcount
+
+
+def finished_count(by_state: Mapping[str, int]) -> int:
+    """How many of the pages, counted by state, are in a final state."""
+    return sum(by_state.get(state, 0) for state in FINAL_STATES)
+
+
+def _identity(batch: Batch, series: int) -> dict[str, Any]:
+    """The columns that say which page it is."""
+    return {
+        "batch_id": batch.batch_id,
+        "run_id": batch.run_id,
+        "generation": batch.generation,
+        "series": series,
+        "date": batch.date,
+        "start_row": batch.start_row,
+        "row_limit": batch.row_limit,
+        "data_state": batch.data_state,
+        "credential": batch.credential,
+        "priority": batch.priority,
+    }

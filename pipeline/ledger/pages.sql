@@ -1,0 +1,111 @@
+-- Every statement that writes gsc.pages. DESIGN.md has the table of who sets which state, and when.
+
+-- name: insert_pending
+copy gsc.pages (
+    batch_id, run_id, generation, series, date, start_row, row_limit, data_state, credential, priority, round, state
+) from stdin
+
+-- name: next_pending
+select p.batch_id, p.run_id, p.generation, p.priority, p.credential, s.property, s.report, s.search_type,
+       s.dimensions, p.data_state, p.date, p.start_row, p.row_limit
+from gsc.pages p join gsc.series s using (series)
+where p.state = 'pending'
+  and not p.credential = any(%(credentials)s) and not s.property = any(%(properties)s)
+  and not p.run_id = any(%(runs)s)
+order by p.priority desc, p.round, p.batch_id
+limit %(limit)s
+
+-- name: mark_published
+update gsc.pages p set
+    state = 'published', published_at = now(), batch_partition = m.partition, batch_offset = m.position
+from unnest(%(batches)s::uuid[], %(partitions)s::integer[], %(offsets)s::bigint[]) as m (batch_id, partition, position)
+where p.batch_id = m.batch_id and p.state = 'pending'
+
+-- name: overdue
+select batch_id, batch_partition, batch_offset from gsc.pages
+where state = 'published' and published_at < now() - make_interval(secs => %(seconds)s)
+order by published_at limit 10000
+
+-- name: republish
+update gsc.pages set state = 'pending', batch_partition = null, batch_offset = null
+where batch_id = any(%(batches)s) and state = 'published'
+
+-- name: states
+select batch_id, state from gsc.pages where batch_id = any(%(batches)s)
+
+-- name: redrive
+update gsc.pages set state = 'pending', reason = null, detail = null, settled_at = null
+where batch_id = %(batch)s and state = 'dead'
+
+-- name: cancel
+update gsc.pages set state = 'cancelled', settled_at = now(), reason = 'cancelled'
+where run_id = %(run_id)s and state in ('pending', 'published')
+
+-- name: apply
+insert into gsc.pages as p (
+    batch_id, run_id, generation, series, date, start_row, row_limit, data_state, credential, priority,
+    state, settled_at, rows, next_start_row, fetch_id, fetched_at, result_partition, result_offset
+) values (
+    %(batch_id)s, %(run_id)s, %(generation)s, %(series)s, %(date)s, %(start_row)s, %(row_limit)s, %(data_state)s,
+    %(credential)s, %(priority)s,
+    'applied', now(), %(rows)s, %(next_start_row)s, %(fetch_id)s, %(fetched_at)s, %(partition)s, %(offset)s
+)
+on conflict (batch_id) do update set
+    state = excluded.state, settled_at = excluded.settled_at, rows = excluded.rows,
+    next_start_row = excluded.next_start_row, fetch_id = excluded.fetch_id, fetched_at = excluded.fetched_at,
+    result_partition = excluded.result_partition, result_offset = excluded.result_offset,
+    reason = null, detail = null
+
+-- name: add_next
+insert into gsc.pages (
+    batch_id, run_id, generation, series, date, start_row, row_limit, data_state, credential, priority,
+    state, published_at
+) values (
+    %(batch_id)s, %(run_id)s, %(generation)s, %(series)s, %(date)s, %(start_row)s, %(row_limit)s, %(data_state)s,
+    %(credential)s, %(priority)s,
+    case when (select cancelled_at from gsc.runs where run_id = %(run_id)s) is null then 'published' else 'cancelled' end,
+    now()
+)
+on conflict do nothing
+
+-- name: mark_dead
+insert into gsc.pages as p (
+    batch_id, run_id, generation, series, date, start_row, row_limit, data_state, credential, priority,
+    state, settled_at, reason, detail
+) values (
+    %(batch_id)s, %(run_id)s, %(generation)s, %(series)s, %(date)s, %(start_row)s, %(row_limit)s, %(data_state)s,
+    %(credential)s, %(priority)s, 'dead', %(at)s, %(reason)s, %(detail)s
+)
+on conflict (batch_id) do update set
+    state = excluded.state, settled_at = excluded.settled_at, reason = excluded.reason, detail = excluded.detail
+where p.state in ('pending', 'published')
+
+-- name: mark_deferred
+insert into gsc.pages as p (
+    batch_id, run_id, generation, series, date, start_row, row_limit, data_state, credential, priority,
+    state, reason, detail
+) values (
+    %(batch_id)s, %(run_id)s, %(generation)s, %(series)s, %(date)s, %(start_row)s, %(row_limit)s, %(data_state)s,
+    %(credential)s, %(priority)s, 'pending', %(reason)s, %(detail)s
+)
+on conflict (batch_id) do update set state = excluded.state, reason = excluded.reason, detail = excluded.detail
+where p.state = 'published'
+
+-- name: finished
+-- Pages that rows do not change any more: their rows are stored, or their run was cancelled.
+select batch_id, state from gsc.pages where batch_id = any(%(batches)s) and state in ('applied', 'cancelled')
+
+-- name: complete_days
+-- A day is complete when every page of the generation is applied and they reach from the first to the last without a gap.
+select p.series, p.date, p.generation, sum(p.rows)::integer
+from gsc.pages p
+join unnest(%(series)s::integer[], %(dates)s::date[], %(generations)s::bigint[]) as w (series, date, generation)
+  on (p.series, p.date, p.generation) = (w.series, w.date, w.generation)
+group by p.series, p.date, p.generation
+having bool_and(p.state = 'applied')
+   and bool_or(p.next_start_row is null)
+   and max(p.start_row) = (count(*) - 1) * min(p.row_limit)
+
+-- name: delete_settled
+delete from gsc.pages
+where series = any(%(series)s) and date < %(before)s and state in ('applied', 'dead', 'cancelled')

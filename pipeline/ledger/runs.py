@@ -1,0 +1,142 @@
+"""Runs (`gsc.runs`) and series (`gsc.series`) in the ledger.
+
+Every function raises Retryable while PostgreSQL cannot be reached, and Fatal for what trying again cannot change.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import msgspec
+
+from pipeline.contracts import codec
+from pipeline.contracts.identity import run_id
+from pipeline.contracts.messages import Batch, SyncRequest
+from pipeline.errors import Invalid
+from pipeline.ledger import pages
+from pipeline.postgres import Connection, database_errors, queries
+
+_SQL = queries("pipeline.ledger", "runs.sql")
+
+
+class SeriesKey(NamedTuple):
+    """What `gsc.series` gives a small number to. `dimensions` as sent to the API."""
+
+    property: str
+    report: str
+    search_type: str
+    dimensions: tuple[str, ...]
+
+
+class RunKey(NamedTuple):
+    """A run and the generation it was planned with."""
+
+    run_id: str
+    generation: int
+
+
+def run_of(batch: Batch) -> RunKey:
+    """The run that a batch belongs to."""
+    return RunKey(batch.run_id, batch.generation)
+
+
+def series_of(batch: Batch) -> SeriesKey:
+    """The series that a batch belongs to."""
+    return SeriesKey(batch.property, batch.report, batch.search_type, batch.dimensions)
+
+
+async def create_run(conn: Connection, request: SyncRequest, now: datetime) -> int | None:
+    """Insert the run of a request; returns its generation, or None when the run or its generation exists already."""
+    parameters = {
+        "run_id": run_id(request.request_id),
+        "request_id": request.request_id,
+        "milliseconds": round(now.timestamp() * 1000),
+        "priority": request.priority,
+        "request": codec.encode(request).decode(),
+        "now": now,
+    }
+    async with database_errors():
+        row = await (await conn.execute(_SQL["create_run"], parameters)).fetchone()
+    return row[0] if row else None
+
+
+async def create_replay_run(conn: Connection, run: str, now: datetime) -> RunKey:
+    """Insert a run for a replay that overwrites; its generation is the newest of all."""
+    parameters = {"run_id": run, "milliseconds": round(now.timestamp() * 1000), "now": now}
+    async with database_errors():
+        row = await (await conn.execute(_SQL["create_replay_run"], parameters)).fetchone()
+    return RunKey(run, row[0] if row else 0)
+
+
+async def restore_runs(conn: Connection, batches: Iterable[Batch], now: datetime) -> None:
+    """Insert runs that the ledger lacks, from their results: a replay into an empty database needs no plan."""
+    runs = sorted({(batch.run_id, batch.generation, batch.priority) for batch in batches})
+    if not runs:
+        return
+    columns = dict(zip(("runs", "generations", "priorities"), map(list, zip(*runs, strict=True)), strict=True))
+    async with database_errors():
+        await conn.execute(_SQL["restore_runs"], {**columns, "now": now})
+
+
+async def run_exists(conn: Connection, run: str) -> bool:
+    """Whether the ledger has the run."""
+    async with database_errors():
+        return await (await conn.execute(_SQL["run"], {"run_id": run})).fetchone() is not None
+
+
+async def request_of(conn: Connection, run: str) -> SyncRequest | None:
+    """The request that a run was planned from; None for an unknown run, and for one restored from its results."""
+    async with database_errors():
+        row = await (await conn.execute(_SQL["run"], {"run_id": run})).fetchone()
+    return None if row is None or row[1] else msgspec.convert(row[0], SyncRequest)
+
+
+async def unknown_runs(conn: Connection, runs: Sequence[RunKey]) -> set[RunKey]:
+    """Those of the runs that the ledger does not have with this generation."""
+    async with database_errors():
+        cursor = await conn.execute(_SQL["known_runs"], {"runs": sorted({run for run, _ in runs})})
+        return set(runs) - {RunKey(*row) async for row in cursor}
+
+
+async def cancel(conn: Connection, run: str) -> int:
+    """Cancel a run and its unfinished pages; returns the number of pages. Cancelling twice changes nothing.
+
+    Raises Invalid for a run that the ledger does not have.
+    """
+    async with database_errors(), conn.transaction():
+        if not await run_exists(conn, run):
+            raise Invalid(f"no run {run!r} in the ledger", field="run_id")
+        await conn.execute(_SQL["cancel_run"], {"run_id": run})
+        return await pages.cancel(conn, run)
+
+
+async def progress(conn: Connection, run: str) -> dict[str, object] | None:
+    """A run with its pages by state and the rows applied; None when there is no such run."""
+    async with database_errors():
+        rows = await (await conn.execute(_SQL["progress"], {"run_id": run})).fetchall()
+    if not rows:
+        return None
+    first = rows[0]
+    return {
+        "run_id": first[0],
+        "request_id": first[1],
+        "generation": first[2],
+        "planned_at": first[3].isoformat(),
+        "pages": {row[4]: row[5] for row in rows if row[4]},
+        "rows": sum(row[6] for row in rows),
+    }
+
+
+async def series_number(conn: Connection, key: SeriesKey) -> int:
+    """The number of a series, given on first use."""
+    async with database_errors():
+        row = await (
+            await conn.execute(_SQL["series"], {**key._asdict(), "dimensions": list(key.dimensions)})
+        ).fetchone()
+    return int(row[0]) if row else 0
+
+
+async def properties(conn: Connection) -> set[str]:
+    """Every property that the ledger has a series of."""
+    async with database_errors():
+        return {row[0] for row in await (await conn.execute(_SQL["properties"])).fetchall()}

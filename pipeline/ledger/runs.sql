@@ -1,0 +1,44 @@
+-- name: create_run
+insert into gsc.runs (run_id, request_id, generation, priority, request, planned_at)
+select %(run_id)s, %(request_id)s, greatest(coalesce(max(generation), 0) + 1, %(milliseconds)s::bigint),
+       %(priority)s, %(request)s, %(now)s
+from gsc.runs
+on conflict do nothing
+returning generation
+
+-- name: create_replay_run
+insert into gsc.runs (run_id, request_id, generation, priority, request, planned_at, replayed)
+select %(run_id)s, %(run_id)s, greatest(coalesce(max(generation), 0) + 1, %(milliseconds)s::bigint),
+       'backfill', '{}', %(now)s, true
+from gsc.runs
+returning generation
+
+-- name: restore_runs
+insert into gsc.runs (run_id, request_id, generation, priority, request, planned_at, replayed)
+select run_id, run_id, generation, priority, '{}', %(now)s, true
+from unnest(%(runs)s::text[], %(generations)s::bigint[], %(priorities)s::text[]) as r (run_id, generation, priority)
+on conflict do nothing
+
+-- name: run
+select request, replayed from gsc.runs where run_id = %(run_id)s
+
+-- name: known_runs
+select run_id, generation from gsc.runs where run_id = any(%(runs)s)
+
+-- name: cancel_run
+update gsc.runs set cancelled_at = now() where run_id = %(run_id)s and cancelled_at is null
+
+-- name: progress
+select r.run_id, r.request_id, r.generation, r.planned_at, p.state, count(*), coalesce(sum(p.rows), 0)::bigint
+from gsc.runs r left join gsc.pages p using (run_id)
+where r.run_id = %(run_id)s
+group by r.run_id, r.request_id, r.generation, r.planned_at, p.state
+
+-- name: series
+insert into gsc.series (property, report, search_type, dimensions)
+values (%(property)s, %(report)s, %(search_type)s, %(dimensions)s)
+on conflict (property, report, search_type, dimensions) do update set report = excluded.report
+returning series
+
+-- name: properties
+select distinct property from gsc.series

@@ -1,0 +1,139 @@
+"""Running a service as a process: settings in, signals, exit codes.
+
+Exit codes: 0 a clean stop, 1 a failure while running, 2 wrong settings or something missing at start.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from typing import NoReturn, TypeVar
+
+from pipeline.errors import PipelineError
+from pipeline.log import configure_logging, logger
+from pipeline.settings import Settings, SettingsError, read
+
+S = TypeVar("S", bound=Settings)
+Main = Callable[[asyncio.Event], Awaitable[None]]
+
+FAILED = 1
+REFUSED = 2
+
+
+class StartError(Exception):
+    """Something is wrong before the work begins; the text has a line for each problem."""
+
+
+def load(model: type[S], environment: Mapping[str, str]) -> S:
+    """The settings, or one line for each problem on stderr and exit 2."""
+    try:
+        return read(model, environment)
+    except SettingsError as error:
+        refuse(str(error))
+
+
+def refuse(text: str) -> NoReturn:
+    """Say what is wrong and end with exit code 2."""
+    print(text, file=sys.stderr)
+    raise SystemExit(REFUSED)
+
+
+def run(settings: Settings, service: str, main: Main) -> int:
+    """Run `main` until it returns; SIGTERM and SIGINT set its event, a second one ends at once.
+
+    Returns the exit code.
+    """
+    configure_logging(settings, service)
+    return asyncio.run(_ended(service, main))
+
+
+def run_and_exit(settings: Settings, service: str, main: Main) -> NoReturn:
+    """The same, and end the process: for a service whose library leaves tasks and threads behind that never end."""
+
+    async def run_to_the_end() -> NoReturn:
+        leave(await _ended(service, main))
+
+    configure_logging(settings, service)
+    asyncio.run(run_to_the_end())
+    raise AssertionError("the process has ended")
+
+
+def leave(code: int) -> NoReturn:
+    """End the process now, whatever else is under way in it."""
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(code)
+
+
+async def _ended(service: str, main: Main) -> int:
+    """Run `main`, and tell what ended it; returns the exit code."""
+    code = 0
+    try:
+        await _with_signals(main)
+    except* StartError as group:
+        print("\n".join(str(error) for error in _leaves(group)), file=sys.stderr)
+        code = REFUSED
+    except* PipelineError as group:
+        for error in _leaves(group):
+            logger(service).error("failed", error=str(error))
+        code = FAILED
+    except* Exception:  # a fault of ours: told in the same shape, and the process ends
+        logger(service).exception("crashed")
+        code = FAILED
+    return code
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    leaves: list[BaseException] = []
+    for error in group.exceptions:
+        leaves += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return leaves
+
+
+async def _with_signals(main: Main) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: int) -> None:
+        if stop.is_set():
+            leave(128 + number)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    await main(stop)
+
+
+async def until_stopped(stop: asyncio.Event, *services: Awaitable[None]) -> None:
+    """Run services side by side; when one of them ends or fails, or on `stop`, all are to stop."""
+
+    async def guarded(service: Awaitable[None]) -> None:
+        try:
+            await service
+        finally:
+            stop.set()
+
+    async with asyncio.TaskGroup() as group:
+        for service in services:
+            group.create_task(guarded(service))
+
+
+async def sleep_or_stop(stop: asyncio.Event, seconds: float) -> bool:
+    """Wait; True as soon as `stop` is set."""
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+STALLED_AFTER_S = 60.0
+
+
+def stalled(last_poll: float, monotonic_now: float) -> str | None:
+    """Why a consumer is not alive: its poll loop has stopped. Throttled, halted or without a broker is alive."""
+    silent = monotonic_now - last_poll
+    return f"no poll for {silent:.0f} s" if silent > STALLED_AFTER_S else None

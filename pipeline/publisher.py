@@ -1,0 +1,96 @@
+"""Publishing to Kafka; each message is awaited until the broker has acknowledged it."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+import confluent_kafka
+from confluent_kafka import KafkaError, KafkaException
+
+from pipeline.contracts.records import Position
+from pipeline.kafka import TIMEOUT_S, Headers, as_pipeline_error, publisher_configuration
+from pipeline.metrics import counter
+
+
+class Publisher:
+    """Writes messages; each is awaited until the broker has it.
+
+    A bridge of our own, since confluent_kafka.aio's producer takes no headers: one thread serves the delivery reports
+    and hands them to the loop.
+    """
+
+    def __init__(self, configuration: Mapping[str, str], client_id: str) -> None:
+        try:
+            self._producer = confluent_kafka.Producer(publisher_configuration(configuration, client_id))
+        except KafkaException as error:
+            raise as_pipeline_error(error.args[0], "publisher") from error
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="kafka-delivery-reports", daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while not self._closing.is_set():
+            self._producer.poll(0.2)
+
+    async def publish(self, topic: str, key: str, value: bytes | None, headers: Headers = ()) -> Position:
+        """Write one message and wait for its acknowledgement. Raises Retryable, Invalid (too large) or Fatal."""
+        return await self._enqueue(topic, key.encode(), value, headers)
+
+    async def publish_all(self, topic: str, messages: Sequence[tuple[str, bytes]]) -> list[Position]:
+        """Write messages in their order and wait for all; the first error goes up once all have ended."""
+        futures = [self._enqueue(topic, key.encode(), value, ()) for key, value in messages]
+        results = await asyncio.gather(*futures, return_exceptions=True)
+        if errors := [result for result in results if isinstance(result, BaseException)]:
+            raise errors[0]
+        return [result for result in results if isinstance(result, Position)]
+
+    async def forward(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> Position:
+        """Write a message with its key as it was read."""
+        return await self._enqueue(topic, key, value, headers)
+
+    async def _enqueue(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> Position:
+        loop = asyncio.get_running_loop()
+        acknowledged: asyncio.Future[Position] = loop.create_future()
+
+        def delivered(error: KafkaError | None, message: confluent_kafka.Message) -> None:
+            loop.call_soon_threadsafe(_settle, acknowledged, error, message)
+
+        while True:
+            try:
+                self._producer.produce(topic, value=value, key=key, headers=list(headers), on_delivery=delivered)
+                break
+            except BufferError:  # librdkafka's queue is full: it drains as the broker takes it
+                await asyncio.sleep(0.02)
+            except KafkaException as error:
+                raise as_pipeline_error(error.args[0], topic) from error
+        position = await acknowledged
+        counter("gsc_messages_published_total").labels(topic).inc()
+        return position
+
+    async def close(self) -> None:
+        """Send what is queued (bounded) and stop."""
+        await asyncio.to_thread(self._producer.flush, TIMEOUT_S)
+        self._closing.set()
+        await asyncio.to_thread(self._thread.join)
+
+
+@asynccontextmanager
+async def publishing(configuration: Mapping[str, str], client_id: str) -> AsyncIterator[Publisher]:
+    """A publisher for the length of a block."""
+    publisher = Publisher(configuration, client_id)
+    try:
+        yield publisher
+    finally:
+        await publisher.close()
+
+
+def _settle(
+    acknowledged: "asyncio.Future[Position]", error: KafkaError | None, message: confluent_kafka.Message
+) -> None:
+    if acknowledged.done():  # whoever waited was cancelled
+        return
+    if error is not None:
+        acknowledged.set_exception(as_pipeline_error(error, message.topic() or ""))
+    else:
+        acknowledged.set_result(Position(message.partition() or 0, message.offset() or 0))

@@ -1,0 +1,65 @@
+"""What reports no longer keep is deleted: rows and ledger by day, and months that are empty then as a whole."""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from pipeline.catalog import Catalog
+from pipeline.ledger import pages
+from pipeline.postgres import Connection, database_errors, queries
+
+_SQL = queries("pipeline", "retention.sql")
+
+
+@dataclass
+class Deleted:
+    """Rows of the facts, pages of the ledger, and months (partitions) that are gone."""
+
+    rows: int = 0
+    pages: int = 0
+    months: int = 0
+
+
+def kept_since(catalog: Catalog, today: date) -> dict[str, date]:
+    """The first day that is kept, of every report that does not keep all. Pure; `today` is the Pacific date."""
+    return {
+        report.name: today - timedelta(days=report.retention)
+        for report in catalog.reports
+        if report.retention is not None
+    }
+
+
+async def delete_old(conn: Connection, catalog: Catalog, today: date, *, dry_run: bool = False) -> Deleted:
+    """Delete what is older than its report's retention, in one transaction. Raises Retryable."""
+    deleted = Deleted()
+    async with database_errors(), conn.transaction():
+        await conn.execute(_SQL["lock"])
+        for report, since in kept_since(catalog, today).items():
+            series = [row[0] async for row in await conn.execute(_SQL["series"], {"report": report})]
+            parameters = {"series": series, "before": since}
+            if dry_run:
+                row = await (await conn.execute(_SQL["count_rows"], parameters)).fetchone()
+                deleted.rows += row[0] if row else 0
+                continue
+            deleted.rows += (await conn.execute(_SQL["delete_rows"], parameters)).rowcount
+            deleted.pages += await pages.delete_settled(conn, series, since)
+            await conn.execute(_SQL["delete_days"], parameters)
+        if not dry_run:
+            await conn.execute(_SQL["unread_chunks"])
+            deleted.months = await _drop_empty_months(conn, before=_nobody_keeps(catalog, today))
+    return deleted
+
+
+def _nobody_keeps(catalog: Catalog, today: date) -> date:
+    """The day before which no report keeps anything, so that no sink will write there."""
+    since = kept_since(catalog, today)
+    return min(since.values()) if len(since) == len(catalog.reports) else date.min
+
+
+async def _drop_empty_months(conn: Connection, before: date) -> int:
+    dropped = 0
+    months = await (await conn.execute(_SQL["months"])).fetchall()
+    for name, end in months:
+        if end <= before:
+            row = await (await conn.execute(_SQL["drop_month"], {"month": name})).fetchone()
+            dropped += bool(row and row[0])
+    return dropped

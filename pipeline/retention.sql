@@ -1,0 +1,27 @@
+-- name: lock
+select pg_advisory_xact_lock(hashtext('gsc.retention'))
+
+-- name: series
+select series from gsc.series where report = %(report)s
+
+-- name: count_rows
+select count(*) from gsc.facts where series = any(%(series)s) and date < %(before)s
+
+-- name: delete_rows
+delete from gsc.facts where series = any(%(series)s) and date < %(before)s
+
+-- name: delete_days
+delete from gsc.days where series = any(%(series)s) and date < %(before)s
+
+-- name: months
+-- The partitions of the facts, each with the first day after its month.
+select c.relname, (to_date(right(c.relname, 7), 'YYYY_MM') + interval '1 month')::date
+from pg_inherits i join pg_class c on c.oid = i.inhrelid
+where i.inhparent = 'gsc.facts'::regclass
+order by c.relname
+
+-- name: unread_chunks
+delete from gsc.parked_chunks where parked_at < now() - interval '30 days'
+
+-- name: drop_month
+select gsc.drop_month_if_empty(%(month)s)

@@ -1,0 +1,133 @@
+"""A part of a topic, read from one offset to another, beside its consumer groups."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from math import floor
+from typing import NamedTuple, TypeVar
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from pipeline.contracts.records import Record
+from pipeline.errors import Invalid, Retryable
+from pipeline.kafka import TIMEOUT_S, as_pipeline_error, consumer_configuration, record_of
+
+T = TypeVar("T")
+MAX_RECORDS = 500
+_SILENT_POLLS = 6
+
+
+class Span(NamedTuple):
+    """Offsets of one partition, from `start` up to, but without, `end`."""
+
+    start: int
+    end: int
+
+    @property
+    def records(self) -> int:
+        """How many at most: a compacted topic has gaps."""
+        return max(0, self.end - self.start)
+
+
+Spans = Mapping[int, Span]
+
+
+class RangeReader:
+    """Reads spans of one topic; joins no group and commits nothing."""
+
+    def __init__(self, consumer: Consumer, topic: str) -> None:
+        self._consumer = consumer
+        self._topic = topic
+
+    async def whole(self) -> dict[int, Span]:
+        """Everything that the topic holds now. Raises Retryable."""
+        return await self._asked(self._whole)
+
+    async def between(self, start: datetime | None, end: datetime | None) -> dict[int, Span]:
+        """What was written in that time. Raises Invalid when part of it is not held any more, telling what is."""
+        whole = await self.whole()
+        starts = {n: span.start for n, span in whole.items()} if start is None else await self._at(start, whole)
+        ends = {n: span.end for n, span in whole.items()} if end is None else await self._at(end, whole)
+        if start is not None and any(span.start > 0 and starts[n] == span.start for n, span in whole.items()):
+            await self._check_held(start, whole)
+        return {number: Span(starts[number], max(starts[number], ends[number])) for number in whole}
+
+    async def _check_held(self, start: datetime, whole: Spans) -> None:
+        # Only where something was thrown away can something be missing.
+        cut = {number: Span(span.start, span.start + 1) for number, span in whole.items() if span.start > 0}
+        oldest = [record.timestamp_ms async for records in self.records(cut) for record in records]
+        held_since = datetime.fromtimestamp(max(oldest, default=0) / 1000, UTC)
+        if start < held_since:
+            raise Invalid(
+                f"{start.isoformat()} is before {held_since.isoformat()}, since when {self._topic} holds everything",
+                field="from",
+            )
+
+    async def records(self, spans: Spans) -> AsyncIterator[list[Record]]:
+        """The records of the spans, in order within a partition. Raises Retryable when the broker falls silent."""
+        left = {number: span for number, span in spans.items() if span.records}
+        await self._asked(lambda: self._consumer.assign(self._places({n: span.start for n, span in left.items()})))
+        silent = 0
+        while left:
+            found = await self._asked(self._consume)
+            silent = 0 if found else silent + 1
+            if silent > _SILENT_POLLS:
+                raise Retryable(f"Kafka: {self._topic}: nothing comes any more, of partitions {sorted(left)}")
+            wanted = [
+                record for record in found if record.partition in left and record.offset < left[record.partition].end
+            ]
+            if wanted:
+                yield wanted
+            left = await self._unread(left)
+        await self._asked(self._consumer.unassign)  # or the next question waits behind fetches of what comes later
+
+    async def _unread(self, left: Spans) -> dict[int, Span]:
+        places = await self._asked(lambda: self._consumer.position(self._places(dict.fromkeys(left, 0))))
+        return {item.partition: left[item.partition] for item in places if item.offset < left[item.partition].end}
+
+    def _consume(self) -> list[Record]:
+        first = self._consumer.poll(1.0)
+        messages = [first, *self._consumer.consume(MAX_RECORDS - 1, 0)] if first is not None else []
+        for message in messages:
+            if (error := message.error()) is not None:
+                raise KafkaException(error)
+        return [record_of(message) for message in messages]
+
+    def _whole(self) -> dict[int, Span]:
+        numbers = self._consumer.list_topics(self._topic, TIMEOUT_S).topics[self._topic].partitions
+        marks = {n: self._consumer.get_watermark_offsets(TopicPartition(self._topic, n), TIMEOUT_S) for n in numbers}
+        return {number: Span(*mark) for number, mark in marks.items()}
+
+    async def _at(self, moment: datetime, whole: Spans) -> dict[int, int]:
+        """The first offset of each partition that is not older."""
+        # Negative numbers are no times for Kafka: -1 is the end, -2 the beginning.
+        wanted = self._places(dict.fromkeys(whole, max(0, floor(moment.timestamp() * 1000))))
+        found = await self._asked(lambda: self._consumer.offsets_for_times(wanted, TIMEOUT_S))
+        return {item.partition: item.offset if item.offset >= 0 else whole[item.partition].end for item in found}
+
+    def _places(self, offsets: Mapping[int, int]) -> list[TopicPartition]:
+        return [TopicPartition(self._topic, number, offset) for number, offset in sorted(offsets.items())]
+
+    async def _asked(self, question: Callable[[], T]) -> T:
+        try:
+            return await asyncio.to_thread(question)
+        except KafkaException as error:
+            raise as_pipeline_error(error.args[0], self._topic) from error
+
+
+@asynccontextmanager
+async def reading(configuration: Mapping[str, str], prefix: str, topic: str) -> AsyncIterator[RangeReader]:
+    """A reader for the length of a block."""
+    ours = {
+        "group.id": f"{prefix}.ranges",
+        "enable.auto.commit": False,
+        "auto.offset.reset": "error",
+        "fetch.wait.max.ms": "50",
+    }
+    theirs = {name: value for name, value in configuration.items() if name != "group.protocol"}
+    consumer = Consumer(consumer_configuration(theirs, ours))
+    try:
+        yield RangeReader(consumer, topic)
+    finally:
+        await asyncio.to_thread(consumer.close)

@@ -1,0 +1,155 @@
+"""The whole, for metrics: lag of every group, how every partition stands, the ledger, and the time that is left."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from pipeline.clock import monotonic, now, pacific_date
+from pipeline.contracts.partition_status import STATES, status_of
+from pipeline.contracts.records import PartitionLag, Record
+from pipeline.errors import Retryable
+from pipeline.log import logger
+from pipeline.metrics import gauge
+from pipeline.postgres import Connection, database_errors, queries
+from pipeline.process import sleep_or_stop
+from pipeline.topic_reader import RangeReader, Span
+
+EVERY_S = 10.0
+PACE_OVER_S = 60.0
+LEDGER_AT_MOST = 0.05
+"""The share of the time that the ledger is looked at: counting millions of pages takes a while."""
+PRIORITIES = ("daily", "backfill")
+DAY_KINDS = ("complete", "pending", "truncated", "may_change", "vanished_kept")
+_SQL = queries("producer", "lag_exporter.sql")
+_log = logger(__name__)
+Opening = Callable[[], AbstractAsyncContextManager[Connection]]
+
+
+class Lag(Protocol):
+    """How far a group is behind."""
+
+    async def read(self) -> dict[int, PartitionLag]:
+        """By partition. Raises Retryable."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A group, and its topic opened for reading beside it."""
+
+    group: str
+    lag: Lag
+    open_topic: Callable[[], AbstractAsyncContextManager[RangeReader]]
+
+
+class Pace:
+    """How fast something is worked off, over the last minute. Pure."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def seconds_left(self, now: float, done: int, left: int) -> float:
+        """Seconds until nothing is left at the pace so far; infinite when it stands still. `done` only grows."""
+        self._seen.append((now, done))
+        while self._seen[0][0] < now - PACE_OVER_S and len(self._seen) > 2:
+            self._seen.popleft()
+        elapsed, moved = now - self._seen[0][0], done - self._seen[0][1]
+        if not left:
+            return 0.0
+        return left * elapsed / moved if moved > 0 else float("inf")
+
+
+def seconds_at_quota(owed: Mapping[str, int], allowed_qpm: Callable[[str], float]) -> float:
+    """Seconds until the slowest credential is done, when each goes at its quota. Pure."""
+    return max((60 * pages / allowed_qpm(credential) for credential, pages in owed.items()), default=0.0)
+
+
+class LagExporter:
+    """Reads and sets the gauges. Every replica of the planner does, and all say the same."""
+
+    def __init__(
+        self, fetchers: Watched, others: Sequence[Watched], open_: Opening, allowed_qpm: Callable[[str], float]
+    ) -> None:
+        self._fetchers = fetchers
+        self._others = others
+        self._open = open_
+        self._allowed_qpm = allowed_qpm
+        self._pace = Pace()
+        self._ledger_due = 0.0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`; servers may go and come back."""
+        while not stop.is_set():
+            try:
+                await self.observe()
+            except Retryable as error:
+                _log.warning("not_observed", error=str(error))
+            await sleep_or_stop(stop, EVERY_S)
+
+    async def observe(self) -> None:
+        """Read everything once. Raises Retryable."""
+        batches = await self._observe_lag(self._fetchers)
+        for watched in self._others:
+            await self._observe_lag(watched)
+        _show_states(batches)
+        if monotonic() >= self._ledger_due:
+            await self._observe_ledger()
+        gauge("gsc_observed_timestamp_seconds").set(now().timestamp())
+
+    async def _observe_lag(self, watched: Watched) -> dict[int, PartitionLag]:
+        lags = await watched.lag.read()
+        waiting = {n: Span(lag.committed, lag.committed + 1) for n, lag in lags.items() if lag.lag}
+        oldest = {record.partition: _age_s(record) for record in await _first_of_each(watched, waiting)}
+        for number, lag in lags.items():
+            gauge("gsc_lag_messages").labels(watched.group, number).set(lag.lag)
+            gauge("gsc_lag_seconds").labels(watched.group, number).set(oldest.get(number, 0.0))
+        return lags
+
+    async def _observe_ledger(self) -> None:
+        began = monotonic()
+        async with self._open() as conn, database_errors():
+            await self._show_pages(conn)
+            await _show_days(conn)
+        self._ledger_due = began + (monotonic() - began) / LEDGER_AT_MOST
+
+    async def _show_pages(self, conn: Connection) -> None:
+        pages: dict[str, int] = dict(await (await conn.execute(_SQL["pages"])).fetchall())
+        for state in ("pending", "published", "applied", "dead", "cancelled"):
+            gauge("gsc_ledger_pages").labels(state).set(pages.get(state, 0))
+        oldest: dict[str, float] = dict(await (await conn.execute(_SQL["oldest_pending"])).fetchall())
+        for priority in PRIORITIES:
+            gauge("gsc_oldest_pending_seconds").labels(priority).set(oldest.get(priority, 0.0))
+        owed: dict[str, int] = dict(await (await conn.execute(_SQL["pending_by_credential"])).fetchall())
+        left = self._pace.seconds_left(monotonic(), pages.get("applied", 0) + pages.get("dead", 0), sum(owed.values()))
+        gauge("gsc_drain_seconds").labels("current").set(left)
+        gauge("gsc_drain_seconds").labels("quota").set(seconds_at_quota(owed, self._allowed_qpm))
+
+
+async def _show_days(conn: Connection) -> None:
+    days = await (await conn.execute(_SQL["days"])).fetchone() or (0,) * len(DAY_KINDS)
+    for kind, count in zip(DAY_KINDS, days, strict=True):
+        gauge("gsc_ledger_days").labels(kind).set(count)
+    today = pacific_date(now())
+    last, middle = await (await conn.execute(_SQL["newest_days"], {"today": today})).fetchone() or (None, None)
+    for series, age in (("last", last), ("middle", middle)):
+        gauge("gsc_newest_day_age_days").labels(series).set(float("nan") if age is None else age)
+
+
+def _show_states(batches: Mapping[int, PartitionLag]) -> None:
+    for number, lag in batches.items():
+        found = status_of(lag, now()).state
+        for state in STATES:
+            gauge("gsc_partition_state").labels(number, state).set(int(state == found))
+
+
+def _age_s(record: Record) -> float:
+    return max(0.0, now().timestamp() - record.timestamp_ms / 1000)
+
+
+async def _first_of_each(watched: Watched, spans: Mapping[int, Span]) -> list[Record]:
+    if not spans:
+        return []
+    async with watched.open_topic() as reader:
+        return [record async for records in reader.records(spans) for record in records]

@@ -1,0 +1,50 @@
+"""Days that became whole: they are marked complete, and rows that the newest fetch no longer has are deleted."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.contracts.messages import Batch, Rows
+from pipeline.ledger import pages as ledger_pages
+from pipeline.ledger.pages import DayGeneration
+from pipeline.log import about_day, logger
+from pipeline.metrics import counter
+from pipeline.postgres import Connection, queries
+
+CAP = 50_000
+"""Rows a day, search type and property that Google lists at most, or a little more."""
+_SQL = queries("sink", "writer.sql")
+_log = logger(__name__)
+
+
+async def complete_days(
+    conn: Connection, touched: Mapping[DayGeneration, Sequence[Rows]], delete_ratio: float
+) -> tuple[int, int]:
+    """Complete those of the touched days whose pages are all applied; returns (days, rows deleted).
+
+    `touched`: the pages of this transaction by day. `delete_ratio`: the share of a day's rows that may vanish.
+    """
+    deleted = 0
+    whole = await ledger_pages.complete_days(conn, list(touched))
+    for day, rows in whole.items():
+        values = {**day._asdict(), "rows": rows, "cap": CAP, "may_change": any(map(_may_change, touched[day]))}
+        if (await conn.execute(_SQL["complete_day"], values)).rowcount:
+            deleted += await _sweep(conn, values, touched[day][0].batch, delete_ratio)
+    return len(whole), deleted
+
+
+def _may_change(page: Rows) -> bool:
+    return page.first_incomplete_date is not None and page.first_incomplete_date <= page.batch.date
+
+
+async def _sweep(conn: Connection, day: dict[str, Any], batch: Batch, delete_ratio: float) -> int:
+    """Delete the day's rows of older generations, unless they are too many to be believed; returns how many."""
+    row = await (await conn.execute(_SQL["vanished"], day)).fetchone()
+    vanished, all_rows = row or (0, 0)
+    if vanished > delete_ratio * all_rows:
+        _log.error("vanished_rows_kept", vanished=vanished, of=all_rows, **about_day(batch))
+        counter("gsc_rows_total").labels("kept").inc(vanished)
+        await conn.execute(_SQL["keep_vanished"], {**day, "vanished": vanished})
+        return 0
+    if not vanished:
+        return 0
+    return (await conn.execute(_SQL["sweep"], day)).rowcount

@@ -1,0 +1,28 @@
+import pytest
+
+from pipeline.dead_letter_limit import DeadLetterLimit
+from pipeline.errors import Fatal
+
+
+def test_a_poisonous_message_now_and_then_stops_nothing_and_more_dead_than_alive_does() -> None:
+    bound = DeadLetterLimit(10, 0.5)
+    for _ in range(1000):
+        bound.dead(3, "undecodable")
+        bound.done(3)
+        bound.done(3)
+    for _ in range(20):
+        bound.done(3)
+    for _ in range(9):
+        bound.dead(3, "undecodable: x")
+    with pytest.raises(Fatal, match="10 of the last 20 messages of partition 3 are dead letters, the last one: bad"):
+        bound.dead(3, "bad")
+
+
+def test_partitions_are_counted_apart_and_forgotten() -> None:
+    bound = DeadLetterLimit(2, 1.0)
+    bound.dead(0, "x")
+    bound.dead(1, "x")
+    bound.forget(0)
+    bound.dead(0, "x")
+    with pytest.raises(Fatal):
+        bound.dead(1, "x")

@@ -1,0 +1,79 @@
+"""The planner's client of Kafka is Faust's: it gets the same security as librdkafka's, or says what it cannot do."""
+
+import ssl
+from pathlib import Path
+
+import faust
+import pytest
+
+from lab.certificates import Certificates, make_certificates
+from pipeline.clock import now
+from pipeline.errors import Invalid
+from producer.faust_app import credentials
+
+SCRAM = {
+    "security.protocol": "SASL_SSL",
+    "sasl.mechanism": "SCRAM-SHA-512",
+    "sasl.username": "planner",
+    "sasl.password": "p",
+}
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return make_certificates(tmp_path_factory.mktemp("certificates"), now())
+
+
+@pytest.mark.parametrize("configuration", [{}, {"security.protocol": "plaintext"}, {"socket.timeout.ms": "1"}])
+def test_without_security_there_is_nothing_to_hand_on(configuration: dict[str, str]) -> None:
+    assert credentials(configuration) is None
+
+
+def test_a_password_in_the_clear() -> None:
+    made = credentials({**SCRAM, "security.protocol": "sasl_plaintext"})
+    assert isinstance(made, faust.SASLCredentials)
+    assert (made.username, made.password, made.mechanism.value) == ("planner", "p", "SCRAM-SHA-512")
+    assert made.ssl_context is None
+
+
+def test_the_authority_is_trusted_alone_and_names_are_checked(certificates: Certificates) -> None:
+    for name, value in (
+        ("ssl.ca.location", str(certificates.authority)),
+        ("ssl.ca.pem", certificates.authority.read_text()),
+    ):
+        context = credentials({**SCRAM, name: value}).ssl_context
+        assert [found["issuer"][0][0][1] for found in context.get_ca_certs()] == ["gsc-stream lab"]
+        assert context.check_hostname
+        assert context.verify_mode == ssl.CERT_REQUIRED
+
+
+def test_checks_that_are_switched_off(certificates: Certificates) -> None:
+    trusted = {**SCRAM, "ssl.ca.location": str(certificates.authority)}
+    unnamed = credentials({**trusted, "ssl.endpoint.identification.algorithm": "none"}).ssl_context
+    assert not unnamed.check_hostname
+    assert unnamed.verify_mode == ssl.CERT_REQUIRED
+    unchecked = credentials({**trusted, "enable.ssl.certificate.verification": "false"}).ssl_context
+    assert unchecked.verify_mode == ssl.CERT_NONE
+
+
+def test_a_certificate_of_our_own(certificates: Certificates) -> None:
+    files = {"ssl.certificate.location": str(certificates.certificate), "ssl.key.location": str(certificates.key)}
+    made = credentials({"security.protocol": "SSL", "ssl.ca.location": str(certificates.authority), **files})
+    assert isinstance(made, faust.SSLCredentials)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"sasl.mechanism": "OAUTHBEARER"}, "GSC_KAFKA_SASL_MECHANISM"),
+        ({"sasl.kerberos.keytab": "x"}, "GSC_KAFKA_SASL_KERBEROS_KEYTAB"),
+        ({"ssl.keystore.location": "x"}, "GSC_KAFKA_SSL_KEYSTORE_LOCATION"),
+        ({"enable.sasl.oauthbearer.unsecure.jwt": "true"}, "GSC_KAFKA_ENABLE_SASL_OAUTHBEARER_UNSECURE_JWT"),
+        ({"ssl.ca.location": "/not/there"}, "GSC_KAFKA_SSL_CA_LOCATION"),
+        ({"ssl.certificate.location": "/not/there"}, "GSC_KAFKA_SSL_CERTIFICATE_LOCATION"),
+    ],
+)
+def test_what_it_cannot_do_is_refused_by_name(wrong: dict[str, str], field: str, tmp_path: Path) -> None:
+    with pytest.raises(Invalid) as caught:
+        credentials({**SCRAM, **wrong})
+    assert caught.value.field == field

@@ -1,0 +1,47 @@
+"""How a service ends, and what it says last."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+SERVICE = """
+import asyncio
+from pipeline.errors import Fatal
+from pipeline.process import StartError, run, until_stopped
+from pipeline.settings import Settings
+
+async def at_once():
+    raise {error}
+
+async def main(stop):
+    await until_stopped(stop, at_once(), stop.wait())
+
+raise SystemExit(run(Settings(log_format="json"), "sink", main))
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "event", "said"),
+    [
+        ("Fatal('the group is gone')", 1, "failed", "the group is gone"),
+        ("ZeroDivisionError('a fault of ours')", 1, "crashed", "a fault of ours"),
+    ],
+)
+def test_what_ends_a_service_is_a_line_of_its_log(error: str, code: int, event: str, said: str) -> None:
+    done = _ended(error)
+    assert done.returncode == code
+    [line] = [json.loads(text) for text in done.stderr.splitlines()]
+    assert (line["event"], line["level"], line["service"]) == (event, "error", "sink")
+    assert said in json.dumps(line)
+
+
+def test_what_is_missing_at_the_start_is_said_plainly() -> None:
+    done = _ended("StartError('topic gsc.batches: missing')")
+    assert (done.returncode, done.stderr) == (2, "topic gsc.batches: missing\n")
+
+
+def _ended(error: str) -> subprocess.CompletedProcess[str]:
+    source = SERVICE.format(error=error)
+    return subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=False)
