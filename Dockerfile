@@ -12,10 +12,10 @@ WORKDIR /src
 # The dependencies first: they change less often than the code.
 COPY pyproject.toml uv.lock ./
 RUN --mount=type=cache,target=/root/.cache/uv \
-    uv sync --frozen --no-default-groups --extra producer --extra fetcher --extra sink --no-install-project
+    uv sync --frozen --no-default-groups --no-install-project
 COPY . .
 RUN --mount=type=cache,target=/root/.cache/uv \
-    uv sync --frozen --no-default-groups --extra producer --extra fetcher --extra sink --no-editable
+    uv sync --frozen --no-default-groups --no-editable
 
 FROM ${PYTHON} AS runtime
 LABEL org.opencontainers.image.title="gsc-stream" \

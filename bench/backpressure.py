@@ -8,7 +8,7 @@ import psutil
 
 from bench.environment import rss_mb, running_driver, running_world, start_fetcher
 from bench.results import tell, write
-from lab.driver import Driver, settled
+from lab.driver import Driver, all_finished
 from lab.scenario import Scenario
 from lab.search_console.settings import Quotas
 from pipeline.clock import monotonic
@@ -47,7 +47,7 @@ def run(stopped_s: float) -> None:
 async def _play(pilot: Driver, stopped_s: float) -> dict[str, object]:
     seen = Seen()
     sampling = asyncio.create_task(_sample(pilot, seen))
-    work = await pilot.ask(SCENARIO.days)
+    work = await pilot.request_sync(SCENARIO.days)
     while (await pilot.pages(work)).get("applied", 0) < 200:
         await asyncio.sleep(0.2)
     tell("the sink stops")
@@ -64,7 +64,7 @@ async def _play(pilot: Driver, stopped_s: float) -> dict[str, object]:
     while_stopped = sum(quiet_from < call["arrived"] < restarted for call in pilot.calls())
     tell("the sink starts again")
     pilot.services.start("sink")
-    while not settled(await pilot.pages(work)):
+    while not all_finished(await pilot.pages(work)):
         await asyncio.sleep(1.0)
     if sampling.done():
         sampling.result()

@@ -12,7 +12,7 @@ import httpx
 from bench.environment import running_driver, running_world, start_fetcher
 from bench.results import tell, write
 from lab.call_log import Call, last_after, percentile
-from lab.driver import Driver, settled
+from lab.driver import Driver, all_finished
 from lab.processes import free_port
 from lab.scenario import Scenario
 from pipeline.clock import monotonic
@@ -43,7 +43,7 @@ def run(halts: int) -> None:
 
 
 async def _play(pilot: Driver, root: str, halts: int) -> dict[str, object]:
-    work = await pilot.ask(SCENARIO.days)
+    work = await pilot.request_sync(SCENARIO.days)
     async with httpx.AsyncClient(base_url=root, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=10) as client:
 
         async def order(scope: str, state: str) -> None:
@@ -108,7 +108,7 @@ def _command(pilot: Driver, *arguments: str) -> None:
 async def _lost(pilot: Driver, work: str) -> int:
     """Pages that are not applied and days that differ, once everything has had its time."""
     tell("no more halts: the work goes to its end")
-    while not settled(await pilot.pages(work)):
+    while not all_finished(await pilot.pages(work)):
         await asyncio.sleep(1.0)
     pages = await pilot.pages(work)
     return sum(count for state, count in pages.items() if state != "applied") + len(

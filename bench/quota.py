@@ -61,7 +61,7 @@ def run(steady_minutes: float) -> None:
 
 async def _play(pilot: Driver, steady_s: float) -> Scene:
     first, second = start_fetcher(pilot, "fetcher-1"), start_fetcher(pilot, "fetcher-2")
-    await pilot.ask(SCENARIO.days)
+    await pilot.request_sync(SCENARIO.days)
     tell("waiting for the first call")
     while not pilot.calls():
         await asyncio.sleep(0.5)
@@ -105,7 +105,7 @@ def _sequential_rate(world: World) -> float:
         start_fetcher(pilot, "fetcher")
 
         async def play() -> float:
-            await pilot.ask(SCENARIO.days)
+            await pilot.request_sync(SCENARIO.days)
             while len(pilot.calls(before)) < 2:
                 await asyncio.sleep(0.5)
             tell("the same work, one call at a time")

@@ -16,9 +16,9 @@ from cli.output import (
 from pipeline.clock import now
 from pipeline.contracts.halts import build_control
 from pipeline.contracts.messages import Control
-from pipeline.control import announce
+from pipeline.control import publish_control
 from pipeline.errors import Invalid
-from pipeline.publisher import publishing
+from pipeline.publisher import open_publisher
 from pipeline.startup_checks import require_topics
 
 
@@ -33,8 +33,8 @@ def write_control(scope: str, state: str, reason: str, until: str | None) -> Con
 
     async def work() -> None:
         await require_topics(wanted)
-        async with publishing(wanted.kafka, "gsc-stream") as publisher:
-            await announce(publisher, wanted.topic_prefix, control)
+        async with open_publisher(wanted.kafka, "gsc-stream") as publisher:
+            await publish_control(publisher, wanted.topic_prefix, control)
 
     run(work())
     return control
@@ -48,5 +48,5 @@ def show_control(control: Control, as_json: bool) -> None:
     else:
         click.echo(f"{'halted' if control.state == 'halted' else 'resumed'} {control.scope}")
     catalog = catalog_if_named()
-    if catalog is not None and (unknown := catalog.unknown_in(control.scope)):
+    if catalog is not None and (unknown := catalog.unknown_scope(control.scope)):
         click.echo(f"scope: the catalog has no {unknown}; it is written all the same", err=True)

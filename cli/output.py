@@ -19,7 +19,7 @@ from lab.errors import LabError
 from pipeline.catalog import Catalog, CatalogError
 from pipeline.catalog_file import read_catalog
 from pipeline.errors import Invalid, PipelineError
-from pipeline.process import REFUSED, StartError, load
+from pipeline.process import EXIT_USAGE, StartError, load_settings
 from pipeline.settings import CatalogSettings, KafkaSettings, PostgresSettings, Settings, misspelt
 
 S = TypeVar("S", bound=Settings)
@@ -42,7 +42,7 @@ class SyncSettings(LedgerSettings, CatalogSettings):
 
 def settings(model: type[S]) -> S:
     """The settings of a command, from the environment; exit 2 with a line for each problem."""
-    return load(model, os.environ)  # noqa: TID251 - the command line's one place
+    return load_settings(model, os.environ)  # noqa: TID251 - the command line's one place
 
 
 def doubts_about(model: type[Settings]) -> list[str]:
@@ -78,7 +78,7 @@ def fail_for(error: Invalid, given: Mapping[str, Any]) -> NoReturn:
     fail(str(error) if value is None else f"{error}, got {value!r}")
 
 
-def fail(text: str, code: int = REFUSED) -> NoReturn:
+def fail(text: str, code: int = EXIT_USAGE) -> NoReturn:
     """Say what is wrong on stderr, and end."""
     click.echo(text, err=True)
     raise SystemExit(code)

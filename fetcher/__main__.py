@@ -24,15 +24,15 @@ from pipeline.errors import Invalid, PipelineError
 from pipeline.health import HttpServer
 from pipeline.kafka import group_id
 from pipeline.kafka_admin import partition_count
-from pipeline.process import StartError, load, run, stalled, until_stopped
+from pipeline.process import StartError, load_settings, run_service, run_until_stopped, stall_reason
 from pipeline.publisher import Publisher
 from pipeline.startup_checks import require_topics
 
 
 def main() -> int:
     """Run until SIGTERM; returns the exit code."""
-    settings = load(FetcherSettings, os.environ)  # noqa: TID251 - read once, here
-    return run(settings, "fetcher", lambda stop: _serve(settings, stop))
+    settings = load_settings(FetcherSettings, os.environ)  # noqa: TID251 - read once, here
+    return run_service(settings, "fetcher", lambda stop: _serve(settings, stop))
 
 
 async def _serve(settings: FetcherSettings, stop: asyncio.Event) -> None:
@@ -96,11 +96,11 @@ async def _consume(
         settings,
         SERVICE,
         not_ready=lambda: None if member.lease_until > monotonic() else "no partitions, or no lease on them",
-        not_live=lambda: stalled(member.last_poll, monotonic()),
+        not_live=lambda: stall_reason(member.last_poll, monotonic()),
     )
     await face.start()
     try:
-        await until_stopped(stop, member.run(stop, fetcher), fetcher.run(stop), pressure.watch(stop))
+        await run_until_stopped(stop, member.run(stop, fetcher), fetcher.run(stop), pressure.watch(stop))
     finally:
         await face.stop()
 

@@ -15,10 +15,10 @@ from fetcher.ports import Admit, Ports
 from fetcher.rate_limiter import RateLimiter
 from fetcher.schedule import Job
 from pipeline.clock import monotonic, now
-from pipeline.contracts.halts import holds, scopes_of
+from pipeline.contracts.halts import is_active, scopes_of
 from pipeline.contracts.messages import Batch, Cause, Control
 from pipeline.errors import Fatal, Invalid, Retryable
-from pipeline.log import about_batch, logger
+from pipeline.log import batch_fields, logger
 from pipeline.metrics import counter, gauge, histogram
 
 SOON_S = 0.25
@@ -117,7 +117,7 @@ class PageCalls:
             # Halted, or the lease ran out, or the partition is another's.
             return await self.defer(job) if self.halt_of(job.batch) else Again(SOON_S)
         except Retryable as error:  # Kafka is away: the page is fetched again, no attempt is counted
-            _log.warning("not_delivered", error=str(error), **about_batch(job.batch))
+            _log.warning("not_delivered", error=str(error), **batch_fields(job.batch))
             return Again(BROKER_PAUSE_S)
         finally:
             self._ended(job)  # also when the drain is cut short, and we are cancelled
@@ -191,21 +191,21 @@ class PageCalls:
         if job.attempts >= self._attempts:
             return await self.dead(job, "attempts_exhausted", verdict.reason)
         delay = full_jitter(job.attempts, random.random())  # noqa: S311 - not for secrets
-        about = about_batch(job.batch)
+        about = batch_fields(job.batch)
         _log.info("retry", attempt=job.attempts, reason=verdict.reason, seconds=round(delay, 1), **about)
         return Again(max(delay, verdict.retry_after or 0.0))
 
     def _postpone(self, job: Job, answer: NoToken) -> End:
         """The page is not at fault, so this costs no attempt, however long it lasts."""
         delay = full_jitter(TOKEN_PAUSE, random.random())  # noqa: S311 - not for secrets
-        _log.warning("no_token", error=answer.reason, retry_s=round(delay, 1), **about_batch(job.batch))
+        _log.warning("no_token", error=answer.reason, retry_s=round(delay, 1), **batch_fields(job.batch))
         return Again(delay)
 
     def _slow_down(self, job: Job, verdict: Wait) -> End:
         scope = scope_of(job.batch, verdict.scope) if verdict.scope != "project" else "project"
         self._limiter.refused(job.batch, job.partition, verdict.scope, monotonic(), verdict.retry_after)
         counter("gsc_quota_refusals_total").labels(verdict.scope).inc()
-        about = about_batch(job.batch)
+        about = batch_fields(job.batch)
         _log.warning("quota_refused", scope=scope, reason=verdict.reason, retry_after=verdict.retry_after, **about)
         return Again(verdict.retry_after or 0.0)
 
@@ -237,7 +237,7 @@ class PageCalls:
         if held is None or (held.until is not None and (until is None or held.until < until)):
             await self._announce(scope, "halted", reason, cause, until)
             _log.error(
-                "halted", scope=scope, reason=reason, until=until and until.isoformat(), **about_batch(job.batch)
+                "halted", scope=scope, reason=reason, until=until and until.isoformat(), **batch_fields(job.batch)
             )
 
     async def _announce(
@@ -246,7 +246,7 @@ class PageCalls:
         control = Control(scope=scope, state=state, reason=reason, actor="fetcher", at=now(), until=until, cause=cause)
         # Ours holds at once; the others read it.
         self._ports.control.halts.apply(control)
-        if holds(control, now()):
+        if is_active(control, now()):
             self.cancel_halted()
         await self._ports.delivery.control(control)
 

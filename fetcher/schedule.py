@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, field
 
 from pipeline.contracts.halts import scopes_of
-from pipeline.contracts.identity import REMEMBERED_S
+from pipeline.contracts.identity import DEDUPLICATION_S
 from pipeline.contracts.messages import Batch, Priority
 
 PRIORITIES: tuple[Priority, ...] = ("daily", "backfill")
@@ -72,7 +72,7 @@ class Schedule:
         partition = self._partitions.get(job.partition)
         if partition is None:
             return False
-        while partition.seen and next(iter(partition.seen.values())) < now - REMEMBERED_S:
+        while partition.seen and next(iter(partition.seen.values())) < now - DEDUPLICATION_S:
             partition.seen.popitem(last=False)
         if job.batch.batch_id in partition.seen:
             return False

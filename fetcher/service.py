@@ -27,7 +27,7 @@ from pipeline.contracts.partition_status import PartitionStatus
 from pipeline.contracts.records import Record
 from pipeline.dead_letter_limit import DeadLetterLimit
 from pipeline.errors import Invalid, Retryable
-from pipeline.log import about_batch, logger
+from pipeline.log import batch_fields, logger
 from pipeline.metrics import counter, gauge
 from pipeline.process import sleep_or_stop
 
@@ -208,7 +208,7 @@ class Fetcher:
         try:
             end = await work
         except Retryable as error:
-            _log.warning("not_delivered", error=str(error), **about_batch(job.batch))
+            _log.warning("not_delivered", error=str(error), **batch_fields(job.batch))
             end = Again(BROKER_PAUSE_S)
         self._holdings.moved(job.partition, monotonic())
         self._wake.set()

@@ -12,11 +12,11 @@ import httpx
 
 from lab.comparison import Difference
 from lab.days import last_day
-from lab.driver import Driver, settled
+from lab.driver import Driver, all_finished
 from lab.errors import LabError
 from lab.kafka_jars import Progress
 from lab.local_pipeline import Services, Setup, prepare, running_services
-from lab.run_folder import held
+from lab.run_folder import locked
 from lab.scenario import RunningSimulator, Scenario, start_simulator
 from lab.servers import ServerChoice, running_servers
 from pipeline.clock import monotonic
@@ -75,7 +75,7 @@ def running_demo(
     """Servers, simulator and services, for the length of a block. Raises LabError."""
     with tempfile.TemporaryDirectory(prefix="gsc-demo-", ignore_cleanup_errors=True) as scratch:
         folder = choice.folder or Path(scratch)
-        with held(folder), running_servers(choice, progress) as servers:
+        with locked(folder), running_servers(choice, progress) as servers:
             google = start_simulator(scenario.simulator(last_day()), folder)
             try:
                 setup = Setup(servers, google.root, google.catalog, folder, scratch=Path(scratch))
@@ -91,7 +91,7 @@ async def synchronize(setup: Setup, google: RunningSimulator, services: Services
     """Ask for the days, watch until every page is in its last state, and compare. Raises LabError."""
     pilot = Driver(setup, google, services)
     began = monotonic()
-    run = await pilot.ask(days)
+    run = await pilot.request_sync(days)
     await _until_settled(pilot, run, show)
     seconds = monotonic() - began
     return await _summary(pilot, days, seconds)
@@ -126,7 +126,7 @@ async def _until_settled(pilot: Driver, run: str, show: Show) -> None:
                     await with_retries(results.total),
                 )
             )
-            if settled(pages):
+            if all_finished(pages):
                 return
 
 

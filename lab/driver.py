@@ -20,7 +20,7 @@ from pipeline.kafka import group_id
 from pipeline.ledger import runs
 from pipeline.ledger.pages import finished_count
 from pipeline.postgres import connection
-from pipeline.publisher import publishing
+from pipeline.publisher import open_publisher
 from producer.sync_request import build_request
 
 
@@ -32,13 +32,13 @@ class Driver:
     google: RunningSimulator
     services: Services
 
-    async def ask(self, days: int) -> str:
+    async def request_sync(self, days: int) -> str:
         """Ask for the last days of every property; returns the run's id."""
         wanted = last_days(days)
         fields = {"start": wanted[-1].isoformat(), "end": wanted[0].isoformat(), "all": True}
         request = build_request(fields, now=now(), today=pacific_date(now()), requested_by="lab")
         topic = SYNC_REQUESTS.full_name(self.setup.prefix)
-        async with publishing(self.setup.kafka, "gsc-lab") as publisher:
+        async with open_publisher(self.setup.kafka, "gsc-lab") as publisher:
             await publisher.publish(topic, request.request_id, codec.encode(request))
         return run_id(request.request_id)
 
@@ -73,6 +73,6 @@ class Driver:
         httpx.post(f"{self.google.root}/_sim/{path}", json=body).raise_for_status()
 
 
-def settled(pages: dict[str, int]) -> bool:
+def all_finished(pages: dict[str, int]) -> bool:
     """Whether there are pages, and every one is in its last state."""
     return bool(pages) and finished_count(pages) == sum(pages.values())

@@ -15,14 +15,14 @@ from fetcher.settings import FetcherSettings
 from lab.kafka_jars import Progress
 from lab.local_pipeline import Services, Setup, prepare, running_services
 from lab.processes import port_again
-from lab.run_folder import Reach, held, keep_reach, last_reach
+from lab.run_folder import Endpoints, last_endpoints, locked, save_endpoints
 from lab.servers import ServerChoice, Servers, running_servers
 from lab.services import NAMES
 from pipeline.catalog import Catalog, CatalogError
 from pipeline.catalog_file import read_catalog
 from pipeline.contracts.topics import BATCHES
 from pipeline.errors import Invalid
-from pipeline.settings import Settings, SettingsError, read
+from pipeline.settings import Settings, SettingsError, read_settings
 from producer.settings import ProducerSettings
 from sink.settings import SinkSettings
 
@@ -59,13 +59,13 @@ def problems_of(plan: Plan) -> list[str]:
         return [*dict.fromkeys(problems), *error.problems]
     problems += _wrong_credentials(catalog)
     if not problems:
-        problems += _wrong_limits(read(FetcherSettings, environment), catalog)
+        problems += _wrong_limits(read_settings(FetcherSettings, environment), catalog)
     return list(dict.fromkeys(problems))
 
 
 def _wrong_settings(model: type[Settings], environment: Mapping[str, str]) -> list[str]:
     try:
-        read(model, environment)
+        read_settings(model, environment)
     except SettingsError as error:
         return error.problems
     return []
@@ -89,10 +89,10 @@ def _wrong_limits(settings: FetcherSettings, catalog: Catalog) -> list[str]:
 
 
 @contextmanager
-def running_embedded(plan: Plan, progress: Progress) -> Iterator[tuple[Services, Reach]]:
+def running_embedded(plan: Plan, progress: Progress) -> Iterator[tuple[Services, Endpoints]]:
     """All of it, for the length of a block, in which it is ready. Raises LabError, or a flow of `pipeline.errors`."""
-    with held(plan.folder):
-        before = last_reach(plan.folder)
+    with locked(plan.folder):
+        before = last_endpoints(plan.folder)
         known = before.ports if before else {}
         ports = {name: port_again(known.get(name)) for name in ("kafka", "postgres", *NAMES)}
         with running_servers(replace(plan.choice, ports=ports), progress) as servers:
@@ -103,16 +103,16 @@ def running_embedded(plan: Plan, progress: Progress) -> Iterator[tuple[Services,
                 reach = _reach(setup, ports)
                 for name, process in services.processes.items():
                     process.await_ready(lambda url=reach.http[name]: _is_ready(url), READY_S)  # type: ignore[misc]
-                keep_reach(plan.folder, reach)
+                save_endpoints(plan.folder, reach)
                 yield services, reach
 
 
-def _reach(setup: Setup, ports: dict[str, int]) -> Reach:
+def _reach(setup: Setup, ports: dict[str, int]) -> Endpoints:
     environment = setup.environment
     host = environment["GSC_HTTP_HOST"]
     here = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared, not bound
     told = {name: environment[name] for name in _TOLD if name in environment}
-    return Reach(os.getpid(), told, {name: f"http://{here}:{ports[name]}" for name in NAMES}, ports)
+    return Endpoints(os.getpid(), told, {name: f"http://{here}:{ports[name]}" for name in NAMES}, ports)
 
 
 def _is_ready(url: str) -> bool:

@@ -10,7 +10,7 @@ from lab.processes import Process
 from lab.servers import Servers
 from lab.services import NAMES, start_service
 from pipeline.catalog_file import read_catalog
-from pipeline.kafka_admin import ensure_topics
+from pipeline.kafka_admin import create_topics
 from pipeline.postgres import connection
 from pipeline.schema import create_report_views, migrate
 from pipeline.settings import kafka_configuration
@@ -56,7 +56,7 @@ class Setup:
 
 async def prepare(setup: Setup) -> None:
     """Create topics, schema and views. Raises the flows of `pipeline.errors`."""
-    await ensure_topics(setup.kafka, setup.prefix)
+    await create_topics(setup.kafka, setup.prefix)
     async with connection(setup.servers.dsn, application="gsc-lab") as conn:
         await migrate(conn)
         await create_report_views(conn, read_catalog(setup.catalog))

@@ -20,7 +20,7 @@ _REMAINS_S = 30.0
 """For the servers of one that was killed to end."""
 
 
-class Reach(msgspec.Struct, frozen=True):
+class Endpoints(msgspec.Struct, frozen=True):
     """How a pipeline that runs is reached; kept after its end, so that the next one has the same ports."""
 
     pid: int
@@ -40,7 +40,7 @@ def make_folder(folder: Path) -> None:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Be the only one that runs there, for the length of a block. Raises LabError.
 
     The system frees a lock with the processes that have it, however they end. One is ours alone; the other our keepers
@@ -49,7 +49,7 @@ def held(folder: Path) -> Iterator[None]:
     make_folder(folder)
     with (folder / _LOCK).open("a", encoding="utf-8") as lock, (folder / _KEEPERS).open("a", encoding="utf-8") as kept:
         if not _locks(lock):
-            raise LabError(f"{folder}: a pipeline runs there already, process {holder(folder)}")
+            raise LabError(f"{folder}: a pipeline runs there already, process {lock_holder(folder)}")
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
@@ -77,7 +77,7 @@ def _locks(file: IO[str], kind: int = fcntl.LOCK_EX) -> bool:
     return True
 
 
-def holder(folder: Path) -> int | None:
+def lock_holder(folder: Path) -> int | None:
     """The process that runs there, or None."""
     try:
         with (folder / _LOCK).open(encoding="utf-8") as lock:
@@ -86,17 +86,17 @@ def holder(folder: Path) -> int | None:
         return None
 
 
-def freed(folder: Path, deadline_s: float) -> bool:
+def wait_until_free(folder: Path, deadline_s: float) -> bool:
     """Wait until nobody runs there; False when somebody still does at the deadline."""
     deadline = time.monotonic() + deadline_s
-    while holder(folder) is not None:
+    while lock_holder(folder) is not None:
         if time.monotonic() > deadline:
             return False
         time.sleep(_LOOK_EVERY_S)
     return True
 
 
-def keep_reach(folder: Path, reach: Reach) -> None:
+def save_endpoints(folder: Path, reach: Endpoints) -> None:
     """Write it down, for our eyes only: a password is in it."""
     scratch = folder / f"{_REACH}.new"
     scratch.touch(mode=0o600)
@@ -104,15 +104,15 @@ def keep_reach(folder: Path, reach: Reach) -> None:
     scratch.replace(folder / _REACH)
 
 
-def last_reach(folder: Path) -> Reach | None:
+def last_endpoints(folder: Path) -> Endpoints | None:
     """That of the pipeline that runs there, or of the last one that did; None when there was none."""
     try:
-        return msgspec.json.decode((folder / _REACH).read_bytes(), type=Reach)
+        return msgspec.json.decode((folder / _REACH).read_bytes(), type=Endpoints)
     except (OSError, msgspec.DecodeError):
         return None
 
 
-def reach_now(folder: Path) -> Reach | None:
+def current_endpoints(folder: Path) -> Endpoints | None:
     """That of the pipeline that runs there; None when none does, or when it only starts."""
-    reach = last_reach(folder)
-    return reach if reach and reach.pid == holder(folder) else None
+    reach = last_endpoints(folder)
+    return reach if reach and reach.pid == lock_holder(folder) else None

@@ -15,7 +15,7 @@ from pipeline.contracts.records import Record
 from pipeline.errors import Invalid
 from pipeline.ledger import runs
 from pipeline.postgres import Connection, database_errors, queries
-from pipeline.topic_reader import RangeReader, Span
+from pipeline.topic_reader import OffsetRange, TopicReader
 from sink.assembly import ReceivedResult, read_result
 from sink.writer import Applied, Writer, write_apart
 
@@ -98,7 +98,9 @@ class Replay:
         told = msgspec.json.encode((msgspec.to_builtins(self._selection), self._rebirth is not None))
         return blake2b(told, digest_size=8).hexdigest()
 
-    async def run(self, reader: RangeReader, spans: Mapping[int, Span], conn: Connection, show: Show) -> ReplayCounts:
+    async def run(
+        self, reader: TopicReader, spans: Mapping[int, OffsetRange], conn: Connection, show: Show
+    ) -> ReplayCounts:
         """Read the spans and write what is selected. Raises Retryable when a server goes away: run it again then."""
         tally = ReplayCounts()
         waiting: list[Record] = []
@@ -161,11 +163,11 @@ class Replay:
         return ReceivedResult(found.record._replace(value=codec.encode(again)), again)
 
 
-async def begin(conn: Connection, name: str, spans: Mapping[int, Span]) -> dict[int, Span]:
+async def begin(conn: Connection, name: str, spans: Mapping[int, OffsetRange]) -> dict[int, OffsetRange]:
     """What is left of an interrupted replay of that name; or the spans, when there is none."""
     async with database_errors(), conn.transaction():
         rows = await (await conn.execute(_SQL["left"], {"replay": name})).fetchall()
-        left = {number: Span(start, end) for number, start, end in rows if start < end}
+        left = {number: OffsetRange(start, end) for number, start, end in rows if start < end}
         if left:
             return left
         columns = {

@@ -151,7 +151,7 @@ class Catalog(_Strict):
         """Reports by their name."""
         return {report.name: report for report in self.reports}
 
-    def unknown_in(self, scope: str) -> str | None:
+    def unknown_scope(self, scope: str) -> str | None:
         """What a halt scope names that the catalog does not have, such as `property 'sc-domain:typo.com'`; or None."""
         kind, _, name = scope.partition(":")
         known = {"credential": self.credential_by_id, "property": self.property_by_url}.get(kind)

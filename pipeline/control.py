@@ -159,6 +159,6 @@ async def read_halts(configuration: Mapping[str, str], prefix: str) -> Halts:
     return watcher.halts
 
 
-async def announce(publisher: Publisher, prefix: str, control: Control) -> None:
+async def publish_control(publisher: Publisher, prefix: str, control: Control) -> None:
     """Write the desired state of a scope."""
     await publisher.publish(CONTROL.full_name(prefix), control.scope, codec.encode(control))

@@ -9,7 +9,7 @@ from pipeline.contracts.records import Position, Record
 from pipeline.contracts.topics import DEAD_LETTERS
 from pipeline.errors import Invalid
 from pipeline.kafka import Headers
-from pipeline.log import about_batch, about_record, logger
+from pipeline.log import batch_fields, logger, record_fields
 from pipeline.metrics import counter
 
 CUT_FROM = "cut-from"
@@ -99,5 +99,5 @@ async def publish_dead_letter(publisher: DeadLetterPublisher, prefix: str, lette
             topic, (key or b"")[:KEPT_KEY_BYTES], (value or b"")[:KEPT_BYTES], [*letter.headers, cut]
         )
     counter("gsc_dead_letters_total").labels(letter.reason).inc()
-    about = {**about_record(letter.record), **(about_batch(letter.batch) if letter.batch else {})}
+    about = {**record_fields(letter.record), **(batch_fields(letter.batch) if letter.batch else {})}
     _log.error("dead_letter", reason=letter.reason, error=letter.error, **about)

@@ -94,7 +94,7 @@ def problem(status: int, message: str, field: str | None = None) -> web.Response
     return web.json_response({"error": {"field": field, "message": message}}, status=status)
 
 
-def refused(request: web.Request, settings: HttpSettings) -> web.Response | None:
+def unauthorized(request: web.Request, settings: HttpSettings) -> web.Response | None:
     """The answer to a request without the right bearer token, or None when it has it."""
     if settings.http_token is None:
         return problem(403, "no requests are taken: GSC_HTTP_TOKEN is not set")

@@ -15,7 +15,7 @@ from pipeline.retry import with_retries
 T = TypeVar("T")
 
 
-async def reachable(configuration: Mapping[str, str], timeout_s: float = 5.0) -> None:
+async def check_reachable(configuration: Mapping[str, str], timeout_s: float = 5.0) -> None:
     """Return when a broker answers; else raise Retryable that says why, or Invalid for wrong settings."""
     told: list[KafkaError] = []
     admin = admin_client(configuration, told.append)
@@ -30,7 +30,7 @@ async def reachable(configuration: Mapping[str, str], timeout_s: float = 5.0) ->
         raise Retryable(f"Kafka: {servers} cannot be reached: {cause.str()}") from error
 
 
-async def ensure_topics(configuration: Mapping[str, str], prefix: str, *, replication: int = -1) -> list[str]:
+async def create_topics(configuration: Mapping[str, str], prefix: str, *, replication: int = -1) -> list[str]:
     """Create the topics that are missing; returns their names once every partition has a leader.
 
     -1 leaves replication to the broker's default.
@@ -45,14 +45,14 @@ async def ensure_topics(configuration: Mapping[str, str], prefix: str, *, replic
         )
         for topic in topics.ALL
     ]
-    created = await ask("creating topics", lambda: _create(admin, wanted))
+    created = await ask("creating topics", lambda: _create_missing(admin, wanted))
     partitions = [TopicPartition(new.topic, number) for new in wanted for number in range(new.num_partitions)]
     usable = [item for item in partitions if item.topic in created]
     await with_retries(lambda: ask("new topics", lambda: list_offsets(admin, usable, OffsetSpec.latest())))
     return created
 
 
-def _create(admin: AdminClient, wanted: list[NewTopic]) -> list[str]:
+def _create_missing(admin: AdminClient, wanted: list[NewTopic]) -> list[str]:
     created = []
     for name, future in admin.create_topics(wanted, request_timeout=TIMEOUT_S).items():
         try:

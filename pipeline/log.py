@@ -66,12 +66,12 @@ def configure_logging(settings: Settings, service: str) -> None:
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
 
 
-def about_batch(batch: Batch) -> dict[str, object]:
+def batch_fields(batch: Batch) -> dict[str, object]:
     """What a line about a page tells of it, the same in every service."""
-    return {**about_day(batch), "batch_id": batch.batch_id, "start_row": batch.start_row}
+    return {**day_fields(batch), "batch_id": batch.batch_id, "start_row": batch.start_row}
 
 
-def about_day(batch: Batch) -> dict[str, object]:
+def day_fields(batch: Batch) -> dict[str, object]:
     """What a line about a day of a series tells of it."""
     return {
         "run_id": batch.run_id,
@@ -83,7 +83,7 @@ def about_day(batch: Batch) -> dict[str, object]:
     }
 
 
-def about_record(record: Record) -> dict[str, object]:
+def record_fields(record: Record) -> dict[str, object]:
     """What a line about a message tells of it."""
     return {"topic": record.topic, "partition": record.partition, "offset": record.offset}
 

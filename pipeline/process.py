@@ -13,34 +13,34 @@ from typing import NoReturn, TypeVar
 
 from pipeline.errors import PipelineError
 from pipeline.log import configure_logging, logger
-from pipeline.settings import Settings, SettingsError, read
+from pipeline.settings import Settings, SettingsError, read_settings
 
 S = TypeVar("S", bound=Settings)
 Main = Callable[[asyncio.Event], Awaitable[None]]
 
-FAILED = 1
-REFUSED = 2
+EXIT_FAILED = 1
+EXIT_USAGE = 2
 
 
 class StartError(Exception):
     """Something is wrong before the work begins; the text has a line for each problem."""
 
 
-def load(model: type[S], environment: Mapping[str, str]) -> S:
+def load_settings(model: type[S], environment: Mapping[str, str]) -> S:
     """The settings, or one line for each problem on stderr and exit 2."""
     try:
-        return read(model, environment)
+        return read_settings(model, environment)
     except SettingsError as error:
-        refuse(str(error))
+        exit_usage(str(error))
 
 
-def refuse(text: str) -> NoReturn:
+def exit_usage(text: str) -> NoReturn:
     """Say what is wrong and end with exit code 2."""
     print(text, file=sys.stderr)
-    raise SystemExit(REFUSED)
+    raise SystemExit(EXIT_USAGE)
 
 
-def run(settings: Settings, service: str, main: Main) -> int:
+def run_service(settings: Settings, service: str, main: Main) -> int:
     """Run `main` until it returns; SIGTERM and SIGINT set its event, a second one ends at once.
 
     Returns the exit code.
@@ -49,18 +49,18 @@ def run(settings: Settings, service: str, main: Main) -> int:
     return asyncio.run(_ended(service, main))
 
 
-def run_and_exit(settings: Settings, service: str, main: Main) -> NoReturn:
+def run_service_and_exit(settings: Settings, service: str, main: Main) -> NoReturn:
     """The same, and end the process: for a service whose library leaves tasks and threads behind that never end."""
 
     async def run_to_the_end() -> NoReturn:
-        leave(await _ended(service, main))
+        exit_now(await _ended(service, main))
 
     configure_logging(settings, service)
     asyncio.run(run_to_the_end())
     raise AssertionError("the process has ended")
 
 
-def leave(code: int) -> NoReturn:
+def exit_now(code: int) -> NoReturn:
     """End the process now, whatever else is under way in it."""
     logging.shutdown()
     sys.stdout.flush()
@@ -74,14 +74,14 @@ async def _ended(service: str, main: Main) -> int:
         await _with_signals(main)
     except* StartError as group:
         print("\n".join(str(error) for error in _leaves(group)), file=sys.stderr)
-        code = REFUSED
+        code = EXIT_USAGE
     except* PipelineError as group:
         for error in _leaves(group):
             logger(service).error("failed", error=str(error))
-        code = FAILED
+        code = EXIT_FAILED
     except* Exception:  # a fault of ours: told in the same shape, and the process ends
         logger(service).exception("crashed")
-        code = FAILED
+        code = EXIT_FAILED
     return code
 
 
@@ -98,7 +98,7 @@ async def _with_signals(main: Main) -> None:
 
     def on_signal(number: int) -> None:
         if stop.is_set():
-            leave(128 + number)
+            exit_now(128 + number)
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -106,7 +106,7 @@ async def _with_signals(main: Main) -> None:
     await main(stop)
 
 
-async def until_stopped(stop: asyncio.Event, *services: Awaitable[None]) -> None:
+async def run_until_stopped(stop: asyncio.Event, *services: Awaitable[None]) -> None:
     """Run services side by side; when one of them ends or fails, or on `stop`, all are to stop."""
 
     async def guarded(service: Awaitable[None]) -> None:
@@ -133,7 +133,7 @@ async def sleep_or_stop(stop: asyncio.Event, seconds: float) -> bool:
 STALLED_AFTER_S = 60.0
 
 
-def stalled(last_poll: float, monotonic_now: float) -> str | None:
+def stall_reason(last_poll: float, monotonic_now: float) -> str | None:
     """Why a consumer is not alive: its poll loop has stopped. Throttled, halted or without a broker is alive."""
     silent = monotonic_now - last_poll
     return f"no poll for {silent:.0f} s" if silent > STALLED_AFTER_S else None

@@ -76,7 +76,7 @@ class Publisher:
 
 
 @asynccontextmanager
-async def publishing(configuration: Mapping[str, str], client_id: str) -> AsyncIterator[Publisher]:
+async def open_publisher(configuration: Mapping[str, str], client_id: str) -> AsyncIterator[Publisher]:
     """A publisher for the length of a block."""
     publisher = Publisher(configuration, client_id)
     try:

@@ -90,7 +90,7 @@ class HttpSettings(Settings):
     """Bearer token of POST requests; without one they are refused."""
 
 
-def read(model: type[S], environment: Mapping[str, str]) -> S:
+def read_settings(model: type[S], environment: Mapping[str, str]) -> S:
     """The settings of one model; raises SettingsError with a line for every wrong or missing variable.
 
     Empty variables count as missing, as compose files and Helm charts write them.

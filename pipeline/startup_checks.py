@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient
 from pipeline.consumer_group import GroupConfig, member_configuration
 from pipeline.errors import PipelineError
 from pipeline.kafka import admin_configuration, publisher_configuration
-from pipeline.kafka_admin import check_topics, reachable
+from pipeline.kafka_admin import check_reachable, check_topics
 from pipeline.postgres import connection
 from pipeline.process import StartError
 from pipeline.schema import missing_migrations
@@ -67,7 +67,7 @@ async def require_kafka(settings: KafkaSettings) -> None:
     if refused := kafka_settings_problems(settings.kafka, settings.session_timeout_s):
         raise StartError("\n".join(refused))
     try:
-        await reachable(settings.kafka)
+        await check_reachable(settings.kafka)
     except PipelineError as error:
         raise StartError(str(error)) from error
 

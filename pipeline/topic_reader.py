@@ -18,7 +18,7 @@ MAX_RECORDS = 500
 _SILENT_POLLS = 6
 
 
-class Span(NamedTuple):
+class OffsetRange(NamedTuple):
     """Offsets of one partition, from `start` up to, but without, `end`."""
 
     start: int
@@ -30,32 +30,32 @@ class Span(NamedTuple):
         return max(0, self.end - self.start)
 
 
-Spans = Mapping[int, Span]
+OffsetRanges = Mapping[int, OffsetRange]
 
 
-class RangeReader:
+class TopicReader:
     """Reads spans of one topic; joins no group and commits nothing."""
 
     def __init__(self, consumer: Consumer, topic: str) -> None:
         self._consumer = consumer
         self._topic = topic
 
-    async def whole(self) -> dict[int, Span]:
+    async def available(self) -> dict[int, OffsetRange]:
         """Everything that the topic holds now. Raises Retryable."""
         return await self._asked(self._whole)
 
-    async def between(self, start: datetime | None, end: datetime | None) -> dict[int, Span]:
+    async def between(self, start: datetime | None, end: datetime | None) -> dict[int, OffsetRange]:
         """What was written in that time. Raises Invalid when part of it is not held any more, telling what is."""
-        whole = await self.whole()
+        whole = await self.available()
         starts = {n: span.start for n, span in whole.items()} if start is None else await self._at(start, whole)
         ends = {n: span.end for n, span in whole.items()} if end is None else await self._at(end, whole)
         if start is not None and any(span.start > 0 and starts[n] == span.start for n, span in whole.items()):
             await self._check_held(start, whole)
-        return {number: Span(starts[number], max(starts[number], ends[number])) for number in whole}
+        return {number: OffsetRange(starts[number], max(starts[number], ends[number])) for number in whole}
 
-    async def _check_held(self, start: datetime, whole: Spans) -> None:
+    async def _check_held(self, start: datetime, whole: OffsetRanges) -> None:
         # Only where something was thrown away can something be missing.
-        cut = {number: Span(span.start, span.start + 1) for number, span in whole.items() if span.start > 0}
+        cut = {number: OffsetRange(span.start, span.start + 1) for number, span in whole.items() if span.start > 0}
         oldest = [record.timestamp_ms async for records in self.records(cut) for record in records]
         held_since = datetime.fromtimestamp(max(oldest, default=0) / 1000, UTC)
         if start < held_since:
@@ -64,7 +64,7 @@ class RangeReader:
                 field="from",
             )
 
-    async def records(self, spans: Spans) -> AsyncIterator[list[Record]]:
+    async def records(self, spans: OffsetRanges) -> AsyncIterator[list[Record]]:
         """The records of the spans, in order within a partition. Raises Retryable when the broker falls silent."""
         left = {number: span for number, span in spans.items() if span.records}
         await self._asked(lambda: self._consumer.assign(self._places({n: span.start for n, span in left.items()})))
@@ -82,7 +82,7 @@ class RangeReader:
             left = await self._unread(left)
         await self._asked(self._consumer.unassign)  # or the next question waits behind fetches of what comes later
 
-    async def _unread(self, left: Spans) -> dict[int, Span]:
+    async def _unread(self, left: OffsetRanges) -> dict[int, OffsetRange]:
         places = await self._asked(lambda: self._consumer.position(self._places(dict.fromkeys(left, 0))))
         return {item.partition: left[item.partition] for item in places if item.offset < left[item.partition].end}
 
@@ -94,12 +94,12 @@ class RangeReader:
                 raise KafkaException(error)
         return [record_of(message) for message in messages]
 
-    def _whole(self) -> dict[int, Span]:
+    def _whole(self) -> dict[int, OffsetRange]:
         numbers = self._consumer.list_topics(self._topic, TIMEOUT_S).topics[self._topic].partitions
         marks = {n: self._consumer.get_watermark_offsets(TopicPartition(self._topic, n), TIMEOUT_S) for n in numbers}
-        return {number: Span(*mark) for number, mark in marks.items()}
+        return {number: OffsetRange(*mark) for number, mark in marks.items()}
 
-    async def _at(self, moment: datetime, whole: Spans) -> dict[int, int]:
+    async def _at(self, moment: datetime, whole: OffsetRanges) -> dict[int, int]:
         """The first offset of each partition that is not older."""
         # Negative numbers are no times for Kafka: -1 is the end, -2 the beginning.
         wanted = self._places(dict.fromkeys(whole, max(0, floor(moment.timestamp() * 1000))))
@@ -117,7 +117,7 @@ class RangeReader:
 
 
 @asynccontextmanager
-async def reading(configuration: Mapping[str, str], prefix: str, topic: str) -> AsyncIterator[RangeReader]:
+async def open_topic_reader(configuration: Mapping[str, str], prefix: str, topic: str) -> AsyncIterator[TopicReader]:
     """A reader for the length of a block."""
     ours = {
         "group.id": f"{prefix}.ranges",
@@ -128,6 +128,6 @@ async def reading(configuration: Mapping[str, str], prefix: str, topic: str) -> 
     theirs = {name: value for name, value in configuration.items() if name != "group.protocol"}
     consumer = Consumer(consumer_configuration(theirs, ours))
     try:
-        yield RangeReader(consumer, topic)
+        yield TopicReader(consumer, topic)
     finally:
         await asyncio.to_thread(consumer.close)

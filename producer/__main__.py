@@ -18,11 +18,11 @@ from pipeline.health import HttpServer
 from pipeline.kafka import group_id
 from pipeline.log import logger
 from pipeline.postgres import Connection, connection
-from pipeline.process import StartError, load, run_and_exit, sleep_or_stop, until_stopped
+from pipeline.process import StartError, load_settings, run_service_and_exit, run_until_stopped, sleep_or_stop
 from pipeline.publisher import Publisher
 from pipeline.retry import with_retries
 from pipeline.startup_checks import require_schema, require_topics
-from pipeline.topic_reader import reading
+from pipeline.topic_reader import open_topic_reader
 from producer.actions import Asking
 from producer.api import routes
 from producer.faust_app import at_times, build_app, credentials
@@ -37,9 +37,9 @@ _log = logger(__name__)
 
 def main() -> NoReturn:
     """Run until SIGTERM; ends the process with the exit code."""
-    settings = load(ProducerSettings, os.environ)  # noqa: TID251 - read once, here
+    settings = load_settings(ProducerSettings, os.environ)  # noqa: TID251 - read once, here
     # A stop of Faust's that is cut short leaves its consumer's thread, which would stay in the group for ever.
-    run_and_exit(settings, "producer", lambda stop: _serve(settings, stop))
+    run_service_and_exit(settings, "producer", lambda stop: _serve(settings, stop))
 
 
 async def _serve(settings: ProducerSettings, stop: asyncio.Event) -> None:
@@ -80,7 +80,7 @@ async def _plan(
     face = HttpServer(settings, SERVICE, not_ready=lambda: outbox.trouble, routes=routes(settings, catalog, asking))
     await face.start()
     try:
-        await until_stopped(
+        await run_until_stopped(
             stop,
             _take_in(app, intake, stop),
             outbox.run(stop, open_),
@@ -113,7 +113,7 @@ def _observer(settings: ProducerSettings, catalog: Catalog, lags: Lags, open_: O
 
 def _watched(settings: ProducerSettings, service: str, lag: Lag, topic: Topic) -> Watched:
     prefix = settings.topic_prefix
-    return Watched(service, lag, lambda: reading(settings.kafka, prefix, topic.full_name(prefix)))
+    return Watched(service, lag, lambda: open_topic_reader(settings.kafka, prefix, topic.full_name(prefix)))
 
 
 async def _take_in(app: faust.App, intake: Intake, stop: asyncio.Event) -> None:

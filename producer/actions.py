@@ -9,7 +9,7 @@ from pipeline.contracts.halts import Halts
 from pipeline.contracts.identity import run_id
 from pipeline.contracts.messages import Control, SyncRequest
 from pipeline.contracts.topics import SYNC_REQUESTS
-from pipeline.control import announce
+from pipeline.control import publish_control
 from pipeline.ledger import runs
 from pipeline.publisher import Publisher
 from pipeline.retention import delete_old
@@ -43,7 +43,7 @@ class Asking:
 
     async def announce(self, control: Control) -> None:
         """Halt a scope, or let it run. Raises Retryable."""
-        await announce(self.publisher, self.prefix, control)
+        await publish_control(self.publisher, self.prefix, control)
 
     async def daily(self, catalog: Catalog, days: int) -> None:
         """Ask for the last days, and delete what reports no longer keep. Raises Retryable.

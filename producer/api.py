@@ -12,9 +12,9 @@ from pipeline.contracts.halts import Halts, build_control
 from pipeline.contracts.identity import run_id
 from pipeline.contracts.messages import Control, SyncRequest
 from pipeline.errors import Invalid, Retryable
-from pipeline.health import problem, refused
+from pipeline.health import problem, unauthorized
 from pipeline.settings import HttpSettings
-from producer.sync_request import build_request, problems_of, same_request
+from producer.sync_request import build_request, same_request, validate
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -52,7 +52,7 @@ def routes(settings: HttpSettings, catalog: Catalog, doors: Doors) -> list[web.R
 
 def _guarded(settings: HttpSettings, handler: Handler) -> Handler:
     async def handle(request: web.Request) -> web.Response:
-        if refusal := refused(request, settings):
+        if refusal := unauthorized(request, settings):
             return refusal
         try:
             return await handler(request)
@@ -71,7 +71,7 @@ class _Api:
 
     async def post_sync(self, request: web.Request) -> web.Response:
         wanted = build_request(await request.read(), now=now(), today=pacific_date(now()), requested_by="http")
-        if problems := problems_of(wanted, self._catalog, pacific_date(now())):
+        if problems := validate(wanted, self._catalog, pacific_date(now())):
             errors = [{"field": item.field, "message": item.message} for item in problems]
             return web.json_response({"error": errors[0], "errors": errors}, status=422)
         before = await self._asked_before(wanted.request_id)
@@ -94,7 +94,7 @@ class _Api:
     async def post_halt(self, request: web.Request) -> web.Response:
         """Halt a scope, or with `"state": "running"` let it run again."""
         control = build_control(await request.read(), now=now(), actor="http")
-        if control.state == "halted" and (unknown := self._catalog.unknown_in(control.scope)):
+        if control.state == "halted" and (unknown := self._catalog.unknown_scope(control.scope)):
             return problem(422, f"the catalog has no {unknown}", "scope")
         await self._doors.announce(control)
         return web.json_response(_told(control), status=202)

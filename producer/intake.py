@@ -21,7 +21,7 @@ from pipeline.log import logger
 from pipeline.postgres import Connection, database_errors
 from producer.outbox import Outbox
 from producer.planner import ROW_LIMIT, plan
-from producer.sync_request import problems_of, same_request
+from producer.sync_request import same_request, validate
 
 SERVICE: Final = "producer"
 RETRY_S = 1.0
@@ -65,7 +65,7 @@ class Intake:
     async def _take(self, record: Record) -> None:
         try:
             request = codec.decode(SyncRequest, record.value)
-            if problems := problems_of(request, self._catalog, pacific_date(now())):
+            if problems := validate(request, self._catalog, pacific_date(now())):
                 raise Invalid("; ".join(map(str, problems)))
             async with self._ports.open_() as conn:
                 planned = await plan_run(conn, request, self._catalog, now())

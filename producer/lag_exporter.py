@@ -15,7 +15,7 @@ from pipeline.log import logger
 from pipeline.metrics import gauge
 from pipeline.postgres import Connection, database_errors, queries
 from pipeline.process import sleep_or_stop
-from pipeline.topic_reader import RangeReader, Span
+from pipeline.topic_reader import OffsetRange, TopicReader
 
 EVERY_S = 10.0
 PACE_OVER_S = 60.0
@@ -41,7 +41,7 @@ class Watched:
 
     group: str
     lag: Lag
-    open_topic: Callable[[], AbstractAsyncContextManager[RangeReader]]
+    open_topic: Callable[[], AbstractAsyncContextManager[TopicReader]]
 
 
 class Pace:
@@ -100,7 +100,7 @@ class LagExporter:
 
     async def _observe_lag(self, watched: Watched) -> dict[int, PartitionLag]:
         lags = await watched.lag.read()
-        waiting = {n: Span(lag.committed, lag.committed + 1) for n, lag in lags.items() if lag.lag}
+        waiting = {n: OffsetRange(lag.committed, lag.committed + 1) for n, lag in lags.items() if lag.lag}
         oldest = {record.partition: _age_s(record) for record in await _first_of_each(watched, waiting)}
         for number, lag in lags.items():
             gauge("gsc_lag_messages").labels(watched.group, number).set(lag.lag)
@@ -148,7 +148,7 @@ def _age_s(record: Record) -> float:
     return max(0.0, now().timestamp() - record.timestamp_ms / 1000)
 
 
-async def _first_of_each(watched: Watched, spans: Mapping[int, Span]) -> list[Record]:
+async def _first_of_each(watched: Watched, spans: Mapping[int, OffsetRange]) -> list[Record]:
     if not spans:
         return []
     async with watched.open_topic() as reader:

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 
-from pipeline.contracts.identity import REMEMBERED_S
+from pipeline.contracts.identity import DEDUPLICATION_S
 from pipeline.contracts.records import OverduePage, PartitionLag
 
-OVERDUE_S = REMEMBERED_S + 300.0
+OVERDUE_S = DEDUPLICATION_S + 300.0
 """Later than any owner remembers the batch, so that it is not dropped as a repeat."""
 
 

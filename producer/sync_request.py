@@ -8,7 +8,7 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 from pipeline.catalog import Catalog
-from pipeline.contracts.codec import fields_as
+from pipeline.contracts.codec import parse_fields
 from pipeline.contracts.identity import rolling_request_id
 from pipeline.contracts.messages import Name, Priority, SyncRequest
 from pipeline.errors import Invalid
@@ -44,7 +44,7 @@ class _Fields(msgspec.Struct, forbid_unknown_fields=True):
 
 def build_request(fields: Mapping[str, Any] | bytes, *, now: datetime, today: date, requested_by: str) -> SyncRequest:
     """A request from JSON or from fields; raises Invalid with the field's name. `today` is the Pacific date."""
-    parsed = fields_as(_Fields, fields)
+    parsed = parse_fields(_Fields, fields)
     rolling = parsed.rolling or parsed.days is not None
     start, end = _range(parsed, today)
     return SyncRequest(
@@ -93,7 +93,7 @@ def same_request(one: SyncRequest, other: SyncRequest) -> bool:
     return without_asker(one) == without_asker(other)
 
 
-def problems_of(request: SyncRequest, catalog: Catalog, today: date) -> list[Problem]:
+def validate(request: SyncRequest, catalog: Catalog, today: date) -> list[Problem]:
     """Everything that is wrong with a request; `today` is the Pacific date."""
     return [*_dates(request, today), *_properties(request, catalog), *_reports(request, catalog)]
 

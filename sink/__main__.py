@@ -13,7 +13,7 @@ from pipeline.dead_letters import DeadLetter, publish_dead_letter
 from pipeline.health import HttpServer
 from pipeline.kafka import group_id
 from pipeline.postgres import connection
-from pipeline.process import load, run, stalled, until_stopped
+from pipeline.process import load_settings, run_service, run_until_stopped, stall_reason
 from pipeline.publisher import Publisher
 from pipeline.startup_checks import require_schema, require_topics
 from sink.service import SERVICE, BatchSize, Sink, Writing
@@ -23,8 +23,8 @@ from sink.writer import Writer
 
 def main() -> int:
     """Run until SIGTERM; returns the exit code."""
-    settings = load(SinkSettings, os.environ)  # noqa: TID251 - read once, here
-    return run(settings, "sink", lambda stop: _serve(settings, stop))
+    settings = load_settings(SinkSettings, os.environ)  # noqa: TID251 - read once, here
+    return run_service(settings, "sink", lambda stop: _serve(settings, stop))
 
 
 async def _serve(settings: SinkSettings, stop: asyncio.Event) -> None:
@@ -50,11 +50,11 @@ async def _serve(settings: SinkSettings, stop: asyncio.Event) -> None:
         settings,
         SERVICE,
         not_ready=lambda: None if sink.connected else "PostgreSQL cannot be reached",
-        not_live=lambda: stalled(member.last_poll, monotonic()),
+        not_live=lambda: stall_reason(member.last_poll, monotonic()),
     )
     await face.start()
     try:
-        await until_stopped(stop, member.run(stop, sink), sink.run(stop))
+        await run_until_stopped(stop, member.run(stop, sink), sink.run(stop))
     finally:
         await face.stop()
         await publisher.close()

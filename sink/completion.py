@@ -6,7 +6,7 @@ from typing import Any
 from pipeline.contracts.messages import Batch, Rows
 from pipeline.ledger import pages as ledger_pages
 from pipeline.ledger.pages import DayGeneration
-from pipeline.log import about_day, logger
+from pipeline.log import day_fields, logger
 from pipeline.metrics import counter
 from pipeline.postgres import Connection, queries
 
@@ -41,7 +41,7 @@ async def _sweep(conn: Connection, day: dict[str, Any], batch: Batch, delete_rat
     row = await (await conn.execute(_SQL["vanished"], day)).fetchone()
     vanished, all_rows = row or (0, 0)
     if vanished > delete_ratio * all_rows:
-        _log.error("vanished_rows_kept", vanished=vanished, of=all_rows, **about_day(batch))
+        _log.error("vanished_rows_kept", vanished=vanished, of=all_rows, **day_fields(batch))
         counter("gsc_rows_total").labels("kept").inc(vanished)
         await conn.execute(_SQL["keep_vanished"], {**day, "vanished": vanished})
         return 0

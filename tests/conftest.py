@@ -10,7 +10,7 @@ import pytest
 
 from lab.database import create_database, drop_database
 from lab.servers import ServerChoice, Servers, running_servers
-from pipeline.publisher import Publisher, publishing
+from pipeline.publisher import Publisher, open_publisher
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,7 +41,7 @@ def kafka(servers: Servers) -> dict[str, str]:
 
 @pytest.fixture
 async def publisher(kafka: dict[str, str]) -> AsyncIterator[Publisher]:
-    async with publishing(kafka, "test") as opened:
+    async with open_publisher(kafka, "test") as opened:
         yield opened
 
 

@@ -8,10 +8,10 @@ import click
 from cli.output import LedgerSettings, json_option, print_json, run, settings
 from pipeline.clock import now
 from pipeline.contracts.messages import Control
-from pipeline.control import announce
+from pipeline.control import publish_control
 from pipeline.ledger import runs
 from pipeline.postgres import connection
-from pipeline.publisher import publishing
+from pipeline.publisher import open_publisher
 from pipeline.startup_checks import require_schema, require_topics
 
 ON_ITS_WAY = timedelta(days=7)
@@ -46,6 +46,6 @@ async def _cancel(wanted: LedgerSettings, run_id: str, reason: str) -> int:
         at=moment,
         until=moment + ON_ITS_WAY,
     )
-    async with publishing(wanted.kafka, "gsc-stream") as publisher:
-        await announce(publisher, wanted.topic_prefix, halt)
+    async with open_publisher(wanted.kafka, "gsc-stream") as publisher:
+        await publish_control(publisher, wanted.topic_prefix, halt)
     return pages

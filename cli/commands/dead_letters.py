@@ -14,9 +14,9 @@ from pipeline.contracts.topics import DEAD_LETTERS
 from pipeline.dead_letters import read_dead_letter
 from pipeline.ledger import pages
 from pipeline.postgres import connection
-from pipeline.publisher import publishing
+from pipeline.publisher import open_publisher
 from pipeline.startup_checks import require_schema, require_topics
-from pipeline.topic_reader import Span, reading
+from pipeline.topic_reader import OffsetRange, open_topic_reader
 
 F = TypeVar("F", bound=Callable[..., Any])
 _SHOWN_CHARACTERS = 4000
@@ -120,7 +120,7 @@ async def _redriven(wanted: LedgerSettings, chosen: Wanted, rate: float, dry_run
     if dry_run:
         return {"dry_run": True, "letters": len(letters), "skipped": sum(_finished(item, states) for item in letters)}
     async with (
-        publishing(wanted.kafka, "gsc-stream") as publisher,
+        open_publisher(wanted.kafka, "gsc-stream") as publisher,
         connection(wanted.postgres_dsn.get_secret_value(), application="gsc-stream") as conn,
     ):
         done = await tried_again(letters, conn, publisher, rate)
@@ -144,12 +144,12 @@ async def _listed(
 
 async def _letters(wanted: LedgerSettings, chosen: Wanted, place: tuple[int, int] | None) -> AsyncIterator[Letter]:
     topic = DEAD_LETTERS.full_name(wanted.topic_prefix)
-    async with reading(wanted.kafka, wanted.topic_prefix, topic) as reader:
-        spans = await reader.whole() if chosen.since is None else await reader.between(chosen.since, None)
+    async with open_topic_reader(wanted.kafka, wanted.topic_prefix, topic) as reader:
+        spans = await reader.available() if chosen.since is None else await reader.between(chosen.since, None)
         if place is not None:
             partition, offset = place
             held = partition in spans and spans[partition].start <= offset < spans[partition].end
-            spans = {partition: Span(offset, offset + 1)} if held else {}
+            spans = {partition: OffsetRange(offset, offset + 1)} if held else {}
         async for records in reader.records(spans):
             for record in records:
                 if chosen.takes(letter := opened(read_dead_letter(record))):

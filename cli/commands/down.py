@@ -9,7 +9,7 @@ import click
 
 from cli.local_servers import folder_option
 from cli.output import fail, json_option, print_json
-from lab.run_folder import freed, holder
+from lab.run_folder import lock_holder, wait_until_free
 
 DOWN_S = 90.0
 
@@ -20,11 +20,11 @@ DOWN_S = 90.0
 def down(folder: Path, as_json: bool) -> None:
     """End what `gsc-stream up` left running; the data stays."""
     folder = folder.absolute()
-    pid = holder(folder)
+    pid = lock_holder(folder)
     if pid is not None:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
-        if not freed(folder, DOWN_S):
+        if not wait_until_free(folder, DOWN_S):
             fail(f"{folder}: process {pid} has not ended within {DOWN_S:.0f} s", 1)
     if as_json:
         print_json({"folder": str(folder), "ended": pid})

@@ -39,7 +39,7 @@ from pipeline.contracts import codec
 from pipeline.contracts.messages import SearchType
 from pipeline.contracts.topics import SYNC_REQUESTS
 from pipeline.postgres import connection
-from pipeline.publisher import publishing
+from pipeline.publisher import open_publisher
 from pipeline.startup_checks import require_schema, require_topics
 from producer.planner import HISTORY_DAYS
 from producer.sync_request import build_request
@@ -140,7 +140,7 @@ async def _ask(wanted: SyncSettings, wishes: Sequence[RefetchRequest]) -> None:
         return
     await require_topics(wanted)
     topic = SYNC_REQUESTS.full_name(wanted.topic_prefix)
-    async with publishing(wanted.kafka, "gsc-stream") as publisher:
+    async with open_publisher(wanted.kafka, "gsc-stream") as publisher:
         for wish in wishes:
             fields = {
                 "properties": [wish.property],

@@ -26,7 +26,7 @@ from pipeline.errors import Invalid
 from pipeline.ledger import runs
 from pipeline.postgres import Connection, connection
 from pipeline.startup_checks import require_schema, require_topics
-from pipeline.topic_reader import reading
+from pipeline.topic_reader import open_topic_reader
 from sink.settings import SinkSettings
 from sink.writer import Writer
 
@@ -76,7 +76,7 @@ async def _replay(wanted: LedgerSettings, selection: Selection, *, now_: bool, d
     topic = RESULTS.full_name(wanted.topic_prefix)
     async with (
         connection(wanted.postgres_dsn.get_secret_value(), application="gsc-replay") as conn,
-        reading(wanted.kafka, wanted.topic_prefix, topic) as reader,
+        open_topic_reader(wanted.kafka, wanted.topic_prefix, topic) as reader,
     ):
         await _check_properties(conn, selection.properties)
         spans = await reader.between(selection.since, selection.until)

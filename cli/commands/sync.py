@@ -17,12 +17,12 @@ from pipeline.errors import Invalid
 from pipeline.ledger import runs
 from pipeline.ledger.pages import finished_count
 from pipeline.postgres import connection
-from pipeline.process import FAILED
-from pipeline.publisher import publishing
+from pipeline.process import EXIT_FAILED
+from pipeline.publisher import open_publisher
 from pipeline.startup_checks import require_schema, require_topics
-from pipeline.topic_reader import RangeReader, Span, Spans, reading
+from pipeline.topic_reader import OffsetRange, OffsetRanges, TopicReader, open_topic_reader
 from producer.planner import plan
-from producer.sync_request import build_request, problems_of, same_request
+from producer.sync_request import build_request, same_request, validate
 
 LOOK_EVERY_S = 0.5
 Place = tuple[str, int, int]
@@ -45,7 +45,7 @@ def sync(wait: bool, as_json: bool, **options: Any) -> None:
     wanted = settings(SyncSettings)
     catalog = catalog_of(wanted)
     request = _request(options)
-    if problems := problems_of(request, catalog, pacific_date(now())):
+    if problems := validate(request, catalog, pacific_date(now())):
         fail("\n".join(map(str, problems)))
     if not any(True for _ in plan(request, catalog, 0, pacific_date(request.requested_at))):
         click.echo(f"nothing to fetch: from {request.start} to {request.end} no report has data that is kept", err=True)
@@ -54,7 +54,7 @@ def sync(wait: bool, as_json: bool, **options: Any) -> None:
         try:
             told |= run(_send_and_wait(wanted, request, show=not as_json))
         except _Refused as error:
-            fail(f"the planner refuses the request: {error}", FAILED)
+            fail(f"the planner refuses the request: {error}", EXIT_FAILED)
     else:
         run(_send(wanted, request))
     if as_json:
@@ -89,7 +89,7 @@ async def _send(wanted: SyncSettings, request: SyncRequest) -> None:
 async def _publish(wanted: SyncSettings, request: SyncRequest) -> Place:
     """Write the request; returns where it is."""
     topic = SYNC_REQUESTS.full_name(wanted.topic_prefix)
-    async with publishing(wanted.kafka, "gsc-stream") as publisher:
+    async with open_publisher(wanted.kafka, "gsc-stream") as publisher:
         position = await publisher.publish(topic, request.request_id, codec.encode(request))
     return topic, position.partition, position.offset
 
@@ -100,12 +100,12 @@ async def _send_and_wait(wanted: SyncSettings, request: SyncRequest, *, show: bo
     prefix, run_ = wanted.topic_prefix, run_id(request.request_id)
     async with (
         connection(wanted.postgres_dsn.get_secret_value(), application="gsc-stream") as conn,
-        reading(wanted.kafka, prefix, DEAD_LETTERS.full_name(prefix)) as reader,
+        open_topic_reader(wanted.kafka, prefix, DEAD_LETTERS.full_name(prefix)) as reader,
     ):
         before = await runs.request_of(conn, run_)
         if before is not None and not same_request(before, request):
             raise Invalid(f"{request.request_id!r} was given to another request before", field="--request-id")
-        letters = _NewLetters(reader, await reader.whole())
+        letters = _NewLetters(reader, await reader.available())
         place = await _publish(wanted, request)
         with progress_bar("waiting for the planner", show=show) as bar:
             while not (found := await runs.progress(conn, run_)):
@@ -132,14 +132,14 @@ class _Refused(Exception):
 class _NewLetters:
     """Dead letters that are written from now on: the planner puts a request there that it cannot plan."""
 
-    def __init__(self, reader: RangeReader, seen: Spans) -> None:
+    def __init__(self, reader: TopicReader, seen: OffsetRanges) -> None:
         self._reader = reader
         self._seen = seen
 
     async def about(self, place: Place) -> str | None:
         """Why the message that was written there is dead, if it is."""
-        now_ = await self._reader.whole()
-        news = {number: Span(self._seen[number].end, span.end) for number, span in now_.items()}
+        now_ = await self._reader.available()
+        news = {number: OffsetRange(self._seen[number].end, span.end) for number, span in now_.items()}
         self._seen = now_
         async for records in self._reader.records(news):
             for letter in map(read_dead_letter, records):

@@ -4,7 +4,7 @@ import click
 
 from cli.output import OperatorSettings, json_option, print_json, run, settings
 from pipeline.contracts.topics import ALL
-from pipeline.kafka_admin import check_topics, ensure_topics
+from pipeline.kafka_admin import check_topics, create_topics
 from pipeline.startup_checks import require_kafka
 
 
@@ -27,7 +27,7 @@ def topics(check: bool, replication: int, as_json: bool) -> None:
         told = problems or [f"all {len(ALL)} topics are as they should be"]
         print_json({"problems": problems}) if as_json else click.echo("\n".join(told))
         raise SystemExit(1 if problems else 0)
-    created = run(ensure_topics(wanted.kafka, wanted.topic_prefix, replication=replication))
+    created = run(create_topics(wanted.kafka, wanted.topic_prefix, replication=replication))
     if as_json:
         print_json({"created": created})
     else:

@@ -16,7 +16,7 @@ from cli.local_servers import choice, folder_option, kafka_option, on_this_machi
 from cli.output import fail, json_option, print_json
 from lab.embedded import Plan, problems_of, running_embedded
 from lab.processes import PYTHON
-from lab.run_folder import Reach, holder, make_folder, reach_now
+from lab.run_folder import Endpoints, current_endpoints, lock_holder, make_folder
 from pipeline.settings import PREFIX, kafka_configuration
 
 LOOK_EVERY_S = 0.2
@@ -49,7 +49,7 @@ def up(foreground: bool, as_json: bool, folder: Path, **options: Any) -> None:
         plan = _plan(folder, **options)
         if problems := problems_of(plan):
             fail("\n".join(problems))
-        if pid := holder(folder):
+        if pid := lock_holder(folder):
             _tell_running(folder, pid, as_json=as_json)
         elif foreground:
             _stay(plan, as_json=as_json)
@@ -77,7 +77,7 @@ def _stay(plan: Plan, *, as_json: bool) -> None:
         progress("stopped")
 
 
-def _left_running(folder: Path) -> Reach:
+def _left_running(folder: Path) -> Endpoints:
     """Start ourselves in the foreground of a session of its own, which no terminal ends, and wait until it is ready."""
     make_folder(folder)
     argv = [*PYTHON, "-m", "cli", *sys.argv[1:], "--foreground"]
@@ -87,7 +87,7 @@ def _left_running(folder: Path) -> Reach:
         )
     with (folder / "up.log").open(encoding="utf-8", errors="replace") as told:
         try:
-            while not (reach := reach_now(folder)) and child.poll() is None:
+            while not (reach := current_endpoints(folder)) and child.poll() is None:
                 time.sleep(LOOK_EVERY_S)
                 click.echo(told.read(), err=True, nl=False)
         except KeyboardInterrupt:
@@ -101,14 +101,14 @@ def _left_running(folder: Path) -> Reach:
 
 
 def _tell_running(folder: Path, pid: int, *, as_json: bool) -> None:
-    reach = reach_now(folder)
+    reach = current_endpoints(folder)
     if reach is None:
         fail(f"{folder}: process {pid} is starting, or ending; its log: {folder / 'up.log'}", 1)
     progress("It runs already; `gsc-stream down` first, to start it with other settings.")
     _tell(folder, reach, as_json=as_json)
 
 
-def _tell(folder: Path, reach: Reach, *, as_json: bool) -> None:
+def _tell(folder: Path, reach: Endpoints, *, as_json: bool) -> None:
     if as_json:
         print_json({"folder": str(folder), **msgspec.to_builtins(reach)})
         return

@@ -77,7 +77,7 @@ def schema(expected: type[Message]) -> dict[str, Any]:
     return document
 
 
-def fields_as(type_: type[M], fields: Mapping[str, Any] | bytes) -> M:
+def parse_fields(type_: type[M], fields: Mapping[str, Any] | bytes) -> M:
     """What people or programs ask for, from JSON or from fields; raises Invalid with the field's name."""
     try:
         return msgspec.json.decode(fields, type=type_) if isinstance(fields, bytes) else msgspec.convert(fields, type_)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from pipeline.contracts.codec import fields_as
+from pipeline.contracts.codec import parse_fields
 from pipeline.contracts.messages import Batch, Control, Name
 from pipeline.errors import Invalid
 
@@ -51,16 +51,20 @@ class Halts:
 
     def blocking(self, scopes: Iterable[str], now: datetime) -> Control | None:
         """The halt that holds one of the scopes, in the order given, or None."""
-        return next((control for scope in scopes if (control := self._states.get(scope)) and holds(control, now)), None)
+        return next(
+            (control for scope in scopes if (control := self._states.get(scope)) and is_active(control, now)), None
+        )
 
     def on_trial(self, scopes: Iterable[str], now: datetime) -> Control | None:
         """The ended budget halt of one of the scopes, whose budget is not known to be back; or None."""
         found = (self._states.get(scope) for scope in scopes)
-        return next((c for c in found if c and c.cause == "budget" and c.state == "halted" and not holds(c, now)), None)
+        return next(
+            (c for c in found if c and c.cause == "budget" and c.state == "halted" and not is_active(c, now)), None
+        )
 
     def active(self, now: datetime) -> list[Control]:
         """Every halt that holds, by scope."""
-        return sorted((c for c in self._states.values() if holds(c, now)), key=lambda control: control.scope)
+        return sorted((c for c in self._states.values() if is_active(c, now)), key=lambda control: control.scope)
 
 
 class _Order(msgspec.Struct, forbid_unknown_fields=True):
@@ -74,7 +78,7 @@ class _Order(msgspec.Struct, forbid_unknown_fields=True):
 
 def build_control(fields: Mapping[str, Any] | bytes, *, now: datetime, actor: str) -> Control:
     """A control record from JSON or from fields; raises Invalid with the field's name."""
-    order = fields_as(_Order, fields)
+    order = parse_fields(_Order, fields)
     if order.state == "halted" and not order.reason.strip():
         raise Invalid("missing: say why, for whoever finds the halt", field="reason")
     if order.until is not None:
@@ -96,6 +100,6 @@ def _check_end(until: datetime, now: datetime) -> None:
         raise Invalid(f"{until.isoformat()!r} is in the past", field="until")
 
 
-def holds(control: Control, now: datetime) -> bool:
+def is_active(control: Control, now: datetime) -> bool:
     """Whether the record halts its scope at `now`: a halt with an end is over from then on."""
     return control.state == "halted" and (control.until is None or now < control.until)

@@ -46,6 +46,6 @@ def rolling_request_id(day: date, days: int, names: Iterable[str]) -> str:
     return f"rolling-{day}-{days}-{digest.hexdigest()}"
 
 
-REMEMBERED_S = 900.0
+DEDUPLICATION_S = 900.0
 """Seconds for which the owner of a partition drops repeats of a batch id. Whoever publishes a batch again on purpose,
 because its result is missing, does so later than that."""

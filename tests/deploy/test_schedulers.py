@@ -24,7 +24,7 @@ from lab.services import inherited
 from pipeline.clock import now, pacific_date
 from pipeline.contracts import codec
 from pipeline.contracts.identity import run_id
-from pipeline.publisher import publishing
+from pipeline.publisher import open_publisher
 from producer.sync_request import build_request
 from support.airflow import dag_runs
 from support.chart import MINORS, assert_restricted, pods
@@ -140,7 +140,7 @@ async def test_a_status_of_http_or_a_dead_letter_tells_what_is_wrong(running: Ru
         other = {**body, "reports": ["by_date"]}
         assert client.post("/v1/syncs", json=other).status_code == 409
         request = build_request(other, now=now(), today=pacific_date(now()), requested_by="test")
-        async with publishing(running.setup.kafka, "test") as publisher:
+        async with open_publisher(running.setup.kafka, "test") as publisher:
             await publisher.publish(f"{running.setup.prefix}.sync-requests", "r", codec.encode(request))
 
         async def buried() -> bool:

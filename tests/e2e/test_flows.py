@@ -47,7 +47,7 @@ async def test_each_budget_and_each_permission_halts_its_own_scope_and_nothing_e
         running.services.start("producer", GSC_HTTP_PORT=str(port))
         running.post("revoke", {"user": USERS[REVOKED]})
         began = now()
-        run = await running.ask(3)
+        run = await running.request_sync(3)
 
         async def only_owed_left() -> bool:
             pages = await running.pages(run)
@@ -122,7 +122,7 @@ async def test_an_unreadable_control_record_is_a_halt_and_quota_answers_are_told
         publisher = Publisher(running.setup.kafka, "test")
         topic = CONTROL.full_name(topic_prefix)
         await publisher.publish(topic, f"property:{SITES[0]}", b'{"type": "control", "v": 9}')
-        run = await running.ask(2)
+        run = await running.request_sync(2)
         await running.applied(run, 6)
         [halt] = told(running, "halts")
         assert (halt["scope"], halt["reason"][:25]) == (f"property:{SITES[0]}", "unreadable control record")
@@ -141,7 +141,7 @@ async def test_the_http_batch_fetches_the_same_rows(
         Scenario(days=6, rows=100), faults=(Fault(kind="500", count=2), Fault(kind="quotaExceeded", count=1))
     )
     with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_TRANSPORT="batch") as running:
-        run = await running.ask(6)
+        run = await running.request_sync(6)
         assert set(await running.settled(run)) == {"applied"}
         assert await running.differences(6) == []
         calls = running.calls()
@@ -155,7 +155,7 @@ async def test_a_fetcher_that_was_frozen_calls_nothing_before_it_owns_again(
     """Frozen for longer than its session, it is thrown out of the group; after the thaw its lease has run out."""
     world = a_world(Scenario(days=30, rows=10, latency_s=2.0, full_days=False))
     with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_CONCURRENCY="2") as running:
-        run = await running.ask(30)
+        run = await running.request_sync(30)
         await running.applied(run, 2)
         # With every call under way, none has been decided that is not yet sent.
         await until(lambda: sum(call["finished"] is None for call in running.calls()) == 2, 30, "two calls under way")
@@ -194,7 +194,7 @@ async def test_the_classic_group_protocol_through_a_join_and_a_leave(
     world = a_world(Scenario(days=25, properties=4, rows=10, latency_s=0.2, full_days=False))
     classic = {"GSC_KAFKA_GROUP_PROTOCOL": "classic", "GSC_SESSION_TIMEOUT_S": "6"}
     with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_CONCURRENCY="4", **classic) as running:
-        run = await running.ask(25)
+        run = await running.request_sync(25)
         await running.applied(run, 10)
         first = running.services.processes["fetcher"]
         second = running.services.start("fetcher")
@@ -222,12 +222,12 @@ async def test_a_fatal_error_of_the_client_ends_the_process(
     with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
         running.services.processes["sink"].stop()
         first = running.services.start("sink", **one)
-        assert await running.settled(await running.ask(3)) == {"applied": 18}
+        assert await running.settled(await running.request_sync(3)) == {"applied": 18}
         running.services.start("sink", **one)
         await until(lambda: not first.running, 40, "the first has ended")
         assert first.wait() == 1
         assert "fenced" in logged(folder, "sink", "failed")[0]["error"]
-        assert await running.settled(await running.ask(3)) == {"applied": 18}
+        assert await running.settled(await running.request_sync(3)) == {"applied": 18}
 
 
 async def test_status_tells_what_a_partition_waits_for_and_until_when(
@@ -236,7 +236,7 @@ async def test_status_tells_what_a_partition_waits_for_and_until_when(
     world = a_world(Scenario(days=20, properties=1, rows=10, full_days=False))
     slow = {"GSC_USER_QPM": "60", "GSC_BURST": "1"}
     with running_pipeline(servers, dsn, topic_prefix, folder, world, **slow) as running:
-        run = await running.ask(20)
+        run = await running.request_sync(20)
         await running.applied(run, 2)
 
         async def standing(state: str) -> list[dict[str, Any]]:
@@ -268,7 +268,7 @@ async def test_every_metric_that_a_service_promises_is_there_and_true(
         for name, port in ports.items():
             running.services.processes[name].stop()
             running.services.start(name, GSC_HTTP_PORT=str(port))
-        assert await running.settled(await running.ask(5)) == {"applied": 30}
+        assert await running.settled(await running.request_sync(5)) == {"applied": 30}
 
         def scraped(name: str) -> dict[str, float]:
             text = httpx.get(f"http://127.0.0.1:{ports[name]}/metrics").raise_for_status().text

@@ -40,7 +40,7 @@ async def test_every_query_of_every_panel_and_alert_returns_data(
             running.services.processes[name].stop()
             running.services.start(name, GSC_HTTP_PORT=str(port))
         with watched(ports, CHART / "alerts", folder) as watching:
-            await running.ask(60)
+            await running.request_sync(60)
             owing = set(_queries())
 
             async def all_answered() -> bool:

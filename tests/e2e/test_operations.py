@@ -37,7 +37,7 @@ async def test_replay_beside_live_work_and_into_an_empty_database(
 ) -> None:
     world = a_world(Scenario(days=6, rows=60))
     with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
-        first = await running.ask(3)
+        first = await running.request_sync(3)
         await running.settled(first)
         middle = now()
         for site in SITES:
@@ -45,7 +45,7 @@ async def test_replay_beside_live_work_and_into_an_empty_database(
                 change = {"date": a_day(number).isoformat(), "change": 5, "add": 7, "vanish": 9}
                 running.post("revise", {"site": site, **change})
         assert await running.differences(3) != []
-        live = await running.ask(6)
+        live = await running.request_sync(6)
         old = await asyncio.to_thread(told, running, "replay", "--to", middle.isoformat())
         assert old["pages"] > 0
         assert set(await running.settled(live)) == {"applied"}
@@ -99,7 +99,7 @@ async def test_dead_letters_are_listed_shown_and_redriven(
     faults = (Fault(kind="400", day=a_day(1), site=SITES[0]),)
     world = a_world(Scenario(days=3, rows=20, full_days=False), faults=faults)
     with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
-        run = await running.ask(3)
+        run = await running.request_sync(3)
         assert await running.settled(run) == {"applied": 15, "dead": 3}
         publisher = Publisher(running.setup.kafka, "test")
         await publisher.publish(RESULTS.full_name(topic_prefix), SITES[0], b"\xff{poison")
@@ -137,13 +137,13 @@ async def test_a_cancelled_run_ends_and_another_goes_on(
 ) -> None:
     world = a_world(Scenario(days=40, rows=20, latency_s=0.5, full_days=False))
     with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_CONCURRENCY="4") as running:
-        long = await running.ask(40)
+        long = await running.request_sync(40)
         await running.applied(long, 5)
         cancelled = told(running, "cancel", long, "--reason", "a test")["cancelled_pages"]
         assert cancelled > 100
         assert told(running, "cancel", long, "--reason", "again")["cancelled_pages"] == 0
         pages = await running.pages(long)
-        short = await running.ask(2)
+        short = await running.request_sync(2)
         assert await running.settled(short) == {"applied": 12}
         assert await running.pages(long) == pages
         assert set(pages) == {"applied", "cancelled"}
@@ -191,7 +191,7 @@ async def test_reconcile_finds_what_is_wrong_and_asks_for_it(
 ) -> None:
     world = a_world(Scenario(days=5, rows=50, full_days=False))
     with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
-        await running.settled(await running.ask(5))
+        await running.settled(await running.request_sync(5))
         clean = told(running, "reconcile", "--sample", "2")
         assert (clean["findings"], clean["days"]) == ([], 5 * 2 * 3)
         # Somebody deletes rows; Google corrects another day, unseen; a day was never asked for.
@@ -277,7 +277,7 @@ async def test_a_search_console_that_starts_again_takes_the_credentials_it_gave(
     scenario = Scenario(days=20, properties=3, rows=10, latency_s=0.3, full_days=False)
     world = msgspec.structs.replace(a_world(scenario), token_lifetime_s=5)
     with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_CONCURRENCY="4") as running:
-        run = await running.ask(20)
+        run = await running.request_sync(20)
         await running.applied(run, 10)
         port = running.google.root.rpartition(":")[2]
         running.google.process.stop()

@@ -100,7 +100,7 @@ def test_sequential_mode_makes_the_same_calls_and_rows(
     with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_CONCURRENCY="1") as running:
 
         async def scene() -> None:
-            run = await running.ask(5)
+            run = await running.request_sync(5)
             assert await running.settled(run) == {"applied": 30}
             assert await running.differences(5) == []
 
@@ -117,7 +117,7 @@ def test_passing_faults_cost_no_row(servers: Servers, dsn: str, topic_prefix: st
     with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_HTTP_TIMEOUT_S="12") as running:
 
         async def scene() -> None:
-            run = await running.ask(8)
+            run = await running.request_sync(8)
             assert set(await running.settled(run)) == {"applied"}
             assert await running.differences(8) == []
 
@@ -133,7 +133,7 @@ def test_what_can_never_succeed_is_dead_and_the_rest_goes_on(
     with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
 
         async def scene() -> None:
-            run = await running.ask(4)
+            run = await running.request_sync(4)
             assert await running.settled(run) == {"applied": 21, "dead": 3}
             different = await running.differences(4)
             assert {(item.property, item.date) for item in different} <= {("sc-domain:shop-1.example", a_day(1))}
@@ -148,7 +148,7 @@ def test_a_halt_stops_calls_and_a_resume_loses_nothing(
     with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
 
         async def scene() -> None:
-            run = await running.ask(20)
+            run = await running.request_sync(20)
             await running.applied(run, 10)
             command(running, "halt", "all", "--reason", "a test").check_returncode()
             assert told(running, "halts")[0]["scope"] == "all"
@@ -172,12 +172,12 @@ def test_a_revised_day_follows_the_source(servers: Servers, dsn: str, topic_pref
     with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
 
         async def scene() -> None:
-            await running.settled(await running.ask(3))
+            await running.settled(await running.request_sync(3))
             change = {"date": LAST_DAY.isoformat(), "change": 5, "add": 7, "vanish": 9}
             for site in world.sites:
                 running.post("revise", {"site": site.url, **change})
             assert await running.differences(3) != []
-            await running.settled(await running.ask(3))
+            await running.settled(await running.request_sync(3))
             assert await running.differences(3) == []
 
         asyncio.run(scene())
@@ -188,7 +188,7 @@ def test_sigterm_is_a_clean_stop(servers: Servers, dsn: str, topic_prefix: str, 
     with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
 
         async def scene() -> None:
-            run = await running.ask(20)
+            run = await running.request_sync(20)
             await running.applied(run, 10)
             for name in ("fetcher", "sink", "producer"):
                 running.services.processes[name].signal(signal.SIGTERM)
@@ -211,7 +211,7 @@ def test_poison_goes_to_the_dead_letters_and_the_partition_goes_on(
             for topic, poison in product((SYNC_REQUESTS, BATCHES, RESULTS), POISON):
                 await publisher.publish(topic.full_name(topic_prefix), f"key-{POISON.index(poison)}", poison)
             await publisher.close()
-            assert await running.settled(await running.ask(3)) == {"applied": 18}
+            assert await running.settled(await running.request_sync(3)) == {"applied": 18}
             assert await running.differences(3) == []
             lag = LagReader(running.setup.kafka, group="nobody", topic=DEAD_LETTERS.full_name(topic_prefix))
 
@@ -250,7 +250,7 @@ def test_a_producer_that_cannot_go_on_says_why_and_loses_no_request(
         async def scene() -> None:
             async with connection(dsn, application="test") as conn:
                 await conn.execute(broken.encode())
-                run = await running.ask(3)
+                run = await running.request_sync(3)
                 producer = running.services.processes["producer"]
                 await until(lambda: not producer.running, 30, "the producer has ended")
                 assert producer.wait() == 1
@@ -359,7 +359,7 @@ def test_a_second_planner_takes_over(servers: Servers, dsn: str, topic_prefix: s
     with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_QUEUE_SIZE="20") as running:
 
         async def scene() -> None:
-            run = await running.ask(20)
+            run = await running.request_sync(20)
             await running.applied(run, 10)
             first = running.services.processes.pop("producer")
             running.services.start("producer")

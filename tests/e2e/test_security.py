@@ -33,7 +33,7 @@ from lab.scenario import Scenario, start_simulator
 from lab.servers import Servers
 from pipeline.clock import now
 from pipeline.errors import Fatal
-from pipeline.publisher import publishing
+from pipeline.publisher import open_publisher
 from support.pipeline import COMMAND, Running, a_world
 from support.tls import tls_front
 
@@ -197,7 +197,7 @@ async def _refused_by_kafka(secured: Secured) -> None:
     for user, topic in ((user, topic) for user, topics in wanted.items() for topic in topics):
         client = {"bootstrap.servers": secured.servers.bootstrap_servers, **secured.security.client(user)}
         with pytest.raises(Fatal, match="uthoriz"):
-            async with publishing(client, "test") as publisher:
+            async with open_publisher(client, "test") as publisher:
                 await publisher.publish(topic, "key", b"{}")
 
 

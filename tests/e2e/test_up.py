@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from lab.days import last_days
-from lab.run_folder import holder
+from lab.run_folder import lock_holder
 from lab.scenario import Scenario, start_simulator
 from support.pipeline import COMMAND, a_world, asked, is_ready
 from support.wait import until
@@ -97,7 +97,7 @@ async def test_it_is_left_running_and_found_again(embedded: Up) -> None:
     assert {**third, "pid": 0} == {**first, "pid": 0}
     assert await all_applied()
     assert embedded.told("down")["ended"] == third["pid"]
-    assert holder(embedded.folder) is None
+    assert lock_holder(embedded.folder) is None
 
 
 def watch_status(embedded: Up) -> None:
@@ -134,4 +134,4 @@ def test_what_fails_at_the_start_is_told_where_it_was_asked_for(embedded: Up) ->
     done = embedded.run("up", "--folder", str(embedded.folder), "--kafka", "127.0.0.1:1")
     assert done.returncode == 2
     assert "--kafka 127.0.0.1:1: no Kafka answers there" in done.stderr
-    assert holder(embedded.folder) is None
+    assert lock_holder(embedded.folder) is None

@@ -14,17 +14,17 @@ from pipeline.consumer_lag import LagReader
 from pipeline.contracts.messages import Control
 from pipeline.contracts.records import Record
 from pipeline.contracts.topics import ALL, BATCHES, CONTROL, DEAD_LETTERS
-from pipeline.control import ControlWatcher, announce
+from pipeline.control import ControlWatcher, publish_control
 from pipeline.dead_letters import DeadLetter, publish_dead_letter
 from pipeline.errors import Invalid, Retryable
-from pipeline.kafka_admin import check_topics, ensure_topics, partition_count, reachable
+from pipeline.kafka_admin import check_reachable, check_topics, create_topics, partition_count
 from pipeline.publisher import Publisher
 from support.wait import until
 
 
 @pytest.fixture
 async def topics(kafka: dict[str, str], topic_prefix: str) -> str:
-    await ensure_topics(kafka, topic_prefix)
+    await create_topics(kafka, topic_prefix)
     return topic_prefix
 
 
@@ -70,15 +70,15 @@ def a_member(kafka: dict[str, str], prefix: str, **configuration: str) -> tuple[
 
 async def test_topics_are_made_once_and_checked(kafka: dict[str, str], topic_prefix: str) -> None:
     assert len(await check_topics(kafka, topic_prefix)) == len(ALL)
-    assert len(await ensure_topics(kafka, topic_prefix)) == len(ALL)
-    assert await ensure_topics(kafka, topic_prefix) == []
+    assert len(await create_topics(kafka, topic_prefix)) == len(ALL)
+    assert await create_topics(kafka, topic_prefix) == []
     assert await check_topics(kafka, topic_prefix) == []
 
 
 async def test_more_partitions_than_ours_are_told_and_counted(kafka: dict[str, str], topic_prefix: str) -> None:
     name, admin = BATCHES.full_name(topic_prefix), AdminClient(kafka)
     admin.create_topics([NewTopic(name, BATCHES.partitions + 1, 1)])[name].result(20)
-    await ensure_topics(kafka, topic_prefix)
+    await create_topics(kafka, topic_prefix)
     assert await check_topics(kafka, topic_prefix) == [f"topic {name}: has 13 partitions, expected 12"]
     assert await partition_count(kafka, name) == 13
 
@@ -90,7 +90,7 @@ async def test_a_message_too_large_is_invalid(publisher: Publisher, topics: str)
 
 async def test_what_cannot_be_reached_is_retryable(kafka: dict[str, str]) -> None:
     with pytest.raises(Retryable, match=r"127\.0\.0\.1:1 cannot be reached"):
-        await reachable({"bootstrap.servers": "127.0.0.1:1"}, timeout_s=1)
+        await check_reachable({"bootstrap.servers": "127.0.0.1:1"}, timeout_s=1)
 
 
 async def test_a_wrong_setting_is_named() -> None:
@@ -147,13 +147,13 @@ async def test_a_halt_is_seen_by_who_watches_and_by_who_comes_later(
     assert watcher.readable(monotonic())
     assert not watcher.readable(monotonic() + 60)
     control = Control(scope="run:1", state="halted", reason="test", actor="me", at=now())
-    await announce(publisher, topics, control)
+    await publish_control(publisher, topics, control)
     await until(lambda: watcher.halts.active(now()) == [control], 5, "the halt is seen")
     assert changes == 1
     later = ControlWatcher(kafka, topics)
     await later.start()
     assert later.halts.active(now()) == [control]
-    await announce(publisher, topics, Control(scope="run:1", state="running", reason="", actor="me", at=now()))
+    await publish_control(publisher, topics, Control(scope="run:1", state="running", reason="", actor="me", at=now()))
     await until(lambda: watcher.halts.active(now()) == [], 5, "the end is seen")
     await watcher.close()
     await later.close()

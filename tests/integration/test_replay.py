@@ -11,11 +11,11 @@ from pipeline.contracts.records import Record
 from pipeline.errors import Retryable
 from pipeline.postgres import Connection, connection
 from pipeline.schema import migrate
-from pipeline.topic_reader import Span, Spans
+from pipeline.topic_reader import OffsetRange, OffsetRanges
 from sink.writer import Writer
 from support.examples import DAY, a_batch, some_rows
 
-SPANS = {0: Span(10, 14)}
+SPANS = {0: OffsetRange(10, 14)}
 RECORDS = [
     Record("gsc.results", 0, 10 + n, None, codec.encode(some_rows(a_batch(start_row=25_000 * n), [f"q{n}"])), 0)
     for n in range(4)
@@ -28,7 +28,7 @@ class Reader:
     def __init__(self, breaks_after: int = 100) -> None:
         self.breaks_after = breaks_after
 
-    async def records(self, spans: Spans) -> AsyncIterator[list[Record]]:
+    async def records(self, spans: OffsetRanges) -> AsyncIterator[list[Record]]:
         for number, record in enumerate(r for r in RECORDS if spans[0].start <= r.offset < spans[0].end):
             if number == self.breaks_after:
                 raise Retryable("the broker is away")
@@ -59,7 +59,7 @@ async def test_an_interrupted_replay_goes_on(conn: Connection, monkeypatch: pyte
     with pytest.raises(Retryable):
         await replayed(conn, Reader(breaks_after=3), everything)
     assert await table(conn) == ["q0", "q1", "q2"]
-    assert await begin(conn, Replay(everything, None, None).name, SPANS) == {0: Span(13, 14)}
+    assert await begin(conn, Replay(everything, None, None).name, SPANS) == {0: OffsetRange(13, 14)}
     other = Selection(start=DAY)  # another selection knows nothing of it
     assert await begin(conn, Replay(other, None, None).name, SPANS) == SPANS
     tally = await replayed(conn, Reader(), everything)

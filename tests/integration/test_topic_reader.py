@@ -13,32 +13,32 @@ from pipeline.contracts.records import Record
 from pipeline.contracts.topics import DEAD_LETTERS, RESULTS
 from pipeline.dead_letters import DeadLetter, publish_dead_letter, read_dead_letter
 from pipeline.errors import Invalid
-from pipeline.kafka_admin import ensure_topics
+from pipeline.kafka_admin import create_topics
 from pipeline.publisher import Publisher
-from pipeline.topic_reader import RangeReader, Span, reading
+from pipeline.topic_reader import OffsetRange, TopicReader, open_topic_reader
 
 
 @pytest.fixture
-async def reader(kafka: dict[str, str], topic_prefix: str) -> AsyncIterator[RangeReader]:
-    await ensure_topics(kafka, topic_prefix)
-    async with reading(kafka, topic_prefix, RESULTS.full_name(topic_prefix)) as opened:
+async def reader(kafka: dict[str, str], topic_prefix: str) -> AsyncIterator[TopicReader]:
+    await create_topics(kafka, topic_prefix)
+    async with open_topic_reader(kafka, topic_prefix, RESULTS.full_name(topic_prefix)) as opened:
         yield opened
 
 
-async def values(reader: RangeReader, spans: dict[int, Span]) -> list[bytes]:
+async def values(reader: TopicReader, spans: dict[int, OffsetRange]) -> list[bytes]:
     return sorted([record.value or b"" async for records in reader.records(spans) for record in records])
 
 
-async def test_what_was_written_in_a_time(reader: RangeReader, publisher: Publisher, topic_prefix: str) -> None:
+async def test_what_was_written_in_a_time(reader: TopicReader, publisher: Publisher, topic_prefix: str) -> None:
     topic = RESULTS.full_name(topic_prefix)
-    assert await values(reader, await reader.whole()) == []
+    assert await values(reader, await reader.available()) == []
     for number in range(30):
         await publisher.publish(topic, f"key-{number}", b"early-%02d" % number)
     await asyncio.to_thread(_next_millisecond)
     middle = now()
     for number in range(10):
         await publisher.publish(topic, f"key-{number}", b"late-%02d" % number)
-    whole = await reader.whole()
+    whole = await reader.available()
     assert sum(span.records for span in whole.values()) == 40
     assert len(await values(reader, whole)) == 40
     assert await values(reader, await reader.between(middle, None)) == [b"late-%02d" % n for n in range(10)]
@@ -56,7 +56,7 @@ def _next_millisecond() -> None:
 
 
 async def test_a_range_that_is_not_held_any_more_says_what_is(
-    kafka: dict[str, str], reader: RangeReader, publisher: Publisher, topic_prefix: str
+    kafka: dict[str, str], reader: TopicReader, publisher: Publisher, topic_prefix: str
 ) -> None:
     topic = RESULTS.full_name(topic_prefix)
     places = [await publisher.publish(topic, "one key", b"%d" % number) for number in range(6)]
@@ -71,12 +71,12 @@ async def test_a_range_that_is_not_held_any_more_says_what_is(
 
 
 async def test_a_dead_letter_says_why_from_where_and_since_when(
-    kafka: dict[str, str], reader: RangeReader, publisher: Publisher, topic_prefix: str
+    kafka: dict[str, str], reader: TopicReader, publisher: Publisher, topic_prefix: str
 ) -> None:
     seen = datetime(2026, 3, 1, 12, tzinfo=UTC)
     record = Record("gsc.results", 3, 77, b"key", b"\x00\xff", round(seen.timestamp() * 1000))
     await publish_dead_letter(publisher, topic_prefix, DeadLetter(record, "sink", "undecodable", "not \udc80 JSON", 4))
-    async with reading(kafka, topic_prefix, DEAD_LETTERS.full_name(topic_prefix)) as letters:
+    async with open_topic_reader(kafka, topic_prefix, DEAD_LETTERS.full_name(topic_prefix)) as letters:
         spans = await letters.whole()
         [found] = [read_dead_letter(item) async for records in letters.records(spans) for item in records]
     assert (found.service, found.reason, found.error, found.attempts) == ("sink", "undecodable", "not \\udc80 JSON", 4)

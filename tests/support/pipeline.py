@@ -17,7 +17,7 @@ import httpx
 import msgspec
 
 from lab.days import last_day
-from lab.driver import Driver, settled
+from lab.driver import Driver, all_finished
 from lab.local_pipeline import Services, Setup, prepare
 from lab.scenario import REPORTS, Scenario, start_simulator
 from lab.search_console.settings import Fault, SimulatorSettings
@@ -46,7 +46,7 @@ class Running(Driver):
 
         async def all_settled() -> bool:
             assert not self.services.ended(), self.services.ended()
-            return settled(await self.pages(run))
+            return all_finished(await self.pages(run))
 
         await until(all_settled, SETTLED_S, "every page settled")
         return await self.pages(run)

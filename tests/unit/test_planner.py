@@ -15,7 +15,7 @@ from pipeline.errors import Invalid
 from pipeline.retention import kept_since
 from producer.lost_pages import lost
 from producer.planner import plan
-from producer.sync_request import HISTORY_DAYS, Gate, build_request, problems_of, same_request
+from producer.sync_request import HISTORY_DAYS, Gate, build_request, same_request, validate
 from support.examples import NOW
 
 TODAY = date(2026, 3, 10)
@@ -77,12 +77,12 @@ def test_every_page_has_an_id_of_its_own(days: int, reports: tuple[str, ...]) ->
     ],
 )
 def test_a_request_that_cannot_be_planned(changes: dict[str, Any], field: str, text: str) -> None:
-    problems = problems_of(a_request(**changes), CATALOG, TODAY)
+    problems = validate(a_request(**changes), CATALOG, TODAY)
     assert [(p.field, text in p.message) for p in problems] == [(field, True)]
 
 
 def test_a_good_request_has_no_problem() -> None:
-    assert problems_of(a_request(end=TODAY.isoformat()), CATALOG, TODAY) == []
+    assert validate(a_request(end=TODAY.isoformat()), CATALOG, TODAY) == []
 
 
 @pytest.mark.parametrize(

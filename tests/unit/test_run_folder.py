@@ -9,7 +9,15 @@ import pytest
 
 from lab.errors import LabError
 from lab.processes import free_port, port_again
-from lab.run_folder import Reach, freed, held, holder, keep_reach, last_reach, reach_now
+from lab.run_folder import (
+    Endpoints,
+    current_endpoints,
+    last_endpoints,
+    lock_holder,
+    locked,
+    save_endpoints,
+    wait_until_free,
+)
 
 HOLD = """
 import sys, time
@@ -21,52 +29,52 @@ with held(Path(sys.argv[1])):
 """
 
 
-def a_reach(pid: int) -> Reach:
-    return Reach(pid, {"GSC_CATALOG": "catalog.yaml"}, {"sink": "http://127.0.0.1:1"}, {"sink": 1})
+def a_reach(pid: int) -> Endpoints:
+    return Endpoints(pid, {"GSC_CATALOG": "catalog.yaml"}, {"sink": "http://127.0.0.1:1"}, {"sink": 1})
 
 
 def test_one_runs_in_a_folder(tmp_path: Path) -> None:
     folder = tmp_path / "new"
-    assert holder(folder) is None
-    with held(folder):
-        assert holder(folder) == os.getpid()
+    assert lock_holder(folder) is None
+    with locked(folder):
+        assert lock_holder(folder) == os.getpid()
         with pytest.raises(LabError, match=f"{folder}: a pipeline runs there already, process {os.getpid()}"):
-            held(folder).__enter__()
-        assert not freed(folder, 0)
-    assert holder(folder) is None
-    with held(folder):
-        assert holder(folder) == os.getpid()
+            locked(folder).__enter__()
+        assert not wait_until_free(folder, 0)
+    assert lock_holder(folder) is None
+    with locked(folder):
+        assert lock_holder(folder) == os.getpid()
 
 
 def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == b"held\n"
-    assert holder(tmp_path) == process.pid
+    assert lock_holder(tmp_path) == process.pid
     process.send_signal(signal.SIGKILL)
     process.wait(20)
     process.stdout.close()
-    assert freed(tmp_path, 20)
+    assert wait_until_free(tmp_path, 20)
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert holder(tmp_path / "file") is None
+    assert lock_holder(tmp_path / "file") is None
     with pytest.raises(LabError, match="file: not a folder"):
-        held(tmp_path / "file").__enter__()
+        locked(tmp_path / "file").__enter__()
 
 
 def test_how_it_is_reached_is_kept_for_the_next_time(tmp_path: Path) -> None:
-    assert last_reach(tmp_path) is None
-    with held(tmp_path):
-        keep_reach(tmp_path, a_reach(os.getpid()))
-        assert reach_now(tmp_path) == a_reach(os.getpid())
+    assert last_endpoints(tmp_path) is None
+    with locked(tmp_path):
+        save_endpoints(tmp_path, a_reach(os.getpid()))
+        assert current_endpoints(tmp_path) == a_reach(os.getpid())
         assert (tmp_path / "running.json").stat().st_mode & 0o077 == 0
-        keep_reach(tmp_path, a_reach(1))
-        assert reach_now(tmp_path) is None  # of somebody before
-    assert last_reach(tmp_path) == a_reach(1)
+        save_endpoints(tmp_path, a_reach(1))
+        assert current_endpoints(tmp_path) is None  # of somebody before
+    assert last_endpoints(tmp_path) == a_reach(1)
     (tmp_path / "running.json").write_text("{")
-    assert last_reach(tmp_path) is None
+    assert last_endpoints(tmp_path) is None
 
 
 def test_a_port_is_had_again_unless_somebody_has_it() -> None:

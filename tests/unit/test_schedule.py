@@ -1,7 +1,7 @@
 from fetcher.rate_limiter import RateLimiter
 from fetcher.schedule import Job, Schedule
 from fetcher.token_bucket import QuotaLimits
-from pipeline.contracts.identity import REMEMBERED_S
+from pipeline.contracts.identity import DEDUPLICATION_S
 from support.examples import a_batch
 
 
@@ -62,7 +62,7 @@ def test_a_repeat_is_dropped_until_it_is_forgotten() -> None:
 
 def test_ids_are_remembered_for_a_bounded_time() -> None:
     schedule = a_schedule(a_job("a"))
-    assert schedule.add(a_job("a", offset=5), REMEMBERED_S + 1)
+    assert schedule.add(a_job("a", offset=5), DEDUPLICATION_S + 1)
 
 
 def test_revoked_partitions_are_forgotten() -> None:

@@ -5,7 +5,7 @@ import pytest
 from fetcher.settings import FetcherSettings
 from pipeline.catalog import CatalogError
 from pipeline.catalog_file import read_catalog
-from pipeline.settings import SettingsError, kafka_configuration, misspelt, read
+from pipeline.settings import SettingsError, kafka_configuration, misspelt, read_settings
 from producer.settings import ProducerSettings
 
 GOOD = {"GSC_KAFKA_BOOTSTRAP_SERVERS": "k:9092", "GSC_CATALOG": "c.yaml"}
@@ -20,7 +20,7 @@ reports:
 
 
 def test_defaults_and_values() -> None:
-    settings = read(FetcherSettings, {**GOOD, "GSC_MAX_CONCURRENCY": "1", "GSC_SITE_QPM": ""})
+    settings = read_settings(FetcherSettings, {**GOOD, "GSC_MAX_CONCURRENCY": "1", "GSC_SITE_QPM": ""})
     assert (settings.max_concurrency, settings.max_in_flight, settings.site_qpm) == (1, 10, 1200)
     assert settings.quota_headroom == 0.8
 
@@ -34,7 +34,9 @@ def test_librdkafka_settings_by_name() -> None:
 
 def test_every_wrong_setting_is_told_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
-        read(FetcherSettings, {"GSC_MAX_CONCURRENCY": "0", "GSC_QUOTA_HEADROOM": "much", "GSC_API_ROOT": "ftp://x"})
+        read_settings(
+            FetcherSettings, {"GSC_MAX_CONCURRENCY": "0", "GSC_QUOTA_HEADROOM": "much", "GSC_API_ROOT": "ftp://x"}
+        )
     told = {line.partition(":")[0] for line in caught.value.problems}
     assert told == {
         "GSC_KAFKA_BOOTSTRAP_SERVERS",
@@ -70,7 +72,7 @@ def test_every_wrong_setting_is_told_at_once() -> None:
 def test_a_setting_that_cannot_work_is_told(name: str, value: str, text: str) -> None:
     model = ProducerSettings if name == "GSC_DAILY_CRON" else FetcherSettings
     with pytest.raises(SettingsError) as caught:
-        read(model, {**GOOD, "GSC_POSTGRES_DSN": "x", name: value})
+        read_settings(model, {**GOOD, "GSC_POSTGRES_DSN": "x", name: value})
     [line] = caught.value.problems
     assert line.startswith(f"{name}: ")
     assert text in line
