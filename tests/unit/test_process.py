@@ -9,16 +9,16 @@ import pytest
 SERVICE = """
 import asyncio
 from pipeline.errors import Fatal
-from pipeline.process import StartError, run, until_stopped
+from pipeline.process import StartError, run_service, run_until_stopped
 from pipeline.settings import Settings
 
 async def at_once():
     raise {error}
 
 async def main(stop):
-    await until_stopped(stop, at_once(), stop.wait())
+    await run_until_stopped(stop, at_once(), stop.wait())
 
-raise SystemExit(run(Settings(log_format="json"), "sink", main))
+raise SystemExit(run_service(Settings(log_format="json"), "sink", main))
 """
 
 

@@ -22,8 +22,8 @@ from lab.run_folder import (
 HOLD = """
 import sys, time
 from pathlib import Path
-from lab.run_folder import held
-with held(Path(sys.argv[1])):
+from lab.run_folder import locked
+with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
 """
