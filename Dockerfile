@@ -1,5 +1,5 @@
-# One image, one command for each service: `gsc-stream producer | fetcher | sink`. Runs as nobody in particular (10001), on a
-# read-only root; only /tmp is written to.
+# One image for all services: `gsc-stream producer | fetcher | sink`. It runs as user 10001 with a read-only root file system and
+# writes only to /tmp.
 ARG PYTHON=python:3.13-slim-trixie
 ARG UV=ghcr.io/astral-sh/uv:0.13.9
 
@@ -9,7 +9,7 @@ FROM ${PYTHON} AS build
 COPY --from=uv /uv /usr/local/bin/uv
 ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=/opt/gsc-stream
 WORKDIR /src
-# The dependencies first: they change less often than the code.
+# Dependencies first: they change less often than the code.
 COPY pyproject.toml uv.lock ./
 RUN --mount=type=cache,target=/root/.cache/uv \
     uv sync --frozen --no-default-groups --no-install-project

@@ -1,4 +1,4 @@
-"""Asks gsc-stream for the last days, and waits until they are in PostgreSQL.
+"""Request the last days from gsc-stream, and wait until they are in PostgreSQL.
 
 Needs `apache-airflow-providers-http`, and a connection `gsc_stream` of type HTTP: the producer's address, and as extra
 `{"Authorization": "Bearer <GSC_HTTP_TOKEN>"}`.
@@ -19,21 +19,21 @@ PACIFIC = ZoneInfo("America/Los_Angeles")  # Search Console's days end there
 
 
 def sync_request(moment: datetime) -> str:
-    """The body, from the date of the DAG run alone: a retry or a re-run, however late, asks for the same."""
+    """Return the body. It depends only on the date of the DAG run, so a retry or a late re-run sends the same request."""
     day = moment.astimezone(PACIFIC).date()
     start = day - timedelta(days=DAYS)
-    # `rolling` leaves out the days that a report does not have yet.
+    # `rolling` skips the days for which a report has no data yet.
     window = {"all": True, "start": str(start), "end": str(day), "rolling": True, "priority": "daily"}
     return json.dumps({"request_id": f"airflow-{day}-{DAYS}", **window})
 
 
 def run_id(response: Response) -> str:
-    """What to wait for, from the answer."""
+    """Return the id of the run to wait for."""
     return str(response.json()["run_id"])
 
 
 def is_done(response: Response) -> bool:
-    """Whether every page is in its last state; fails, without a retry, when some are dead."""
+    """Return whether every page is in a final state. Fails the task, without a retry, when some are dead."""
     pages = response.json()["pages"]
     done = pages.keys() <= {"applied", "dead", "cancelled"}
     if done and pages.get("dead"):
@@ -53,7 +53,7 @@ with DAG(
     ask = HttpOperator(
         task_id="ask",
         endpoint="v1/syncs",
-        data="{{ sync_request(dag_run.logical_date or dag_run.run_after) }}",  # a run by hand may have no logical date
+        data="{{ sync_request(dag_run.logical_date or dag_run.run_after) }}",  # a manual run may have no logical date
         response_filter=run_id,
     )
     wait = HttpSensor(

@@ -1,4 +1,4 @@
-"""Asks gsc-stream for the last days, by a message on Kafka. Nothing else of gsc-stream need be reachable.
+"""Request the last days from gsc-stream with a message on Kafka. Nothing else of gsc-stream has to be reachable.
 
 Needs `apache-airflow-providers-apache-kafka`, and a connection `gsc_stream_kafka` of type Kafka whose extra is
 librdkafka's configuration, such as `{"bootstrap.servers": "kafka:9092"}`.
@@ -18,7 +18,7 @@ PACIFIC = ZoneInfo("America/Los_Angeles")  # Search Console's days end there
 
 
 def sync_request(moment: str) -> Iterator[tuple[str, str]]:
-    """Key and value, from the date of the DAG run alone: a retry or a re-run, however late, asks for the same."""
+    """Yield key and value. They depend only on the date of the DAG run, so a retry or a late re-run sends the same request."""
     day = datetime.fromisoformat(moment).astimezone(PACIFIC).date()
     request_id = f"airflow-{day}-{DAYS}"
     request = {
@@ -28,7 +28,7 @@ def sync_request(moment: str) -> Iterator[tuple[str, str]]:
         "all_properties": True,
         "start": str(day - timedelta(days=DAYS)),
         "end": str(day),
-        "rolling": True,  # leaves out the days that a report does not have yet
+        "rolling": True,  # skips the days for which a report has no data yet
         "priority": "daily",
         "requested_at": moment,
         "requested_by": "airflow",
@@ -37,7 +37,7 @@ def sync_request(moment: str) -> Iterator[tuple[str, str]]:
 
 
 def delivered(error: KafkaError | None, _: Message) -> None:
-    """Fails the task when Kafka did not take the message."""
+    """Fail the task when Kafka did not accept the message."""
     if error is not None:
         raise KafkaException(error)
 
@@ -55,8 +55,8 @@ with DAG(
         kafka_config_id="gsc_stream_kafka",
         topic="gsc.sync-requests",
         producer_function=sync_request,
-        # A run by hand may have no logical date.
+        # A manual run may have no logical date.
         producer_function_args=["{{ (dag_run.logical_date or dag_run.run_after).isoformat() }}"],
     )
-    # The operator's own callback only logs what was not delivered, and its argument takes no function.
+    # The operator's own callback only logs a failed delivery, and its argument does not accept a function.
     ask.delivery_callback = delivered

@@ -40,12 +40,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end -}}
 
-{{/* The name of an object that is there twice: for the services, and before them for the hooks. */}}
+{{/* The name of an object that exists twice: for the services, and, before them, for the hooks. */}}
 {{- define "gsc.config" -}}
 {{- printf "%s%s" (include "gsc.fullname" .root) (ternary "-hooks" "" .hook) -}}
 {{- end -}}
 
-{{/* Before install and upgrade; gone when all hooks have succeeded. */}}
+{{/* Hook annotations: created before install and upgrade, deleted when all hooks have succeeded. */}}
 {{- define "gsc.hook" -}}
 helm.sh/hook: pre-install,pre-upgrade
 helm.sh/hook-weight: {{ .weight | quote }}
@@ -62,7 +62,7 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- if kindIs "invalid" $given }}{{ .default }}{{ else }}{{ $given }}{{ end -}}
 {{- end -}}
 
-{{/* A secret that is named must be in the cluster, with its key, when helm can see the cluster: every namespace has an account `default`. */}}
+{{/* A named secret must exist in the cluster, with its key. Checked when helm can see the cluster, where every namespace has a service account `default`. */}}
 {{- define "gsc.there" -}}
 {{- $root := index . 0 -}}
 {{- $name := index . 2 -}}
@@ -78,7 +78,7 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end -}}
 {{- end -}}
 
-{{/* What must be given, said before anything is installed. */}}
+{{/* Required values, checked before anything is installed. */}}
 {{- define "gsc.required" -}}
 {{- if not .Values.kafka.bootstrapServers -}}
 {{- fail "kafka.bootstrapServers: missing" -}}
@@ -102,7 +102,7 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- include "gsc.there" (list . "catalog.credentialsSecret" .Values.catalog.credentialsSecret "") -}}
 {{- end -}}
 {{- if and .Values.daily.enabled .Values.settings.daily_cron -}}
-{{- fail "daily.enabled and settings.daily_cron: both ask for the same days; take one" -}}
+{{- fail "daily.enabled and settings.daily_cron: both request the same days; set only one" -}}
 {{- end -}}
 {{- if and .Values.workloadIdentity.enabled (not .Values.workloadIdentity.audience) -}}
 {{- fail "workloadIdentity.audience: missing" -}}
@@ -112,7 +112,7 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end -}}
 {{- end -}}
 
-{{/* Seconds that a clean stop may take: a drain, and for a fetcher a call and its page. */}}
+{{/* Seconds that a clean stop may take: the drain, and for a fetcher one call and its page. */}}
 {{- define "gsc.grace" -}}
 {{- $call := include "gsc.setting" (dict "root" .root "name" "http_timeout_s" "default" 120) | float64 -}}
 {{- $drain := include "gsc.setting" (dict "root" .root "name" "drain_s" "default" 10) | float64 -}}
@@ -158,12 +158,12 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}
 {{- end -}}
 
-{{/* Whether a pod calls Google, and does so with a token of Kubernetes. */}}
+{{/* Whether a pod calls Google with a Kubernetes token. */}}
 {{- define "gsc.federated" -}}
 {{- if and (eq .name "fetcher") .root.Values.workloadIdentity.enabled }}true{{ end -}}
 {{- end -}}
 
-{{/* A pod of ours: `name` and `command`, and whether it is a hook. */}}
+{{/* A pod of the chart: `name` and `command`, and whether it is a hook. */}}
 {{- define "gsc.pod" -}}
 {{- $values := .root.Values -}}
 serviceAccountName: {{ .hook | ternary "default" (include "gsc.serviceAccount" .root) }}
