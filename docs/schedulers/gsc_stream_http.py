@@ -19,7 +19,7 @@ PACIFIC = ZoneInfo("America/Los_Angeles")  # Search Console's days end there
 
 
 def sync_request(moment: datetime) -> str:
-    """Return the body. It depends only on the date of the DAG run, so a retry or a late re-run sends the same request."""
+    """Return the body. It depends only on the date of the DAG run: a retry or a late re-run sends the same request."""
     day = moment.astimezone(PACIFIC).date()
     start = day - timedelta(days=DAYS)
     # `rolling` skips the days for which a report has no data yet.

@@ -18,7 +18,7 @@ PACIFIC = ZoneInfo("America/Los_Angeles")  # Search Console's days end there
 
 
 def sync_request(moment: str) -> Iterator[tuple[str, str]]:
-    """Yield key and value. They depend only on the date of the DAG run, so a retry or a late re-run sends the same request."""
+    """Yield key and value. They depend only on the date of the DAG run: a retry or a late re-run sends the same."""
     day = datetime.fromisoformat(moment).astimezone(PACIFIC).date()
     request_id = f"airflow-{day}-{DAYS}"
     request = {

@@ -1,7 +1,6 @@
-"""`python -m lab.search_console [--host H] [--port N] [--root URL] [--keys FOLDER] --config FILE.json`: serve until
-SIGTERM.
+"""`python -m lab.search_console [--host H] [--port N] [--root URL] [--keys FOLDER] --config FILE.json`
 
-Prints one line of JSON when it listens: {"root": ...}.
+Serve until SIGTERM. Prints one line of JSON, {"root": ...}, when it listens.
 """
 
 import argparse
@@ -23,21 +22,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m lab.search_console")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--root", help="how clients reach it; default: the host and the port")
-    parser.add_argument("--keys", type=Path, help="where keys are kept from one start to the next; default: nowhere")
+    parser.add_argument("--root", help="address for clients; default: host and port")
+    parser.add_argument("--keys", type=Path, help="folder for the keys; default: none, new keys at each start")
     parser.add_argument("--config", type=Path, required=True)
     arguments = parser.parse_args()
     try:
         simulator = _simulator(arguments.config, arguments.keys)
         asyncio.run(_serve(simulator, arguments))
     except (OSError, ValueError) as error:
-        print(f"the simulator does not start: {error}", file=sys.stderr)
+        print(f"the simulator cannot start: {error}", file=sys.stderr)
         return 2
     return 0
 
 
 def _simulator(config: Path, folder: Path | None) -> Simulator:
-    """With its keys, which take a while to make. Raises OSError or ValueError."""
+    """Return a simulator with its keys, which take a while to generate. Raises OSError or ValueError."""
     try:
         settings = msgspec.json.decode(config.read_bytes(), type=SimulatorSettings)
     except msgspec.DecodeError as error:

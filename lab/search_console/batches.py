@@ -1,7 +1,7 @@
-"""Google's HTTP batch on the wire: calls in a `multipart/mixed` body, and their answers in another. Pure.
+"""The wire format of Google's HTTP batch: calls in a `multipart/mixed` body, answers in another. Pure.
 
-A fault in a batch spoils its part alone, but for a reset, which cuts the connection that all parts share; a part is
-never gzipped by itself, so `truncated_gzip` is `truncated` there.
+A fault affects only its own part, except a reset, which closes the connection that all parts share. A part is never
+gzipped on its own, so `truncated_gzip` acts as `truncated`.
 """
 
 import gzip
@@ -21,7 +21,7 @@ MAX_PARTS = 1000
 
 
 class Part(Struct, frozen=True):
-    """A call within a batch; without a method when it cannot be read."""
+    """One call of a batch; `method` is empty when the part cannot be parsed."""
 
     id: str
     method: str = ""
@@ -31,7 +31,7 @@ class Part(Struct, frozen=True):
 
 
 def decoded(content_type: str, body: bytes) -> list[Part]:
-    """The calls of a batch. Raises Refused."""
+    """Return the calls of a batch request. Raises Refused."""
     raw = b"Content-Type: " + content_type.encode(errors="replace") + b"\r\n\r\n" + body
     parts = BytesParser().parsebytes(raw).get_payload()
     if not isinstance(parts, list) or not 0 < len(parts) <= MAX_PARTS:
@@ -56,7 +56,7 @@ def _part(part: Message) -> Part:
 
 
 def encoded(answers: Sequence[tuple[str, Answer]]) -> bytes:
-    """The body of the batch's answer; each answer goes with the id of its call."""
+    """Return the body of the batch's answer; each answer has the id of its call."""
     delimiter = f"--{_BOUNDARY}"
     parts = b"".join(f"{delimiter}\r\n".encode() + _encoded(name, answer) for name, answer in answers)
     return parts + f"{delimiter}--\r\n".encode()

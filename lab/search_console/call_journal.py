@@ -1,4 +1,4 @@
-"""The log of every call that arrived."""
+"""The log of all calls."""
 
 from datetime import date
 from typing import get_args
@@ -12,8 +12,8 @@ KINDS: tuple[CallKind, ...] = get_args(CallKind)
 
 
 class Call(Struct, kw_only=True):
-    """A line of the log. `arrived` and `finished` on the simulator's monotonic clock, `at` since 1970; `index` counts
-    the calls of a kind; `fault` is what was done to the answer.
+    """One call. `arrived` and `finished` are on the simulator's monotonic clock, `at` is in seconds since 1970; `index`
+    counts the calls of a kind; `fault` is the fault applied to the answer.
     """
 
     index: int
@@ -33,22 +33,22 @@ class Call(Struct, kw_only=True):
 
 
 class Journal:
-    """Calls by kind, since only queries count towards Search Analytics' quotas."""
+    """Calls by kind: only queries count towards the quotas of Search Analytics."""
 
     def __init__(self) -> None:
         self._calls: dict[CallKind, list[Call]] = {kind: [] for kind in KINDS}
 
-    def opened(self, kind: CallKind, *, in_batch: bool = False) -> Call:
-        """A new line, for a call that arrives now."""
+    def add(self, kind: CallKind, *, in_batch: bool = False) -> Call:
+        """Add a call that arrives now."""
         calls = self._calls[kind]
         call = Call(index=len(calls), arrived=clock.monotonic(), at=clock.wall(), kind=kind, in_batch=in_batch)
         calls.append(call)
         return call
 
     def of(self, kind: CallKind) -> list[Call]:
-        """The calls of a kind, in the order of their arrival."""
+        """Return the calls of a kind in order of arrival."""
         return self._calls[kind]
 
     def all(self) -> list[Call]:
-        """The calls of every kind, in the order of their arrival."""
+        """Return all calls in order of arrival."""
         return sorted((call for calls in self._calls.values() for call in calls), key=lambda call: call.arrived)

@@ -1,4 +1,4 @@
-"""The simulator's own clock."""
+"""The simulator's clock."""
 
 import time
 from datetime import UTC, date, datetime, timedelta
@@ -12,23 +12,23 @@ HOURS_KEPT = timedelta(days=10)
 
 
 def monotonic() -> float:
-    """Seconds that never jump."""
+    """Return seconds on a clock that never jumps."""
     return time.monotonic()
 
 
 def wall() -> float:
-    """Seconds since 1970."""
-    return time.time()  # noqa: TID251 - the simulator's one place that asks
+    """Return seconds since 1970."""
+    return time.time()  # noqa: TID251 - the only place where the simulator reads the clock
 
 
 def today(fixed: datetime | None) -> date:
-    """The Pacific date, of `fixed` or of now."""
+    """Return the Pacific date of `fixed`, or of the current time."""
     return (fixed or datetime.fromtimestamp(wall(), UTC)).astimezone(_PACIFIC).date()
 
 
 @cache
 def hours_of(day: date) -> tuple[str, ...]:
-    """The beginnings of the hours of a Pacific day: 24 of them, but for two days a year."""
+    """Return the start of each hour of a Pacific day: 24 hours, except on two days a year."""
     begin, end = (
         datetime(date_.year, date_.month, date_.day, tzinfo=_PACIFIC).astimezone(UTC)
         for date_ in (day, day + timedelta(days=1))

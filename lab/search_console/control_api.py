@@ -1,4 +1,4 @@
-"""`/_sim/...`: to steer the simulator, and to look at what it saw. What cannot be read is a 400."""
+"""`/_sim/...`: control the simulator and inspect its calls. Invalid input is answered with 400."""
 
 import asyncio
 import json
@@ -33,16 +33,16 @@ class _Revocation(msgspec.Struct, frozen=True):
     revoked: bool = True
 
 
-class Steering:
-    """Steers an engine; `root` tells how clients reach it."""
+class ControlApi:
+    """The control API of an engine. `root` returns the address for clients."""
 
     def __init__(self, engine: Engine, root: Callable[[], str]) -> None:
         self._engine = engine
         self._root = root
 
     def app(self) -> web.Application:
-        """The routes, as an application of their own."""
-        app = web.Application(middlewares=[_checked])
+        """Return the routes as a separate application."""
+        app = web.Application(middlewares=[_errors_as_json])
         app.add_routes(
             [
                 web.get("/credentials/{user}", self._credentials),
@@ -66,10 +66,10 @@ class Steering:
         return web.Response(text=self._engine.tokens.subject_token(request.match_info["user"]))
 
     async def _log(self, request: web.Request) -> web.Response:
-        """The log from line `since` on: of the queries, or of the calls of another `kind`, or of all."""
-        wanted, since = request.query.get("kind", "query"), int(request.query.get("since", "0"))
+        """Return the log from line `since` on: of queries, of calls of another `kind`, or of all calls."""
+        kind, since = request.query.get("kind", "query"), int(request.query.get("since", "0"))
         journal = self._engine.journal
-        calls = journal.all() if wanted == "all" else journal.of(_KINDS[wanted])
+        calls = journal.all() if kind == "all" else journal.of(_KINDS[kind])
         return web.Response(body=b"".join(msgspec.json.encode(call) + b"\n" for call in calls[since:]))
 
     async def _stats(self, _: web.Request) -> web.Response:
@@ -102,33 +102,33 @@ class Steering:
 
     async def _faults(self, request: web.Request) -> web.Response:
         self._engine.faults.replace(msgspec.json.decode(await request.read(), type=tuple[Fault, ...]))
-        return _done()
+        return _ok()
 
     async def _settings(self, request: web.Request) -> web.Response:
-        """Replace some settings; a body with the names of SimulatorSettings."""
+        """Replace some settings. The body has the field names of SimulatorSettings."""
         changes: dict[str, Any] = msgspec.json.decode(await request.read(), type=dict[str, Any])
         merged = {**msgspec.to_builtins(self._engine.settings), **changes}
         self._engine.change(msgspec.convert(merged, SimulatorSettings, strict=True, str_keys=True))
-        return _done()
+        return _ok()
 
     async def _revise(self, request: web.Request) -> web.Response:
-        told = msgspec.json.decode(await request.read(), type=_Revision)
-        self._engine.pages.revise(told.site, told.date, told.change, told.add, told.vanish)
-        return _done()
+        revision = msgspec.json.decode(await request.read(), type=_Revision)
+        self._engine.pages.revise(revision.site, revision.date, revision.change, revision.add, revision.vanish)
+        return _ok()
 
     async def _expire(self, _: web.Request) -> web.Response:
         self._engine.tokens.expire_all()
-        return _done()
+        return _ok()
 
     async def _revoke(self, request: web.Request) -> web.Response:
-        told = msgspec.json.decode(await request.read(), type=_Revocation)
+        change = msgspec.json.decode(await request.read(), type=_Revocation)
         revoked = self._engine.tokens.revoked
-        (revoked.add if told.revoked else revoked.discard)(told.user)
-        return _done()
+        (revoked.add if change.revoked else revoked.discard)(change.user)
+        return _ok()
 
 
 @web.middleware
-async def _checked(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except KeyError as error:
@@ -137,5 +137,5 @@ async def _checked(request: web.Request, handler: Handler) -> web.StreamResponse
         return web.json_response({"error": str(error)}, status=400)
 
 
-def _done() -> web.Response:
+def _ok() -> web.Response:
     return web.json_response({"ok": True})

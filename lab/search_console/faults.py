@@ -1,4 +1,4 @@
-"""Faults on request: which call is hit, and what becomes of its answer. Pure."""
+"""Injected faults: which calls they match, and how they change the answer. Pure."""
 
 import gzip
 from typing import Literal
@@ -35,7 +35,7 @@ _ANSWERS: dict[FaultKind, tuple[int, str, str, str]] = {
     "503": (503, "The service is currently unavailable.", "backendError", "global"),
     "504": (504, "Gateway Timeout", "", ""),
 }
-_OF_ANOTHER_SHAPE: dict[CallKind, bytes] = {
+_WRONG_SHAPE: dict[CallKind, bytes] = {
     "query": b'{"rows": [{"keys": 7}]}',
     "sites": b'{"siteEntry": [7]}',
     "token": b'{"token": 7}',
@@ -43,7 +43,7 @@ _OF_ANOTHER_SHAPE: dict[CallKind, bytes] = {
 
 
 class Answer(Struct, frozen=True):
-    """What goes back. `cut`: what the connection does to it; in an HTTP batch, `reset` takes the whole batch along."""
+    """An answer. `cut`: how the connection truncates it; `reset` closes the connection of a whole HTTP batch."""
 
     status: int
     gzipped: bytes
@@ -53,45 +53,45 @@ class Answer(Struct, frozen=True):
 
 
 def answer_of(refused: Refused) -> Answer:
-    """The answer that tells an error."""
+    """Return the answer for a refused call."""
     return Answer(refused.status, gzip.compress(refused.body(), 1), refused.retry_after)
 
 
 def refusal_of(kind: FaultKind) -> Refused | None:
-    """The error answer of a fault, or None when the fault is of another kind (stall, reset, ...)."""
+    """Return the error of a fault, or None for a fault that is not an error answer (stall, reset, ...)."""
     if kind not in _ANSWERS:
         return None
     status, message, reason, domain = _ANSWERS[kind]
     return Refused(status, message, reason=reason, domain=domain)
 
 
-def spoiled(answer: Answer, fault: FaultKind, on: CallKind) -> Answer:
-    """The answer, as a fault that is no error answer leaves it. (A stall leaves it as it is.)"""
+def with_fault(answer: Answer, fault: FaultKind, on: CallKind) -> Answer:
+    """Return the answer changed by a fault that is not an error answer. A stall changes nothing."""
     for cut in _CUTS:
         if cut == fault:
             return replace(answer, cut=cut)
     if fault == "content_type":
-        return replace(answer, gzipped=gzip.compress(b"<html>proxy says no</html>"), content_type="text/html")
+        return replace(answer, gzipped=gzip.compress(b"<html>blocked by proxy</html>"), content_type="text/html")
     if fault == "invalid_json":
         return replace(answer, gzipped=gzip.compress(b'{"rows": ['))
     if fault == "wrong_shape":
-        return replace(answer, gzipped=gzip.compress(_OF_ANOTHER_SHAPE[on]))
+        return replace(answer, gzipped=gzip.compress(_WRONG_SHAPE[on]))
     return answer
 
 
 class Faults:
-    """The faults in force, in their order; the first that matches a call hits it."""
+    """The active faults in order; the first one that matches a call applies."""
 
     def __init__(self, faults: tuple[Fault, ...]) -> None:
         self.replace(faults)
 
     def replace(self, faults: tuple[Fault, ...]) -> None:
-        """Put other faults in force."""
-        self._faults = [replace(fault) for fault in faults]  # copies: their counts go down
+        """Replace the active faults."""
+        self._faults = [replace(fault) for fault in faults]  # copies, since their counts decrease
         self._seen = [0] * len(faults)
 
     def hit(self, call: Call) -> Fault | None:
-        """The fault that hits this call, or None. Raises Refused when it is an error answer."""
+        """Return the fault for this call, or None. Raises Refused when the fault is an error answer."""
         fault = self._due(call)
         if fault is None:
             return None

@@ -1,4 +1,4 @@
-"""Filters of a query: which of the rows below the grouping count. Pure.
+"""Dimension filters of a query: which base rows are grouped. Pure.
 
 Source: Google's reference of searchanalytics.query, `dimensionFilterGroups`.
 """
@@ -18,7 +18,7 @@ _NEGATED = ("notEquals", "notContains", "excludingRegex")
 
 
 class Filter(Struct, frozen=True):
-    """A condition on one dimension; all of a query's hold together."""
+    """A condition on one dimension. All conditions of a query must hold."""
 
     dimension: str
     operator: str
@@ -26,7 +26,7 @@ class Filter(Struct, frozen=True):
 
 
 def parse_filters(groups: object) -> tuple[Filter, ...]:
-    """The filters of all groups. One after the other, since groups are joined by and, as filters are within them.
+    """Return the filters of all groups as one list: groups are joined by `and`, as filters are within a group.
 
     Raises Refused.
     """
@@ -41,9 +41,9 @@ def _filters_of(group: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _objects(value: object, name: str) -> list[dict[str, Any]]:
-    """The list, each object without what is null: that is as good as left out."""
+    """Return the list of objects without null fields: null means the field is absent."""
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise bad_request(f"Invalid value at '{name}': a list of objects is wanted.")
+        raise bad_request(f"Invalid value at '{name}': expected a list of objects.")
     return [{key: found for key, found in item.items() if found is not None} for item in value]
 
 
@@ -69,20 +69,20 @@ def _compiled(expression: str) -> re.Pattern[str]:
         raise bad_request(f"Invalid regular expression: {expression!r}") from error
 
 
-def passing(wanted: Filter) -> Callable[[str], bool]:
-    """Whether a value passes. Equality minds the case of queries and pages only, `contains` that of nothing."""
-    passes = _positive(wanted)
-    return (lambda value: not passes(value)) if wanted.operator in _NEGATED else passes
+def predicate(condition: Filter) -> Callable[[str], bool]:
+    """Return the test of a filter. Equality is case-sensitive for queries and pages only, `contains` never."""
+    passes = _positive(condition)
+    return (lambda value: not passes(value)) if condition.operator in _NEGATED else passes
 
 
-def _positive(wanted: Filter) -> Callable[[str], bool]:
-    expression = wanted.expression
-    if "Regex" in wanted.operator:
+def _positive(condition: Filter) -> Callable[[str], bool]:
+    expression = condition.expression
+    if "Regex" in condition.operator:
         pattern = _compiled(expression)
         return lambda value: pattern.search(value) is not None
     lowered = expression.casefold()
-    if "ontains" in wanted.operator:
+    if "ontains" in condition.operator:
         return lambda value: lowered in value.casefold()
-    if wanted.dimension in _EXACT_CASE:
+    if condition.dimension in _EXACT_CASE:
         return lambda value: value == expression
     return lambda value: value.casefold() == lowered

@@ -1,6 +1,6 @@
-"""The private keys of the accounts, and one secret that all else which is secret follows from.
+"""The private keys of the accounts, and one secret from which all other secrets are derived.
 
-Kept in a folder, they are the same after a restart: credential files that were handed out stay good.
+With a folder they survive a restart, so credential files issued before stay valid.
 """
 
 import base64
@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 
 class Keys:
-    """Made when they are first asked for. Raises OSError or ValueError when the folder cannot be used."""
+    """Keys, generated on first use. Raises OSError or ValueError when the folder cannot be used."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
@@ -25,7 +25,7 @@ class Keys:
         self._secret = self._kept("secret") or self._keep("secret", secrets.token_bytes(32))
 
     def private(self, user: str) -> rsa.RSAPrivateKey:
-        """The private key of a service account."""
+        """Return the private key of a service account."""
         if user not in self._private:
             name = f"{quote(user, safe='')}.pem"
             pem = self._kept(name) or self._keep(name, _new_pem())
@@ -36,7 +36,7 @@ class Keys:
         return self._private[user]
 
     def derived(self, purpose: str, text: str) -> str:
-        """A secret of its own for each purpose and text."""
+        """Return a secret that depends on purpose and text."""
         digest = hmac.digest(self._secret, f"{purpose}|{text}".encode(errors="surrogatepass"), hashlib.sha256)
         return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
@@ -45,7 +45,7 @@ class Keys:
         return path.read_bytes() if path is not None and path.exists() else None
 
     def _keep(self, name: str, data: bytes) -> bytes:
-        """By another name first: a file that is there is whole."""
+        """Write under another name, then rename: an existing file is always complete."""
         if self._folder is not None:
             new = self._folder / f"{name}.new"
             new.unlink(missing_ok=True)
@@ -56,7 +56,7 @@ class Keys:
 
 
 def pem_of(key: rsa.RSAPrivateKey) -> bytes:
-    """A private key as text."""
+    """Return a private key as PEM."""
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

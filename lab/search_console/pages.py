@@ -1,20 +1,24 @@
-"""Pages of the world, rendered once and kept gzipped."""
+"""Pages of the simulated data in Google's format, rendered once and cached gzipped."""
 
 import asyncio
 import gzip
+import json
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from functools import lru_cache
+from typing import Any
 
-from lab.search_console.answers import rendered, visible_days
+from lab.search_console.clock import FINAL_AFTER, HISTORY, HOURS_KEPT
 from lab.search_console.requests import Query
 from lab.search_console.settings import SimulatorSettings, Site
 from lab.search_console.world import Day, Row, merged, page_of, rows_of
 
+_NO_POSITION = ("discover", "googleNews")
+
 
 class Pages:
-    """What there is to read, with Google's corrections."""
+    """The pages, with Google's corrections."""
 
     def __init__(self) -> None:
         self._revisions: dict[tuple[str, date], tuple[int, int, int, int]] = {}
@@ -24,11 +28,11 @@ class Pages:
         self._rows = lru_cache(maxsize=8)(rows_of)
 
     def close(self) -> None:
-        """Let the renderer go."""
+        """Stop the rendering thread."""
         self._renderer.shutdown(cancel_futures=True)
 
     async def gzipped(self, settings: SimulatorSettings, site: Site, query: Query, today: date) -> bytes:
-        """The body of the answer to a query."""
+        """Return the gzipped body of the answer to a query."""
         key = (site, query, self._revised(site, query), today, settings.seed, settings.missed_rows)
         if key not in self._cache:
             loop = asyncio.get_running_loop()
@@ -38,7 +42,7 @@ class Pages:
         return self._cache[key]
 
     def _revised(self, site: Site, query: Query) -> tuple[object, ...]:
-        """The corrections of the days that are asked for."""
+        """Return the corrections of the requested days."""
         days = ((day, how) for (url, day), how in self._revisions.items() if url == site.url)
         return tuple(sorted((day, how) for day, how in days if query.start <= day <= query.end))
 
@@ -52,10 +56,10 @@ class Pages:
     def _rendered(self, settings: SimulatorSettings, site: Site, query: Query, today: date) -> bytes:
         rows = self.rows(settings.seed, site, query, today)
         page = page_of(rows, query.start_row, query.row_limit, missed=settings.missed_rows)
-        return gzip.compress(rendered(query, page, today), 1)
+        return gzip.compress(render_body(query, page, today), 1)
 
     def rows(self, seed: int, site: Site, query: Query, today: date) -> list[Row]:
-        """Everything that the API lists for a query, over all its pages."""
+        """Return every row that the API lists for a query, over all pages."""
         days = [self._day(seed, site, query, day) for day in visible_days(query, today)]
         return days[0] if len(days) == 1 else merged(days)
 
@@ -64,6 +68,37 @@ class Pages:
         return self._rows(Day(seed, site, day, query.search_type, *revision), query.dimensions, query.filters)
 
     def revise(self, site: str, day: date, changed: int, added: int, vanished: int) -> None:
-        """Correct a day: rows with other metrics, new rows, vanished rows."""
+        """Correct a day: change metrics of rows, add rows, remove rows."""
         revision = self._revisions.get((site, day), (0, 0, 0, 0))[0] + 1
         self._revisions[site, day] = (revision, changed, added, vanished)
+
+
+def visible_days(query: Query, today: date) -> list[date]:
+    """Return the days of a request that have visible data."""
+    first = max(query.start, today - (HOURS_KEPT if query.data_state == "hourly_all" else HISTORY))
+    last = min(query.end, today - FINAL_AFTER if query.data_state == "final" else today)
+    return [date.fromordinal(number) for number in range(first.toordinal(), last.toordinal() + 1)]
+
+
+def render_body(query: Query, rows: list[Row], today: date) -> bytes:
+    """Return the answer's body. Text is escaped to ASCII, so that lone surrogates can be sent."""
+    body: dict[str, Any] = {"responseAggregationType": query.aggregated}
+    if rows:
+        body["rows"] = [_row(row, query) for row in rows]
+    if query.data_state != "final" and query.end > today - FINAL_AFTER:
+        body["metadata"] = {"first_incomplete_date": max(query.start, today - FINAL_AFTER).isoformat()}
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+def _row(row: Row, query: Query) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "keys": row.keys,
+        "clicks": float(row.clicks),
+        "impressions": float(row.impressions),
+        "ctr": row.clicks / row.impressions,
+    }
+    if not query.dimensions:
+        del entry["keys"]
+    if query.search_type not in _NO_POSITION:
+        entry["position"] = row.position
+    return entry

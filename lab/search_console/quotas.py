@@ -1,4 +1,4 @@
-"""Google's quotas, enforced over sliding windows. Pure: time comes in."""
+"""Google's quotas, enforced over sliding windows. Pure: time is an argument."""
 
 from bisect import bisect_right
 from collections import defaultdict, deque
@@ -13,8 +13,8 @@ MINUTE_S = 60.0
 LOAD_WINDOW_S = 600.0
 
 
-class Asking(NamedTuple):
-    """Who asks for what, and what it costs of the load quota; `today` is the Pacific date."""
+class Attempt(NamedTuple):
+    """A call to be counted: `load` is its cost in the load quota, `today` the Pacific date."""
 
     site: str
     user: str
@@ -24,7 +24,7 @@ class Asking(NamedTuple):
 
 @dataclass
 class _Window:
-    """Costs within the last `seconds`."""
+    """Costs of the calls in the last `seconds`."""
 
     seconds: float
     arrivals: deque[tuple[float, int]] = field(default_factory=deque)
@@ -41,22 +41,22 @@ class _Window:
 
 
 class Enforcer:
-    """Decides for each call whether a quota refuses it; refused calls do not count, for no quota."""
+    """Decides for each call whether a quota refuses it. A refused call counts towards no quota."""
 
     def __init__(self) -> None:
         self._windows: dict[tuple[str, str], _Window] = {}
         self._today = date.min
         self._calls_today = 0
 
-    def refusal(self, quotas: Quotas, asking: Asking, now: float) -> FaultKind | None:
-        """The kind of fault that a refused call is answered with, or None."""
-        site = asking.site
+    def refusal(self, quotas: Quotas, attempt: Attempt, now: float) -> FaultKind | None:
+        """Return the kind of error answer for a refused call, or None when the call is allowed."""
+        site = attempt.site
         checks: tuple[tuple[str, str, float, int, int | None, FaultKind], ...] = (
             ("project", "", MINUTE_S, 1, quotas.project_qpm, "rateLimitExceeded"),
-            ("user", asking.user, MINUTE_S, 1, quotas.user_qpm, "userRateLimitExceeded"),
+            ("user", attempt.user, MINUTE_S, 1, quotas.user_qpm, "userRateLimitExceeded"),
             ("site", site, MINUTE_S, 1, quotas.site_qpm, "quotaExceeded"),
             ("second", site, 1.0, 1, quotas.site_qps, "quotaExceeded"),
-            ("load", site, LOAD_WINDOW_S, asking.load, quotas.site_load, "loadQuota"),
+            ("load", site, LOAD_WINDOW_S, attempt.load, quotas.site_load, "loadQuota"),
         )
         windows = []
         for kind, name, seconds, cost, limit, refusal in checks:
@@ -64,7 +64,7 @@ class Enforcer:
             if not window.has_room(now, cost, limit):
                 return refusal
             windows.append((window, cost))
-        if not self._has_room_today(quotas.project_qpd, asking.today):
+        if not self._has_room_today(quotas.project_qpd, attempt.today):
             return "dailyLimitExceeded"
         self._calls_today += 1
         for window, cost in windows:
@@ -78,12 +78,12 @@ class Enforcer:
 
 
 def highest_window(times: Sequence[float], seconds: float = MINUTE_S) -> int:
-    """The most arrivals in any half-open window of that length; `times` ascending."""
+    """Return the most arrivals in any half-open window of that length; `times` is ascending."""
     return max((bisect_right(times, end) - bisect_right(times, end - seconds) for end in times), default=0)
 
 
 def highest_by(names: Sequence[str], times: Sequence[float]) -> dict[str, int]:
-    """The highest minute of each name; the two sequences go together."""
+    """Return the highest minute of each name; both sequences have the same order."""
     grouped: dict[str, list[float]] = defaultdict(list)
     for name, moment in zip(names, times, strict=True):
         grouped[name].append(moment)

@@ -1,4 +1,4 @@
-"""Error answers, as Google spells them: the API's, and those of the OAuth endpoints. Pure."""
+"""Error answers in Google's format: the API's, and those of the OAuth endpoints. Pure."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ class Refused(Exception):
         self.retry_after: int | None = None
 
     def body(self) -> bytes:
-        """As the API spells errors."""
+        """Return the body in the API's format."""
         error: dict[str, Any] = {"code": self.status, "message": self.message}
         if self.reason:
             error["errors"] = [{"domain": self.domain, "reason": self.reason, "message": self.message}]
@@ -25,13 +25,13 @@ class Refused(Exception):
 
 
 class TokenRefused(Refused):
-    """An error answer of an OAuth endpoint (RFC 6749, 5.2); `reason` is the error's name."""
+    """An error answer of an OAuth endpoint (RFC 6749, section 5.2); `reason` is the error code."""
 
     def __init__(self, message: str, *, reason: str = "invalid_grant", status: int = 400) -> None:
         super().__init__(status, message, reason=reason)
 
     def body(self) -> bytes:
-        """As OAuth spells errors."""
+        """Return the body in OAuth's format."""
         return json.dumps({"error": self.reason, "error_description": self.message}).encode()
 
 
@@ -39,28 +39,28 @@ _OAUTH_NAMES = {400: "invalid_grant", 401: "invalid_client", 403: "access_denied
 
 
 def of_oauth(refused: Refused) -> TokenRefused:
-    """The same refusal, in the spelling of the OAuth endpoints."""
+    """Return the refusal as an error of an OAuth endpoint."""
     if isinstance(refused, TokenRefused):
         return refused
     name = _OAUTH_NAMES.get(refused.status, "internal_failure")
-    told = TokenRefused(refused.message, reason=name, status=refused.status)
-    told.retry_after = refused.retry_after
-    return told
+    error = TokenRefused(refused.message, reason=name, status=refused.status)
+    error.retry_after = refused.retry_after
+    return error
 
 
 def bad_request(message: str) -> Refused:
-    """A 400."""
+    """Return a 400."""
     return Refused(400, message, reason="invalidParameter")
 
 
 def check_names(given: Mapping[str, Any], known: set[str]) -> None:
-    """Raises Refused for a field that there is not."""
+    """Check the field names. Raises Refused for an unknown one."""
     if unknown := sorted(set(given) - known):
         raise bad_request(f'Invalid JSON payload received. Unknown name "{unknown[0]}": Cannot find field.')
 
 
 def forbidden(site: str) -> Refused:
-    """A 403: the property is unknown, or not this user's."""
+    """Return a 403: the property is unknown, or the user may not read it."""
     message = (
         f"User does not have sufficient permission for site '{site}'. See also: https://support.google.com/webmasters"
     )

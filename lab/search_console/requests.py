@@ -1,4 +1,4 @@
-"""Requests, checked as Google checks them. Pure."""
+"""Query requests, validated as Google validates them. Pure."""
 
 import json
 from datetime import date
@@ -24,7 +24,7 @@ _FIELDS = {
 
 
 class Query(Struct, frozen=True, kw_only=True):
-    """A request that passed the checks."""
+    """A valid request."""
 
     start: date
     end: date
@@ -37,20 +37,20 @@ class Query(Struct, frozen=True, kw_only=True):
     filters: tuple[Filter, ...] = ()
 
     @property
-    def concerned(self) -> set[str]:
-        """The dimensions that it groups or filters by."""
+    def used_dimensions(self) -> set[str]:
+        """The dimensions that the query groups or filters by."""
         return {*self.dimensions, *(item.dimension for item in self.filters)}
 
     @property
     def aggregated(self) -> str:
-        """What the answer calls its aggregation: auto is decided."""
+        """The aggregation type of the answer; `auto` is resolved."""
         if self.aggregation != "auto":
             return self.aggregation
-        return "byPage" if "page" in self.concerned or self.search_type in _WITHOUT_PROPERTIES else "byProperty"
+        return "byPage" if "page" in self.used_dimensions or self.search_type in _WITHOUT_PROPERTIES else "byProperty"
 
 
 def check_site(site: str) -> None:
-    """Raises Refused for what cannot be the url of a property, such as one without its trailing slash."""
+    """Check the url of a property. Raises Refused, for example for a missing trailing slash."""
     domain = site.removeprefix("sc-domain:")
     whole = domain and "/" not in domain if domain != site else site.endswith("/")
     if not whole or not site.startswith(("sc-domain:", "http://", "https://")):
@@ -58,7 +58,7 @@ def check_site(site: str) -> None:
 
 
 def parse_query(data: bytes, today: date) -> Query:
-    """The request, or Refused with the field's name, as Google would."""
+    """Return the request. Raises Refused with the field's name, as Google does."""
     body = _body(data)
     query = Query(
         start=_date(body, "startDate"),
@@ -79,7 +79,7 @@ def parse_query(data: bytes, today: date) -> Query:
 
 
 def _body(data: bytes) -> dict[str, Any]:
-    """The fields that are set; null is as good as left out."""
+    """Return the fields that are set; null means absent."""
     try:
         body = json.loads(data or b"{}")
     except (ValueError, RecursionError) as error:
@@ -96,7 +96,7 @@ def _date(body: dict[str, Any], name: str) -> date:
         found = date.fromisoformat(text or "")
     except (TypeError, ValueError) as error:
         raise bad_request(f"'{text}' is not a valid {name}.") from error
-    if found.isoformat() != text:  # Python takes other forms of ISO 8601, too
+    if found.isoformat() != text:  # Python accepts other forms of ISO 8601, too
         raise bad_request(f"'{text}' is not a valid {name}.")
     return found
 
@@ -126,7 +126,7 @@ def _check_combination(query: Query) -> None:
         raise bad_request("Invalid value at 'dimensions': repeated.")
     if "searchAppearance" in dimensions and len(dimensions) > 1:
         raise bad_request("Invalid value at 'dimensions': SEARCH_APPEARANCE cannot be grouped with others.")
-    if query.concerned & _LACKING.get(query.search_type, set()):
+    if query.used_dimensions & _LACKING.get(query.search_type, set()):
         name = {"discover": "DISCOVER", "googleNews": "GOOGLE_NEWS"}[query.search_type]
         raise bad_request(f"Invalid value at 'dimensions': not supported for type {name}.")
     if "hour" in dimensions and query.data_state != "hourly_all":
@@ -135,11 +135,13 @@ def _check_combination(query: Query) -> None:
 
 def _check_aggregation(query: Query) -> None:
     if query.aggregation == "byProperty":
-        refused = "page" in query.concerned or query.search_type in _WITHOUT_PROPERTIES
+        refused = "page" in query.used_dimensions or query.search_type in _WITHOUT_PROPERTIES
     elif query.aggregation == "byNewsShowcasePanel":
         panel = Filter("searchAppearance", "equals", "NEWS_SHOWCASE")
         refused = (
-            "page" in query.concerned or query.search_type not in _WITHOUT_PROPERTIES or panel not in query.filters
+            "page" in query.used_dimensions
+            or query.search_type not in _WITHOUT_PROPERTIES
+            or panel not in query.filters
         )
     else:
         return

@@ -1,6 +1,7 @@
-"""The simulator over HTTP, with Google's paths."""
+"""The simulator's HTTP server, with Google's paths."""
 
 import asyncio
+import gzip
 import json
 from functools import partial
 from random import Random
@@ -10,22 +11,21 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from lab.search_console import batches
-from lab.search_console.control_api import Steering
+from lab.search_console.control_api import ControlApi
 from lab.search_console.engine import Engine, Request
 from lab.search_console.faults import Answer, answer_of
 from lab.search_console.keys import Keys
 from lab.search_console.refusals import Refused, bad_request
 from lab.search_console.settings import SimulatorSettings
-from lab.search_console.transport import aborted, delivered
 
 _SITES_PATH = "/webmasters/v3/sites"
 _QUERY_PATH = f"{_SITES_PATH}/"
 _QUERY_END = "/searchAnalytics/query"
-_STOP_S = 1.0  # calls that a stall holds are not waited for
+_STOP_S = 1.0  # stop does not wait for stalled calls
 
 
 class Simulator:
-    """Serves an engine; `root` is the API root once started."""
+    """Serves an engine. `root` is the API root after `start`."""
 
     def __init__(self, settings: SimulatorSettings, keys: Keys | None = None) -> None:
         self.engine = Engine(settings, keys)
@@ -45,11 +45,11 @@ class Simulator:
                 web.post("/batch", self._batch),
             ]
         )
-        app.add_subapp("/_sim", Steering(self.engine, lambda: self.root).app())
+        app.add_subapp("/_sim", ControlApi(self.engine, lambda: self.root).app())
         return app
 
     async def start(self, host: str = "127.0.0.1", port: int = 0, root: str | None = None) -> None:
-        """Listen; `root` is how clients reach it, if not so."""
+        """Listen; `root` is the address for clients if it differs from host and port."""
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port).start()
         self.root = root or f"http://{host}:{self._runner.addresses[0][1]}"
@@ -60,37 +60,37 @@ class Simulator:
         self.engine.close()
 
     async def _sites(self, request: web.Request) -> web.StreamResponse:
-        return await delivered(await self.engine.sites(request.headers.get("Authorization", "")), request)
+        return await send(await self.engine.sites(request.headers.get("Authorization", "")), request)
 
     async def _query(self, request: web.Request) -> web.StreamResponse:
         asked = Request(request.headers.get("Authorization", ""), _site(request.raw_path), await request.read())
-        return await delivered(await self.engine.query(asked), request)
+        return await send(await self.engine.query(asked), request)
 
     async def _token(self, request: web.Request) -> web.StreamResponse:
         form = await _form(request)
         tokens = self.engine.tokens
-        return await delivered(await self.engine.token(tokens.claimant(form), partial(tokens.grant, form)), request)
+        return await send(await self.engine.token(tokens.claimant(form), partial(tokens.grant, form)), request)
 
     async def _exchange(self, request: web.Request) -> web.StreamResponse:
         form = await _form(request)
         tokens = self.engine.tokens
-        return await delivered(await self.engine.token(tokens.claimant(form), partial(tokens.exchange, form)), request)
+        return await send(await self.engine.token(tokens.claimant(form), partial(tokens.exchange, form)), request)
 
     async def _impersonate(self, request: web.Request) -> web.StreamResponse:
         user, authorization = request.match_info["user"], request.headers.get("Authorization", "")
         grant = partial(self.engine.tokens.impersonate, user, authorization, _json(await request.read()))
-        return await delivered(await self.engine.token(user, grant, oauth=False), request)
+        return await send(await self.engine.token(user, grant, oauth=False), request)
 
     async def _batch(self, request: web.Request) -> web.StreamResponse:
-        """Every part is a call of its own; the answers come in any order."""
+        """Answer a batch: each part is one call, and the answers are in random order."""
         try:
             parts = batches.decoded(request.headers.get("Content-Type", ""), await request.read())
         except Refused as refused:
-            return await delivered(answer_of(refused), request)
+            return await send(answer_of(refused), request)
         outer = request.headers.get("Authorization", "")
         found = await asyncio.gather(*(self._part(part, outer) for part in parts))
         if any(answer.cut == "reset" for answer in found):
-            return aborted(request)
+            return abort(request)
         answers = [(part.id, answer) for part, answer in zip(parts, found, strict=True)]
         self._shuffle.shuffle(answers)
         return web.Response(body=batches.encoded(answers), headers={"Content-Type": batches.CONTENT_TYPE})
@@ -113,7 +113,7 @@ def _site(raw_path: str) -> str:
 
 
 async def _form(request: web.Request) -> dict[str, str]:
-    """The fields of a form; none when it cannot be read."""
+    """Return the fields of a form; none when it cannot be parsed."""
     try:
         return {name: str(value) for name, value in (await request.post()).items()}
     except (ValueError, LookupError):
@@ -125,3 +125,36 @@ def _json(data: bytes) -> Any:
         return json.loads(data)
     except (ValueError, RecursionError):
         return None
+
+
+async def send(answer: Answer, request: web.Request) -> web.StreamResponse:
+    """Send an answer, truncated if a fault says so."""
+    if answer.cut in ("reset", "truncated"):
+        return await _cut_off(answer, request)
+    headers = {"Content-Type": answer.content_type}
+    if answer.retry_after is not None:
+        headers["Retry-After"] = str(answer.retry_after)
+    if answer.cut == "truncated_gzip":
+        headers["Content-Encoding"] = "gzip"
+        return web.Response(body=answer.gzipped[: len(answer.gzipped) // 2], headers=headers)
+    if "gzip" in request.headers.get("Accept-Encoding", ""):
+        headers["Content-Encoding"] = "gzip"
+        return web.Response(status=answer.status, body=answer.gzipped, headers=headers)
+    return web.Response(status=answer.status, body=gzip.decompress(answer.gzipped), headers=headers)
+
+
+async def _cut_off(answer: Answer, request: web.Request) -> web.StreamResponse:
+    """Close the connection before the body (reset) or within it (truncated)."""
+    body = gzip.decompress(answer.gzipped)
+    response = web.StreamResponse(headers={"Content-Type": answer.content_type, "Content-Length": str(len(body))})
+    if answer.cut == "truncated":
+        await response.prepare(request)
+        await response.write(body[: len(body) // 2])
+    return abort(request, response)
+
+
+def abort(request: web.Request, response: web.StreamResponse | None = None) -> web.StreamResponse:
+    """Close the connection."""
+    if request.transport is not None:
+        request.transport.abort()
+    return response or web.StreamResponse()

@@ -1,4 +1,4 @@
-"""What is simulated: properties, users, quotas, faults; read from a JSON file or given as values."""
+"""Settings of the simulator: properties, users, quotas, faults; from a JSON file or as values."""
 
 from datetime import date, datetime
 from typing import Literal
@@ -7,22 +7,22 @@ from msgspec import Struct, field
 
 
 class Site(Struct, frozen=True, kw_only=True):
-    """A property of the simulated world."""
+    """A simulated property."""
 
     url: str
     users: tuple[str, ...]
-    """Who may read it."""
+    """Ids of the users who may read it."""
     rows: int = 500
-    """Distinct combinations of query, page, country and device on a usual day."""
+    """Distinct combinations of query, page, country and device on an ordinary day."""
     full_days: tuple[date, ...] = ()
-    """Days with exactly one full page of rows, so that a second, empty page exists."""
+    """Days with exactly one full page of rows, so the second page is empty."""
     cap_days: tuple[date, ...] = ()
-    """Days at Google's cap: three pages."""
+    """Days at Google's cap, with three pages."""
 
 
 class User(Struct, frozen=True, kw_only=True):
     """A Google user: a service account with a key, a person with a refresh token, or a service account that a workload
-    takes the place of, with a token of its own platform.
+    impersonates with a token of its platform.
     """
 
     id: str
@@ -30,16 +30,16 @@ class User(Struct, frozen=True, kw_only=True):
 
 
 class Quotas(Struct, frozen=True, kw_only=True):
-    """Calls a minute and a day, and an optional burst cap a second and site. None: not enforced."""
+    """Limits of calls per minute and day, and an optional limit per second and site. None: not enforced."""
 
     site_qpm: int | None = 1200
     user_qpm: int | None = 1200
     project_qpm: int | None = 40_000
     project_qpd: int | None = 30_000_000
-    """Of a Pacific day."""
+    """Per Pacific day."""
     site_qps: int | None = None
     site_load: int | None = None
-    """Cost that a site may cause in ten minutes (a call with page and query costs 10, any other 1)."""
+    """Cost per site in ten minutes (a call with page and query costs 10, any other call 1)."""
 
 
 FaultKind = Literal[
@@ -50,11 +50,11 @@ FaultKind = Literal[
 
 
 CallKind = Literal["query", "sites", "token"]
-"""A query of Search Analytics, the list of sites, or anything on the way to an access token."""
+"""A query of Search Analytics, the list of sites, or any request of an access token."""
 
 
 class Fault(Struct, kw_only=True):
-    """What goes wrong, for which calls, how often. Empty selectors match everything."""
+    """A fault: its kind, the calls it matches, and how often it applies. Empty selectors match every call."""
 
     kind: FaultKind
     on: CallKind = "query"
@@ -62,16 +62,16 @@ class Fault(Struct, kw_only=True):
     user: str = ""
     day: date | None = None
     count: int | None = None
-    """How many more calls are hit; None: all."""
+    """How many more calls it applies to. None: no limit."""
     every: int = 1
-    """Hit every n-th matching call."""
+    """Apply to every n-th matching call."""
     seconds: float = 30.0
-    """Of a stall."""
+    """Length of a stall."""
     retry_after: int | None = None
 
 
 class SimulatorSettings(Struct, frozen=True, kw_only=True):
-    """The whole simulator. `now` None: the real time."""
+    """All settings. `now` None: the current time."""
 
     sites: tuple[Site, ...]
     users: tuple[User, ...]
@@ -82,7 +82,7 @@ class SimulatorSettings(Struct, frozen=True, kw_only=True):
     require_auth: bool = True
     token_lifetime_s: int = 3600
     missed_rows: bool = False
-    """Whether a row that is repeated at a page border takes the place of another, which no page then lists. The truth
-    has it all the same, so a table can only be equal to the truth without."""
+    """Whether a row that is repeated at a page border replaces another row, which no page then lists. `/_sim/truth`
+    still has it, so a table can equal the truth only without this."""
     now: datetime | None = None
     cache_mb: int = 256

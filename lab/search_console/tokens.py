@@ -1,7 +1,7 @@
-"""The OAuth token endpoints: service-account assertions, refresh tokens and tokens of other platforms in, access tokens
-out.
+"""The OAuth token endpoints: they exchange service-account assertions, refresh tokens and tokens of other platforms for
+access tokens.
 
-A token names its bearer and its end, and is signed: with the same keys it is good after a restart, as Google's are.
+An access token contains its user and expiry and is signed, so with the same keys it is valid after a restart.
 """
 
 import base64
@@ -31,19 +31,19 @@ _ACCESS, _EXCHANGED, _SECRET = "access", "exchanged", "secret"
 
 
 class Tokens:
-    """Accounts, and the tokens that are issued to them."""
+    """Accounts and the tokens issued to them."""
 
     def __init__(self, users: tuple[User, ...], lifetime_s: int, keys: Keys) -> None:
         self._users = {user.id: user for user in users}
         self._keys = keys
         self._owners = {keys.derived(_SECRET, user.id): user for user in users}
-        self._round = 0
+        self._epoch = 0
         self.revoked: set[str] = set()
         self.lifetime_s = lifetime_s
         self.issued_count = 0
 
     def credential_file(self, user_id: str, root: str) -> dict[str, Any]:
-        """The JSON that Google would hand out for the user, with addresses under `root`. Raises KeyError."""
+        """Return the credential file that Google would issue, with addresses below `root`. Raises KeyError."""
         token_uri = f"{root}/token"
         if self._users[user_id].kind == "external_account":
             account = f"{root}/v1/projects/-/serviceAccounts/{quote(user_id, safe='')}"
@@ -74,11 +74,11 @@ class Tokens:
         }
 
     def subject_token(self, user_id: str) -> str:
-        """What the platform of the workload would give it. Raises KeyError."""
+        """Return the token that the workload's platform would issue. Raises KeyError."""
         return self._keys.derived(_SECRET, self._users[user_id].id)
 
     def claimant(self, form: Mapping[str, str]) -> str:
-        """Who a request for a token says it is from, unchecked; empty when it does not say."""
+        """Return the user that a token request names, unverified; empty when it names none."""
         owner = self._owners.get(form.get("refresh_token") or form.get("subject_token") or "")
         if owner is not None:
             return owner.id
@@ -88,12 +88,12 @@ class Tokens:
             return ""
 
     def grant(self, form: Mapping[str, str], now: float) -> dict[str, Any]:
-        """The answer of the token endpoint; `now` in seconds since 1970. Raises Refused."""
+        """Answer the token endpoint; `now` is in seconds since 1970. Raises Refused."""
         user = self._by_assertion(form, now) if "assertion" in form else self._by_refresh_token(form)
         return {"access_token": self._issue(user, now), "expires_in": self.lifetime_s, "token_type": "Bearer"}
 
     def exchange(self, form: Mapping[str, str], now: float) -> dict[str, Any]:
-        """The answer of the token exchange (RFC 8693): a token that is good for impersonation. Raises Refused."""
+        """Answer the token exchange (RFC 8693) with a token for impersonation. Raises Refused."""
         user = self._by_secret(form.get("subject_token", ""), "external_account")
         if form.get("audience") != _POOL:
             raise TokenRefused("Invalid value for audience.")
@@ -102,7 +102,7 @@ class Tokens:
         return {"access_token": token, "issued_token_type": kind, "expires_in": self.lifetime_s, "token_type": "Bearer"}
 
     def impersonate(self, user_id: str, authorization: str, body: object, now: float) -> dict[str, Any]:
-        """The answer of generateAccessToken. Raises Refused."""
+        """Answer generateAccessToken. Raises Refused."""
         if self._bearer(_EXCHANGED, authorization, now) != user_id:
             raise Refused(403, "Permission 'iam.serviceAccounts.getAccessToken' denied.", reason="forbidden")
         scopes = body.get("scope") if isinstance(body, dict) else None
@@ -120,7 +120,7 @@ class Tokens:
         return self._signed(_ACCESS, user, now)
 
     def _signed(self, purpose: str, user: str, now: float) -> str:
-        content = json.dumps([user, now + self.lifetime_s, self._round, secrets.token_urlsafe(6)])
+        content = json.dumps([user, now + self.lifetime_s, self._epoch, secrets.token_urlsafe(6)])
         payload = base64.urlsafe_b64encode(content.encode()).decode()
         return f"{payload}.{self._keys.derived(purpose, payload)}"
 
@@ -131,18 +131,18 @@ class Tokens:
             signature.encode(errors="replace"), self._keys.derived(purpose, payload).encode()
         ):
             return None
-        user, until, issued_in, _ = json.loads(_decoded(payload))
-        expired = now >= until or (purpose == _ACCESS and issued_in < self._round)
+        user, until, epoch, _ = json.loads(_decoded(payload))
+        expired = now >= until or (purpose == _ACCESS and epoch < self._epoch)
         return None if expired or user not in self._users else str(user)
 
     def user_of(self, authorization: str, now: float) -> str | None:
-        """Who the bearer of an Authorization header is, or None when the token is unknown or has expired."""
+        """Return the user of an Authorization header, or None when the token is unknown or has expired."""
         user = self._bearer(_ACCESS, authorization, now)
         return None if user in self.revoked else user
 
     def expire_all(self) -> None:
-        """From now on every token that was issued is refused."""
-        self._round += 1
+        """Invalidate every token issued so far."""
+        self._epoch += 1
 
     def _by_refresh_token(self, form: Mapping[str, str]) -> str:
         if form.get("client_id") != _CLIENT_ID:
@@ -174,7 +174,7 @@ class Tokens:
 
 
 def _claims(assertion: str) -> dict[str, Any]:
-    """What a JWT says, unchecked. Raises ValueError or TypeError."""
+    """Return the claims of a JWT, unverified. Raises ValueError or TypeError."""
     try:
         claims = json.loads(_decoded(assertion.rpartition(".")[0].partition(".")[2]))
     except RecursionError as error:

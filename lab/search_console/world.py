@@ -1,6 +1,6 @@
-"""The rows that Google would have: a deterministic function of seed, property, date and search type. Pure.
+"""The simulated data: a deterministic function of seed, property, date and search type. Pure.
 
-Every report is a grouping of the same base rows, so totals by date are the sums of the rows below them.
+Every report groups the same base rows, so totals by date equal the sums of the detailed rows.
 """
 
 from collections import defaultdict
@@ -10,11 +10,11 @@ from random import Random
 from typing import NamedTuple
 
 from lab.search_console.clock import hours_of
-from lab.search_console.filters import Filter, passing
+from lab.search_console.filters import Filter, predicate
 from lab.search_console.settings import Site
 
 PAGE_LIMIT = 25_000
-CAP = 50_484  # the most rows that were ever seen for a day
+CAP = 50_484  # the most rows that were observed for a day
 _EMPTY_ONE_IN = 17
 _COUNTRIES = ("usa", "jpn", "deu", "bra", "ind", "fra", "egy", "kor")
 _DEVICES = ("DESKTOP", "MOBILE", "TABLET")
@@ -45,7 +45,7 @@ _APPEARANCES = ("AMP_BLUE_LINK", "RICHCARD", "VIDEO")
 
 
 class Row(NamedTuple):
-    """A row as the API lists it; `position` is a sum over impressions until it is rendered."""
+    """A row as the API lists it."""
 
     keys: tuple[str, ...]
     clicks: int
@@ -54,7 +54,7 @@ class Row(NamedTuple):
 
 
 class Day(NamedTuple):
-    """What identifies the base rows; `revision` counts Google's corrections."""
+    """The identity of the base rows of a day; `revision` counts Google's corrections."""
 
     seed: int
     site: Site
@@ -67,7 +67,7 @@ class Day(NamedTuple):
 
 
 def rows_of(day: Day, dimensions: Sequence[str], filters: Sequence[Filter] = ()) -> list[Row]:
-    """All rows of a day, grouped by the dimensions, by clicks descending; ties in a fixed but arbitrary order."""
+    """Return all rows of a day, grouped by the dimensions, by clicks descending; ties in a fixed, arbitrary order."""
     base = _filtered(day, _base(day), filters)
     groups: dict[tuple[str, ...], list[float]] = defaultdict(lambda: [0, 0, 0.0])
     columns = [_column(day, base, name) for name in dimensions]
@@ -81,7 +81,7 @@ def rows_of(day: Day, dimensions: Sequence[str], filters: Sequence[Filter] = ())
 
 
 def merged(days: Iterable[list[Row]]) -> list[Row]:
-    """The rows of a range of days: what has the same keys is one row."""
+    """Return the rows of a range of days; rows with the same keys are added up."""
     groups: dict[tuple[str, ...], list[float]] = defaultdict(lambda: [0, 0, 0.0])
     for rows in days:
         for row in rows:
@@ -99,10 +99,10 @@ def _listed(groups: dict[tuple[str, ...], list[float]]) -> list[Row]:
 
 
 def page_of(rows: list[Row], start: int, limit: int, *, missed: bool = False) -> list[Row]:
-    """A page; where two rows tie at its border, its first is the last of the page before, as happens at Google.
+    """Return a page. Where two rows tie at its border, its first row repeats the last one of the page before.
 
-    What follows moves down by one, so that every row is on some page; with `missed`, the row that should have been
-    the page's first is on none.
+    The following rows move down by one, so that every row is on some page; with `missed`, the row that should have
+    been the first is on no page.
     """
     if start == 0 or start % limit or limit == 1:
         return rows[start : start + limit]
@@ -120,9 +120,9 @@ def page_of(rows: list[Row], start: int, limit: int, *, missed: bool = False) ->
 
 
 def _base(day: Day) -> list[tuple[int, int, int, float]]:
-    """(number of the combination, clicks, impressions, position), from a generator of its own for each day."""
+    """Return (number of the combination, clicks, impressions, position), from one generator per day."""
     count = _count(day)
-    random = Random(f"{day.seed}|{day.site.url}|{day.day}|{day.search_type}")  # noqa: S311 - wanted: repeatable
+    random = Random(f"{day.seed}|{day.site.url}|{day.day}|{day.search_type}")  # noqa: S311 - deliberately repeatable
     draw = random.random
     base = []
     for number in range(count):
@@ -134,15 +134,15 @@ def _base(day: Day) -> list[tuple[int, int, int, float]]:
 def _filtered(
     day: Day, base: list[tuple[int, int, int, float]], filters: Sequence[Filter]
 ) -> list[tuple[int, int, int, float]]:
-    for wanted in filters:
-        passes = passing(wanted)
-        column = _column(day, base, wanted.dimension)
+    for condition in filters:
+        passes = predicate(condition)
+        column = _column(day, base, condition.dimension)
         base = [row for row, value in zip(base, column, strict=True) if passes(value)]
     return base
 
 
 def _revised(day: Day, base: list[tuple[int, int, int, float]]) -> list[tuple[int, int, int, float]]:
-    """The same day after corrections: the first rows changed, the last vanished, new ones added."""
+    """Apply corrections: change the first rows, remove the last ones, add new ones."""
     kept = base[: len(base) - day.vanished] if day.vanished else base
     changed = [(n, c + day.revision, i + 2 * day.revision, r) for n, c, i, r in kept[: day.changed]]
     added = [(CAP * 2 + n, day.revision, day.revision + 5, 7.5) for n in range(day.added)]
@@ -161,7 +161,7 @@ def _count(day: Day) -> int:
 
 
 def _column(day: Day, base: list[tuple[int, int, int, float]], name: str) -> list[str]:
-    """The value of a dimension in every base row. query and page together are unique to a row."""
+    """Return the value of a dimension in every base row. query and page together are unique per row."""
     numbers = [row[0] for row in base]
     if name == "date":
         return [day.day.isoformat()] * len(base)
@@ -187,6 +187,6 @@ def _query(number: int) -> str:
 def _page(site: Site, number: int) -> str:
     root = site.url.removeprefix("sc-domain:")
     root = root if root.startswith("http") else f"https://{root}/"
-    if number == 30:  # kilobytes, more than an index row of PostgreSQL takes
+    if number == 30:  # several kilobytes: more than an index row of PostgreSQL can hold
         return f"{root}long/{'x' * 5000}?q=%F0%9F%9A%80"
     return f"{root}path/{number // 3}/ü-{number % 3}?a=1&b=%20"

@@ -55,7 +55,7 @@ def reason_of(error: HttpError) -> str:
     return str(json.loads(error.content)["error"]["errors"][0]["reason"])
 
 
-def test_the_list_of_sites_is_that_of_the_user(google: Any) -> None:
+def test_the_list_of_sites_belongs_to_the_user(google: Any) -> None:
     assert google.sites().list().execute() == {"siteEntry": [{"siteUrl": SITE, "permissionLevel": "siteFullUser"}]}
 
 
@@ -68,7 +68,7 @@ def test_googles_paging_loop_reads_every_row_of_a_day_at_the_cap(google: Any) ->
     assert start == 75_000
 
 
-def test_errors_carry_googles_reasons(google: Any, simulator: Simulator) -> None:
+def test_errors_have_googles_reasons(google: Any, simulator: Simulator) -> None:
     with pytest.raises(HttpError) as forbidden:
         query(google, "https://other.example/").execute()
     assert (forbidden.value.resp.status, reason_of(forbidden.value)) == (403, "forbidden")
@@ -89,7 +89,7 @@ def test_the_quota_is_enforced(google: Any) -> None:
     assert (caught.value.resp.status, reason_of(caught.value)) == (403, "quotaExceeded")
 
 
-def test_a_batch_is_so_many_calls_each_with_its_own_fate(google: Any, simulator: Simulator) -> None:
+def test_each_call_of_a_batch_succeeds_or_fails_alone(google: Any, simulator: Simulator) -> None:
     google.sites().list().execute()  # a token: a batch that fetches one leaves that connection open
     simulator.engine.faults.replace((Fault(kind="500", day=DAY - timedelta(days=1)),))
     answers: dict[str, Any] = {}
@@ -110,7 +110,7 @@ def test_a_batch_is_so_many_calls_each_with_its_own_fate(google: Any, simulator:
         assert [row["keys"] for row in answers[day].get("rows", [])] in ([[day]], [])
 
 
-def test_a_part_that_is_cut_off_is_no_json_and_the_other_is_whole(google: Any, simulator: Simulator) -> None:
+def test_a_truncated_part_does_not_affect_the_other_part(google: Any, simulator: Simulator) -> None:
     google.sites().list().execute()
     simulator.engine.faults.replace((Fault(kind="truncated"),))
     answers: dict[str, Any] = {}
@@ -144,7 +144,7 @@ def test_a_url_without_its_trailing_slash_is_a_bad_request(google: Any) -> None:
     assert caught.value.resp.status == 400
 
 
-def test_tokens_expire_and_are_fetched_again(google: Any, simulator: Simulator) -> None:
+def test_expired_tokens_are_replaced(google: Any, simulator: Simulator) -> None:
     google.sites().list().execute()
     simulator.engine.tokens.expire_all()
     google.sites().list().execute()

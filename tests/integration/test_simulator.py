@@ -1,4 +1,4 @@
-"""The simulator over HTTP: what it logs, what its faults reach, and what it says to nonsense."""
+"""The simulator over HTTP: its call log, its faults, and its answers to invalid input."""
 
 import json
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ def logged(client: httpx.Client, **query: Any) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_every_call_is_logged_and_queries_are_counted_apart(client: httpx.Client, bearer: dict[str, str]) -> None:
+def test_every_call_is_logged_and_queries_are_counted_separately(client: httpx.Client, bearer: dict[str, str]) -> None:
     assert client.post(QUERY, json=ASKED, headers=bearer).status_code == 200
     assert client.get(SITES, headers=bearer).status_code == 200
     assert client.get(SITES).status_code == 401
@@ -69,7 +69,7 @@ def test_every_call_is_logged_and_queries_are_counted_apart(client: httpx.Client
 
 
 @pytest.mark.parametrize(("kind", "status"), [("429", 429), ("503", 503), ("forbidden", 403), ("400", 400)])
-def test_faults_reach_the_list_of_sites_and_the_tokens(
+def test_faults_apply_to_the_list_of_sites_and_to_tokens(
     simulator: Simulator, client: httpx.Client, bearer: dict[str, str], kind: FaultKind, status: int
 ) -> None:
     faults = (
@@ -91,7 +91,7 @@ def test_faults_reach_the_list_of_sites_and_the_tokens(
 @pytest.mark.parametrize(
     "kind", ["reset", "truncated", "truncated_gzip", "content_type", "invalid_json", "wrong_shape"]
 )
-def test_every_way_to_spoil_an_answer_is_played_on_every_endpoint(
+def test_every_fault_works_on_every_endpoint(
     simulator: Simulator, client: httpx.Client, bearer: dict[str, str], on: Any, kind: FaultKind
 ) -> None:
     def called() -> httpx.Response:
@@ -118,7 +118,7 @@ def test_every_way_to_spoil_an_answer_is_played_on_every_endpoint(
 
 
 @pytest.mark.parametrize("on", ["query", "sites", "token"])
-def test_a_stall_is_a_part_of_the_call(
+def test_a_stall_counts_as_part_of_the_call(
     simulator: Simulator, client: httpx.Client, bearer: dict[str, str], on: Any
 ) -> None:
     simulator.engine.faults.replace((Fault(kind="stall", on=on, seconds=0.3),))
@@ -129,7 +129,7 @@ def test_a_stall_is_a_part_of_the_call(
     assert [(call["kind"], call["fault"]) for call in stalled if call["fault"]] == [(on, "stall")]
 
 
-def test_a_fault_for_one_user_spares_the_others_token(simulator: Simulator, client: httpx.Client) -> None:
+def test_a_fault_for_one_user_does_not_affect_another_users_token(simulator: Simulator, client: httpx.Client) -> None:
     simulator.engine.faults.replace((Fault(kind="503", on="token", user="bob"),))
     assert granted(client).status_code == 200
 
@@ -148,14 +148,14 @@ def test_a_fault_for_one_user_spares_the_others_token(simulator: Simulator, clie
         ("/v1/token", b"\x00"),
     ],
 )
-def test_nonsense_is_a_bad_request(client: httpx.Client, bearer: dict[str, str], path: str, body: bytes) -> None:
+def test_invalid_input_is_a_bad_request(client: httpx.Client, bearer: dict[str, str], path: str, body: bytes) -> None:
     for content_type in ("application/json", "application/x-www-form-urlencoded", "multipart/mixed; boundary=x"):
         answer = client.post(path, content=body, headers={**bearer, "Content-Type": content_type})
         assert answer.status_code == 400, answer.text
         assert answer.json()["error"]
 
 
-def test_data_by_the_hour_ends_after_ten_days(client: httpx.Client, bearer: dict[str, str]) -> None:
+def test_hourly_data_is_available_for_ten_days(client: httpx.Client, bearer: dict[str, str]) -> None:
     def rows(days: int) -> int:
         day = str(pacific_date(now()) - timedelta(days=days))
         body = {"startDate": day, "endDate": day, "dimensions": ["hour"], "dataState": "hourly_all", "rowLimit": 100}
@@ -165,7 +165,7 @@ def test_data_by_the_hour_ends_after_ten_days(client: httpx.Client, bearer: dict
     assert sum(rows(days) for days in range(12, 20)) == 0
 
 
-def test_a_token_endpoint_names_its_errors(simulator: Simulator, client: httpx.Client) -> None:
+def test_a_token_endpoint_returns_oauth_errors(simulator: Simulator, client: httpx.Client) -> None:
     readonly = "https://www.googleapis.com/auth/webmasters.readonly"
     assert granted(client, scope=readonly).status_code == 200
     assert granted(client, scope=f"{readonly} openid").json()["error"] == "invalid_scope"
@@ -192,20 +192,20 @@ FATES = {
 }  # fmt: skip
 
 
-def test_each_part_of_a_batch_is_judged_by_itself(client: httpx.Client, bearer: dict[str, str]) -> None:
+def test_each_part_of_a_batch_has_its_own_status(client: httpx.Client, bearer: dict[str, str]) -> None:
     body = b"".join(
         b"--x\r\nContent-Type: application/http\r\nContent-ID: <%s>\r\n\r\n%s\r\n" % (name.encode(), part)
         for name, part in PARTS.items()
     )
     headers = {**bearer, "Content-Type": "multipart/mixed; boundary=x"}
     answer = client.post("/batch", content=body + b"--x--\r\n", headers=headers).raise_for_status()
-    fates = {}
+    statuses = {}
     for part in answer.text.split("--batch_answer")[1:-1]:
-        outer, inner, told = part.split("\r\n\r\n", 2)
+        outer, inner, body = part.split("\r\n\r\n", 2)
         name = outer.partition("<response-")[2].partition(">")[0]
-        fates[name] = int(inner.split()[1])
-        assert fates[name] == 200 or json.loads(told)["error"]["code"] == fates[name]
-    assert fates == FATES
+        statuses[name] = int(inner.split()[1])
+        assert statuses[name] == 200 or json.loads(body)["error"]["code"] == statuses[name]
+    assert statuses == FATES
     assert all(call["in_batch"] for call in logged(client, kind="all")[1:])
 
 
@@ -216,7 +216,7 @@ def test_each_part_of_a_batch_is_judged_by_itself(client: httpx.Client, bearer: 
         ("faults", '[{"kind": "plague"}]'), ("revise", "{}"), ("revise", "7"), ("revoke", "[]"),
     ],
 )  # fmt: skip
-def test_who_steers_wrongly_is_told(client: httpx.Client, path: str, body: str) -> None:
+def test_invalid_control_requests_are_refused(client: httpx.Client, path: str, body: str) -> None:
     answer = client.post(f"/_sim/{path}", content=body)
     assert answer.status_code == 400
     assert answer.json()["error"]
@@ -225,11 +225,11 @@ def test_who_steers_wrongly_is_told(client: httpx.Client, path: str, body: str) 
 @pytest.mark.parametrize(
     "path", ["log?since=x", "log?kind=x", "truth", f"truth?site=x&date={DAY}", "credentials/x", "subject-token/x"]
 )
-def test_who_looks_wrongly_is_told(client: httpx.Client, path: str) -> None:
+def test_invalid_queries_of_the_control_api_are_refused(client: httpx.Client, path: str) -> None:
     assert client.get(f"/_sim/{path}").status_code == 400
 
 
-def test_settings_change_what_is_served(client: httpx.Client, bearer: dict[str, str]) -> None:
+def test_changed_settings_change_the_answers(client: httpx.Client, bearer: dict[str, str]) -> None:
     def rows() -> Any:
         body = {**ASKED, "dimensions": ["query"]}
         return client.post(QUERY, json=body, headers=bearer).raise_for_status().json().get("rows", [])

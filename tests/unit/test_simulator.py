@@ -1,4 +1,4 @@
-"""The simulated world, its pages and its quotas."""
+"""The simulator's data, pages and quotas."""
 
 import gzip
 import json
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from lab.search_console.pages import Pages
-from lab.search_console.quotas import Asking, Enforcer, highest_window
+from lab.search_console.quotas import Attempt, Enforcer, highest_window
 from lab.search_console.requests import Query, parse_query
 from lab.search_console.settings import Quotas, SimulatorSettings, Site
 from lab.search_console.world import CAP, PAGE_LIMIT, Day, Row, merged, page_of, rows_of
@@ -23,12 +23,12 @@ SITE = Site(url="sc-domain:a.com", users=("u",), rows=200, full_days=(date(2026,
 WIDE = ("date", "query", "page", "country", "device")
 
 
-def test_the_same_seed_gives_the_same_rows_and_another_gives_others() -> None:
+def test_the_same_seed_gives_the_same_rows_and_another_seed_others() -> None:
     assert rows_of(Day(1, SITE, DAY, "web"), WIDE) == rows_of(Day(1, SITE, DAY, "web"), WIDE)
     assert rows_of(Day(1, SITE, DAY, "web"), WIDE) != rows_of(Day(2, SITE, DAY, "web"), WIDE)
 
 
-def test_totals_by_date_are_the_sums_of_the_rows() -> None:
+def test_totals_by_date_equal_the_sums_of_the_rows() -> None:
     (total,) = rows_of(Day(1, SITE, DAY, "web"), ("date",))
     rows = rows_of(Day(1, SITE, DAY, "web"), WIDE)
     assert (total.clicks, total.impressions) == (sum(r.clicks for r in rows), sum(r.impressions for r in rows))
@@ -41,7 +41,7 @@ def test_some_days_are_empty_some_full_and_some_at_the_cap() -> None:
     assert len(rows_of(Day(1, SITE, date(2026, 3, 3), "web"), WIDE)) == CAP
 
 
-def test_pages_hold_every_row_and_repeat_one_at_each_border() -> None:
+def test_pages_contain_every_row_and_repeat_one_at_each_border() -> None:
     rows = rows_of(Day(1, SITE, date(2026, 3, 3), "web"), WIDE)
     pages = [page_of(rows, start, PAGE_LIMIT) for start in (0, PAGE_LIMIT, 2 * PAGE_LIMIT)]
     assert [len(page) for page in pages] == [PAGE_LIMIT, PAGE_LIMIT, CAP - 2 * PAGE_LIMIT + 2]
@@ -51,13 +51,13 @@ def test_pages_hold_every_row_and_repeat_one_at_each_border() -> None:
     assert page_of(rows, 3 * PAGE_LIMIT, PAGE_LIMIT) == []
 
 
-def test_nothing_is_repeated_after_a_day_of_exactly_one_page() -> None:
+def test_no_row_is_repeated_after_exactly_one_full_page() -> None:
     rows = rows_of(Day(1, SITE, date(2026, 3, 2), "web"), WIDE)
     assert page_of(rows, 0, PAGE_LIMIT) == rows
     assert page_of(rows, PAGE_LIMIT, PAGE_LIMIT) == []
 
 
-def test_a_row_can_be_missed_at_a_border() -> None:
+def test_a_row_can_be_missing_at_a_page_border() -> None:
     rows = rows_of(Day(1, SITE, date(2026, 3, 3), "web"), WIDE)
     pages = [page_of(rows, start, PAGE_LIMIT, missed=True) for start in (0, PAGE_LIMIT, 2 * PAGE_LIMIT)]
     listed = {row.keys for page in pages for row in page}
@@ -66,7 +66,7 @@ def test_a_row_can_be_missed_at_a_border() -> None:
 
 
 @given(clicks=st.lists(st.integers(0, 3), max_size=40), limit=st.integers(1, 7))
-def test_pages_of_any_size_lose_nothing_and_never_exceed_their_limit(clicks: list[int], limit: int) -> None:
+def test_pages_of_any_size_lose_no_row_and_never_exceed_their_limit(clicks: list[int], limit: int) -> None:
     rows = [Row((str(n),), c, c + 1, 1.0) for n, c in enumerate(sorted(clicks, reverse=True))]
     listed: list[Row] = []
     start = 0
@@ -91,7 +91,7 @@ def pages() -> Iterator[Pages]:
     opened.close()
 
 
-async def test_a_page_is_rendered_once_and_anew_when_anything_of_it_changes(pages: Pages) -> None:
+async def test_a_page_is_rendered_once_and_again_after_a_change(pages: Pages) -> None:
     settings = SimulatorSettings(sites=(SITE,), users=())
     first = await pages.gzipped(settings, SITE, a_query(type="news"), TODAY)
     assert await pages.gzipped(settings, SITE, a_query(type="news"), TODAY) is first
@@ -103,7 +103,7 @@ async def test_a_page_is_rendered_once_and_anew_when_anything_of_it_changes(page
     assert len({first, filtered, reseeded, revised}) == 4
 
 
-async def test_missed_rows_are_a_setting_and_the_truth_has_them(pages: Pages) -> None:
+async def test_missed_rows_are_a_setting_and_the_truth_contains_them(pages: Pages) -> None:
     for missed in (False, True):
         settings = SimulatorSettings(sites=(SITE,), users=(), missed_rows=missed)
         listed = set()
@@ -115,7 +115,7 @@ async def test_missed_rows_are_a_setting_and_the_truth_has_them(pages: Pages) ->
         assert len(truth - listed) == (2 if missed else 0)
 
 
-def test_a_range_is_grouped_as_one() -> None:
+def test_a_range_of_days_is_grouped_together() -> None:
     days = [rows_of(Day(1, SITE, DAY + timedelta(days=n), "news"), ("country",)) for n in range(4)]
     rows = merged(days)
     assert len({row.keys for row in rows}) == len(rows) < sum(map(len, days))
@@ -132,14 +132,14 @@ def test_a_range_is_grouped_as_one() -> None:
         (date(2026, 11, 1), 25, {"-08:00", "-07:00"}),
     ],
 )
-def test_hours_are_those_of_the_pacific_day(day: date, hours: int, offsets: set[str]) -> None:
+def test_hours_belong_to_the_pacific_day(day: date, hours: int, offsets: set[str]) -> None:
     keys = {row.keys[0] for row in rows_of(Day(4, SITE, day, "web"), ("hour",))}
     assert len(keys) == hours
     assert {key[:10] for key in keys} == {str(day)}
     assert {key[-6:] for key in keys} == offsets
 
 
-def test_strange_text_is_among_the_rows() -> None:
+def test_rows_contain_unusual_text() -> None:
     queries = {row.keys[1] for row in rows_of(Day(1, SITE, DAY, "web"), WIDE)}
     pages = {row.keys[2] for row in rows_of(Day(1, SITE, DAY, "web"), WIDE)}
     assert any("\x00" in query for query in queries)
@@ -147,7 +147,7 @@ def test_strange_text_is_among_the_rows() -> None:
     assert max(map(len, pages)) > 5000
 
 
-def test_a_revision_changes_adds_and_removes() -> None:
+def test_a_revision_changes_adds_and_removes_rows() -> None:
     before = {row.keys: row for row in rows_of(Day(1, SITE, DAY, "web"), WIDE)}
     after = {row.keys: row for row in rows_of(Day(1, SITE, DAY, "web", 1, 3, 4, 5), WIDE)}
     assert len(after.keys() - before.keys()) == 4
@@ -159,12 +159,12 @@ def test_a_revision_changes_adds_and_removes() -> None:
     gaps=st.lists(st.floats(0, 20), min_size=1, max_size=120),
     limit=st.integers(1, 20),
 )
-def test_no_more_than_the_quota_passes_in_any_minute(gaps: list[float], limit: int) -> None:
+def test_no_minute_has_more_calls_than_the_quota(gaps: list[float], limit: int) -> None:
     enforcer, quotas, now, passed = Enforcer(), Quotas(site_qpm=limit), 0.0, []
     for gap in gaps:
         now += gap
         before = sum(now - 60 < moment for moment in passed)
-        refused = enforcer.refusal(quotas, asking(), now)
+        refused = enforcer.refusal(quotas, attempt(), now)
         assert (refused is not None) == (before >= limit)
         if refused is None:
             passed.append(now)
@@ -184,24 +184,24 @@ def test_no_more_than_the_quota_passes_in_any_minute(gaps: list[float], limit: i
 )
 def test_each_quota_refuses_with_its_own_reason(quotas: Quotas, reason: str) -> None:
     enforcer = Enforcer()
-    assert enforcer.refusal(quotas, asking(), 0.0) is None
-    assert enforcer.refusal(quotas, asking(), 0.5) == reason
+    assert enforcer.refusal(quotas, attempt(), 0.0) is None
+    assert enforcer.refusal(quotas, attempt(), 0.5) == reason
 
 
 @pytest.mark.parametrize("refusing", [Quotas(site_qpm=1, user_qpm=3), Quotas(site_load=1, user_qpm=3)])
-def test_what_one_quota_refuses_counts_for_no_other(refusing: Quotas) -> None:
+def test_a_refused_call_counts_towards_no_other_quota(refusing: Quotas) -> None:
     enforcer = Enforcer()
-    found = [enforcer.refusal(refusing, asking("a"), number / 10) for number in range(9)]
+    found = [enforcer.refusal(refusing, attempt("a"), number / 10) for number in range(9)]
     assert found[0] is None
     assert "userRateLimitExceeded" not in found
-    assert [enforcer.refusal(refusing, asking(name), 1.0) for name in "bcd"] == [None, None, "userRateLimitExceeded"]
+    assert [enforcer.refusal(refusing, attempt(name), 1.0) for name in "bcd"] == [None, None, "userRateLimitExceeded"]
 
 
-def test_the_day_begins_anew_at_midnight() -> None:
+def test_the_daily_quota_is_reset_at_midnight() -> None:
     enforcer, quotas = Enforcer(), Quotas(project_qpd=2)
-    assert [enforcer.refusal(quotas, asking(), 0.0) for _ in range(3)] == [None, None, "dailyLimitExceeded"]
-    assert enforcer.refusal(quotas, asking(today=DAY + timedelta(days=1)), 1.0) is None
+    assert [enforcer.refusal(quotas, attempt(), 0.0) for _ in range(3)] == [None, None, "dailyLimitExceeded"]
+    assert enforcer.refusal(quotas, attempt(today=DAY + timedelta(days=1)), 1.0) is None
 
 
-def asking(site: str = "s", today: date = DAY) -> Asking:
-    return Asking(site, "u", 1, today)
+def attempt(site: str = "s", today: date = DAY) -> Attempt:
+    return Attempt(site, "u", 1, today)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from lab.search_console.answers import rendered, visible_days
 from lab.search_console.filters import Filter
+from lab.search_console.pages import render_body, visible_days
 from lab.search_console.refusals import Refused
 from lab.search_console.requests import Query, check_site, parse_query
 from lab.search_console.settings import Site
@@ -88,31 +88,31 @@ def a_filter(dimension: Any = "query", operator: Any = "equals", expression: Any
         ({"type": "discover", **filtered(a_filter("query"))}, "DISCOVER"),
     ],
 )
-def test_a_wrong_request_is_refused_with_the_field(body: dict[str, Any], text: str) -> None:
+def test_an_invalid_request_is_refused_with_the_field(body: dict[str, Any], text: str) -> None:
     assert text in refused(**body).message
 
 
 @pytest.mark.parametrize("data", [b"{", b"[]", b"7", b"\xff\xfe\x00", b'"text"', b"[" * 100_000, b"\x00"])
-def test_a_body_that_is_no_object_is_refused(data: bytes) -> None:
+def test_a_body_that_is_not_an_object_is_refused(data: bytes) -> None:
     with pytest.raises(Refused, match="Invalid JSON payload") as caught:
         parse_query(data, TODAY)
     assert json.loads(caught.value.body())["error"]["code"] == 400
 
 
-def test_null_is_as_good_as_left_out() -> None:
+def test_null_means_absent() -> None:
     unset = dict.fromkeys(["dimensions", "type", "rowLimit", "startRow", "dataState", "dimensionFilterGroups"])
     assert parsed(**unset) == parsed()
 
 
 @pytest.mark.parametrize("url", ["https://a.com", "http://a.com/x", "a.com/", "", "sc-domain:", "sc-domain:a.com/"])
-def test_the_url_of_a_property_is_whole(url: str) -> None:
+def test_an_incomplete_property_url_is_refused(url: str) -> None:
     with pytest.raises(Refused) as caught:
         check_site(url)
     assert caught.value.status == 400
 
 
 @pytest.mark.parametrize("url", ["https://a.com/", "http://a.com/x/", "sc-domain:a.com"])
-def test_a_whole_url_passes(url: str) -> None:
+def test_a_complete_property_url_is_accepted(url: str) -> None:
     check_site(url)
 
 
@@ -136,8 +136,8 @@ def test_a_whole_url_passes(url: str) -> None:
         ),
     ],
 )
-def test_the_answer_tells_its_aggregation(changes: dict[str, Any], aggregated: str) -> None:
-    assert json.loads(rendered(parsed(**changes), [], TODAY))["responseAggregationType"] == aggregated
+def test_the_answer_contains_its_aggregation_type(changes: dict[str, Any], aggregated: str) -> None:
+    assert json.loads(render_body(parsed(**changes), [], TODAY))["responseAggregationType"] == aggregated
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_the_answer_tells_its_aggregation(changes: dict[str, Any], aggregated: s
         ("excludingRegex", "^kafka", lambda text: not text.startswith("kafka")),
     ],
 )
-def test_a_filter_keeps_what_passes(operator: str, expression: str, passes: Any) -> None:
+def test_a_filter_keeps_matching_rows(operator: str, expression: str, passes: Any) -> None:
     day = Day(1, SITE, DAY, "web")
     every = rows_of(day, WIDE)
     kept = rows_of(day, WIDE, (Filter("query", operator, expression),))
@@ -160,7 +160,7 @@ def test_a_filter_keeps_what_passes(operator: str, expression: str, passes: Any)
     assert len(kept) < len(every)
 
 
-def test_filters_hold_together_and_before_the_grouping() -> None:
+def test_all_filters_apply_before_the_grouping() -> None:
     query = parsed(
         dimensions=["date"],
         dimensionFilterGroups=[
@@ -178,24 +178,24 @@ def test_filters_hold_together_and_before_the_grouping() -> None:
     assert total.impressions > 0
 
 
-def test_an_answer_is_shaped_like_googles() -> None:
+def test_an_answer_has_googles_shape() -> None:
     query = parsed(type="discover", dimensions=["page"])
-    body = json.loads(rendered(query, rows_of(Day(1, SITE, DAY, "discover"), ("page",)), TODAY))
+    body = json.loads(render_body(query, rows_of(Day(1, SITE, DAY, "discover"), ("page",)), TODAY))
     assert set(body["rows"][0]) == {"keys", "clicks", "impressions", "ctr"}
     assert isinstance(body["rows"][0]["clicks"], float)
-    assert "rows" not in json.loads(rendered(query, [], TODAY))
+    assert "rows" not in json.loads(render_body(query, [], TODAY))
 
 
-def test_fresh_days_tell_that_they_may_change() -> None:
+def test_recent_days_are_marked_incomplete() -> None:
     query = parsed(startDate="2026-03-09", endDate="2026-03-09", dataState="all")
-    assert json.loads(rendered(query, [], TODAY))["metadata"] == {"first_incomplete_date": "2026-03-09"}
+    assert json.loads(render_body(query, [], TODAY))["metadata"] == {"first_incomplete_date": "2026-03-09"}
 
 
 @pytest.mark.parametrize(
     ("state", "first", "last"),
     [("final", 487, 3), ("all", 487, 0), ("hourly_all", 10, 0)],
 )
-def test_data_reaches_so_far_back_and_so_near(state: str, first: int, last: int) -> None:
+def test_data_is_available_for_a_range_of_days(state: str, first: int, last: int) -> None:
     query = parsed(startDate="2020-01-01", endDate=str(TODAY + timedelta(days=5)), dataState=state)
     days = visible_days(query, TODAY)
     assert (days[0], days[-1]) == (TODAY - timedelta(days=first), TODAY - timedelta(days=last))

@@ -1,4 +1,4 @@
-"""The simulator's keys and tokens: how long they are good, and what outlives a restart."""
+"""The simulator's keys and tokens: how long they are valid, and what survives a restart."""
 
 import stat
 from pathlib import Path
@@ -29,7 +29,7 @@ def exchanged(tokens: Tokens, now: float) -> str:
     return f"Bearer {tokens.exchange(form, now)['access_token']}"
 
 
-def test_a_token_is_good_until_its_end() -> None:
+def test_a_token_is_valid_until_it_expires() -> None:
     tokens = some_tokens()
     answer = tokens.grant(a_form(tokens), 1000.0)
     bearer = f"Bearer {answer['access_token']}"
@@ -39,11 +39,11 @@ def test_a_token_is_good_until_its_end() -> None:
 
 
 @pytest.mark.parametrize("header", ["", "Bearer ", "Bearer a.b", "Basic x", "Bearer \udcff.\udcff", "Bearer é.é"])
-def test_what_was_not_issued_is_nobodys(header: str) -> None:
+def test_a_token_that_was_not_issued_is_refused(header: str) -> None:
     assert some_tokens().user_of(header, 0.0) is None
 
 
-def test_a_token_that_was_tampered_with_or_is_of_another_kind_is_nobodys() -> None:
+def test_a_forged_token_or_one_of_another_kind_is_refused() -> None:
     tokens = some_tokens()
     token = tokens.grant(a_form(tokens), 0.0)["access_token"]
     assert tokens.user_of(token, 1.0) is None
@@ -51,7 +51,7 @@ def test_a_token_that_was_tampered_with_or_is_of_another_kind_is_nobodys() -> No
     assert tokens.user_of(exchanged(tokens, 0.0), 1.0) is None
 
 
-def test_a_token_of_the_exchange_ends_too() -> None:
+def test_an_exchanged_token_expires_too() -> None:
     tokens = some_tokens()
     bearer, body = exchanged(tokens, 0.0), {"scope": ["https://www.googleapis.com/auth/webmasters.readonly"]}
     token = tokens.impersonate("job", bearer, body, 59.0)["accessToken"]
@@ -70,7 +70,7 @@ def test_an_impersonation_without_the_scope_is_refused(body: object) -> None:
 
 
 @pytest.mark.parametrize("assertion", ["", "x", "a.b.c", "é.é.é", ".W10.", ".eyJpc3MiOiAibm9ib2R5In0.x"])
-def test_an_assertion_that_is_none_is_refused(assertion: str) -> None:
+def test_an_invalid_assertion_is_refused(assertion: str) -> None:
     tokens = some_tokens()
     with pytest.raises(Refused, match="Invalid JWT") as caught:
         tokens.grant({"assertion": assertion}, 0.0)
@@ -84,7 +84,7 @@ def test_scopes_that_were_not_granted_are_refused() -> None:
     assert caught.value.reason == "invalid_scope"
 
 
-def test_kept_keys_outlive_a_restart(tmp_path: Path) -> None:
+def test_saved_keys_survive_a_restart(tmp_path: Path) -> None:
     before, after, other = (some_tokens(Keys(folder)) for folder in (tmp_path / "a", tmp_path / "a", tmp_path / "b"))
     bearer = f"Bearer {before.grant(a_form(before), 0.0)['access_token']}"
     assert after.credential_file("ann", ROOT) == before.credential_file("ann", ROOT)
@@ -94,7 +94,7 @@ def test_kept_keys_outlive_a_restart(tmp_path: Path) -> None:
     assert other.credential_file("ann", ROOT) != before.credential_file("ann", ROOT)
 
 
-def test_keys_are_for_their_owner_alone(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_key_files(tmp_path: Path) -> None:
     folder = tmp_path / "keys"
     key = Keys(folder).private("../a@b")
     assert Keys(folder).private("../a@b").private_numbers() == key.private_numbers()
@@ -105,7 +105,7 @@ def test_keys_are_for_their_owner_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-def test_a_key_that_is_none_is_told(tmp_path: Path) -> None:
+def test_an_invalid_key_file_is_an_error(tmp_path: Path) -> None:
     Keys(tmp_path)
     (tmp_path / "ann.pem").write_bytes(b"not a key")
     with pytest.raises(ValueError, match="PEM"):
