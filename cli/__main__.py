@@ -1,9 +1,7 @@
 """Entry point of the console script `gsc-stream`."""
 
 import logging
-import os
 import pkgutil
-from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
@@ -11,7 +9,6 @@ import click
 
 from cli import commands
 from cli.output import fail
-from pipeline.contracts.text import is_garbled
 from pipeline.log import configure_logging
 from pipeline.settings import Settings
 
@@ -48,10 +45,6 @@ class _Commands(click.Group):
             return _stub(cmd_name, error)
         return found
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        _check_text(args)
-        return super().parse_args(ctx, args)
-
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -78,15 +71,6 @@ def _missing(command: str, error: ModuleNotFoundError) -> str:
     if module not in EXTRAS:
         raise error
     return f"{command}: {module} is not installed; pip install 'gsc-stream[{EXTRAS[module]}]' brings it"
-
-
-def _check_text(arguments: Sequence[str]) -> None:
-    """Exit 2 for an argument that is not UTF-8."""
-    for number, argument in enumerate(arguments):
-        if is_garbled(argument):
-            before = arguments[number - 1] if number else ""
-            name = before if before.startswith("--") else f"argument {number + 1}"
-            fail(f"{name}: not UTF-8, got '{os.fsencode(argument).decode('utf-8', 'backslashreplace')}'")
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -20,7 +20,7 @@ from pipeline.catalog import Catalog, CatalogError
 from pipeline.catalog_file import read_catalog
 from pipeline.errors import Invalid, PipelineError
 from pipeline.process import EXIT_USAGE, StartError, load_settings
-from pipeline.settings import CatalogSettings, KafkaSettings, PostgresSettings, Settings, misspelt
+from pipeline.settings import CatalogSettings, KafkaSettings, PostgresSettings, Settings
 
 S = TypeVar("S", bound=Settings)
 T = TypeVar("T")
@@ -43,11 +43,6 @@ class SyncSettings(LedgerSettings, CatalogSettings):
 def settings(model: type[S]) -> S:
     """The settings of a command, from the environment; exit 2 with a line for each problem."""
     return load_settings(model, os.environ)  # noqa: TID251 - the command line's one place
-
-
-def doubts_about(model: type[Settings]) -> list[str]:
-    """Variables that look like a misspelt setting, a line each."""
-    return misspelt(model, os.environ)  # noqa: TID251 - the command line's one place
 
 
 def environment(name: str) -> str | None:

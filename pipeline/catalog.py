@@ -23,32 +23,32 @@ from pipeline.settings import QueriesPerMinute
 T = TypeVar("T")
 
 
-def _some(items: tuple[T, ...]) -> tuple[T, ...]:
-    """Not a length: that would be told of what is left when an item is wrong, too."""
+def _not_empty(items: tuple[T, ...]) -> tuple[T, ...]:
+    """Not a minimum length, which pydantic would also report for a list whose only item is invalid."""
     if not items:
-        raise ValueError("none are given")
+        raise ValueError("must not be empty")
     return items
 
 
-def _once(items: tuple[T, ...]) -> tuple[T, ...]:
-    if twice := [item for number, item in enumerate(items) if item in items[:number]]:
-        raise ValueError(f"{twice[0]!r} is given twice")
+def _unique(items: tuple[T, ...]) -> tuple[T, ...]:
+    if duplicates := [item for number, item in enumerate(items) if item in items[:number]]:
+        raise ValueError(f"{duplicates[0]!r} appears twice")
     return items
 
 
 def _site(url: str) -> str:
     if not re.fullmatch(r"sc-domain:[^\s\x00-\x1f\x7f-\x9f/]+|https?://[^\s\x00-\x1f\x7f-\x9f]+/", url):
-        raise ValueError("neither sc-domain:NAME nor an http(s) address with a slash at its end, without blanks")
+        raise ValueError("must be sc-domain:NAME, or an http(s) address that ends with a slash and has no blanks")
     return url
 
 
-Some = AfterValidator(_some)
-Once = AfterValidator(_once)
+NotEmpty = AfterValidator(_not_empty)
+Unique = AfterValidator(_unique)
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 ReportName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,50}$")]
 
 TABLES = frozenset({"runs", "pages", "days", "series", "facts", "parked_chunks", "migrations", "replays"})
-"""Relations of the schema that a report, being a view there, cannot be named like."""
+"""Tables of the schema. A report becomes a view there, so it cannot have one of these names."""
 
 
 class _Strict(BaseModel):
@@ -56,9 +56,9 @@ class _Strict(BaseModel):
 
 
 class Credential(_Strict):
-    """A Google user that reads properties; `file` is its JSON as Google hands it out, relative to the catalog.
+    """A Google account that reads properties. `file` is its JSON file as issued by Google, relative to the catalog.
 
-    `external_account` is workload identity federation: the file has no secret, it names where the platform's token is.
+    `external_account` is workload identity federation: the file has no secret, but the path of the platform's token.
     """
 
     id: Identifier
@@ -69,39 +69,39 @@ class Credential(_Strict):
 
     @property
     def file_field(self) -> str:
-        """What to name when the file is wrong: its field, with the catalog and the line if it was read from one."""
+        """The name of the field `file` in errors, with the path and line of the catalog if it was read from a file."""
         return f"{self._place}credentials.{self.id}.file"
 
-    def found_at(self, path: Path, line: int) -> "Credential":
-        """The same, as an entry of the catalog at `path`, to which its file is relative."""
-        found = self.model_copy(update={"file": (path.parent / self.file).absolute()})
-        found._place = f"{path}:{line}: "  # noqa: SLF001 - of the same class
-        return found
+    def located_at(self, path: Path, line: int) -> "Credential":
+        """Return the credential as an entry of the catalog at `path`, to which its file is relative."""
+        located = self.model_copy(update={"file": (path.parent / self.file).absolute()})
+        located._place = f"{path}:{line}: "  # noqa: SLF001 - of the same class
+        return located
 
 
 class Report(_Strict):
     """A named set of dimensions with its search types."""
 
     name: ReportName
-    search_types: Annotated[tuple[SearchType, ...], Some, Once] = ("web",)
+    search_types: Annotated[tuple[SearchType, ...], NotEmpty, Unique] = ("web",)
     data_state: DataState = "final"
     retention: Annotated[int, Field(ge=1, le=36_500)] | None = None
-    """Days that are kept; None: all."""
-    dimensions: Annotated[tuple[str, ...], Some, Once]
+    """Days to keep; None: all."""
+    dimensions: Annotated[tuple[str, ...], NotEmpty, Unique]
 
     @field_validator("name")
     @classmethod
-    def _free(cls, name: str) -> str:
+    def _not_a_table(cls, name: str) -> str:
         if name in TABLES or name.startswith("facts_"):
-            raise ValueError(f"{name!r} is a table of gsc-stream's own")
+            raise ValueError(f"{name!r} is the name of a table")
         return name
 
     @field_validator("dimensions")
     @classmethod
     def _legal(cls, dimensions: tuple[str, ...], others: ValidationInfo) -> tuple[str, ...]:
-        """Checked last, with the fields above; one of them that is wrong was told, and is not among them."""
+        """Checked last. `others` are the fields above that are valid."""
         if unknown := [name for name in dimensions if name not in DIMENSIONS]:
-            raise ValueError(f"unknown {unknown[0]!r}; known: {', '.join(DIMENSIONS)}")
+            raise ValueError(f"unknown dimension {unknown[0]!r}; known: {', '.join(DIMENSIONS)}")
         if {"search_types", "data_state"} <= others.data.keys():
             problem = illegal_combination(dimensions, others.data["search_types"], others.data["data_state"])
             if problem:
@@ -117,7 +117,7 @@ DEFAULT_REPORTS = (
     Report(name="by_query", dimensions=("date", "query")),
     Report(name="page_query", dimensions=("date", "query", "page", "country", "device")),
 )
-"""What is kept when the catalog names no reports: the streams that other tools offer."""
+"""The reports of a catalog without `reports`: the streams that other tools offer."""
 
 
 class Property(_Strict):
@@ -125,47 +125,47 @@ class Property(_Strict):
 
     url: Annotated[str, Field(max_length=2048), AfterValidator(_site)]
     credential: Identifier
-    reports: Annotated[tuple[ReportName, ...], Some, Once] | None = None
+    reports: Annotated[tuple[ReportName, ...], NotEmpty, Unique] | None = None
     site_qpm: QueriesPerMinute | None = None
 
 
 class Catalog(_Strict):
-    """The whole file; every reference in it resolves."""
+    """A valid catalog: every reference in it resolves."""
 
-    credentials: Annotated[tuple[Credential, ...], Some]
-    properties: Annotated[tuple[Property, ...], Some]
-    reports: Annotated[tuple[Report, ...], Some] = DEFAULT_REPORTS
+    credentials: Annotated[tuple[Credential, ...], NotEmpty]
+    properties: Annotated[tuple[Property, ...], NotEmpty]
+    reports: Annotated[tuple[Report, ...], NotEmpty] = DEFAULT_REPORTS
 
     @cached_property
     def credential_by_id(self) -> Mapping[str, Credential]:
-        """Credentials by their id."""
+        """Credentials by id."""
         return {credential.id: credential for credential in self.credentials}
 
     @cached_property
     def property_by_url(self) -> Mapping[str, Property]:
-        """Properties by their url."""
+        """Properties by url."""
         return {item.url: item for item in self.properties}
 
     @cached_property
     def report_by_name(self) -> Mapping[str, Report]:
-        """Reports by their name."""
+        """Reports by name."""
         return {report.name: report for report in self.reports}
 
     def unknown_scope(self, scope: str) -> str | None:
-        """What a halt scope names that the catalog does not have, such as `property 'sc-domain:typo.com'`; or None."""
+        """Return what a halt scope names and the catalog lacks, such as `property 'sc-domain:typo.com'`, or None."""
         kind, _, name = scope.partition(":")
         known = {"credential": self.credential_by_id, "property": self.property_by_url}.get(kind)
         return None if known is None or name in known else f"{kind} {name!r}"
 
     def reports_of(self, item: Property) -> tuple[Report, ...]:
-        """The reports kept of a property, in the catalog's order."""
+        """Return the reports of a property in the catalog's order."""
         if item.reports is None:
             return self.reports
         return tuple(report for report in self.reports if report.name in item.reports)
 
 
 class CatalogError(Exception):
-    """What is wrong with the catalog, or with a file that it names, a line each."""
+    """What is wrong with the catalog or with a file that it names, one line per problem."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))

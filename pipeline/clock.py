@@ -1,25 +1,23 @@
-"""The one place that asks for the time; everybody else is told.
-
-Pure modules take `now` as an argument. I/O modules call these functions.
-"""
+"""The only module that reads the clock. Pure modules take `now` as an argument."""
 
 import time
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
-PACIFIC = ZoneInfo("America/Los_Angeles")  # Search Console's days are Pacific days
+PACIFIC = ZoneInfo("America/Los_Angeles")
+"""The time zone of Search Console's days."""
 
 
 def now() -> datetime:
-    """The wall clock, aware, in UTC."""
-    return datetime.now(UTC)  # noqa: TID251 - this is the place
+    """Return the current time, aware, in UTC."""
+    return datetime.now(UTC)  # noqa: TID251 - the only place
 
 
 def monotonic() -> float:
-    """Seconds on a clock that never jumps and runs on while the process is stopped."""
+    """Return seconds on a clock that never jumps and that continues while the process is stopped."""
     return time.monotonic()
 
 
 def pacific_date(moment: datetime) -> date:
-    """The day that Search Console's dates are at in `moment`."""
+    """Return the Pacific date, that is Search Console's day, at `moment`."""
     return moment.astimezone(PACIFIC).date()

@@ -1,4 +1,4 @@
-"""How many messages of a partition may die before somebody has to look. Pure."""
+"""How many messages of a partition may be dead-lettered before the service stops. Pure."""
 
 from collections import defaultdict, deque
 
@@ -6,28 +6,31 @@ from pipeline.errors import Fatal
 
 
 class DeadLetterLimit:
-    """Stops a service that buries more than it works on, as after a bad deployment: of the last `limit / ratio`
-    messages of a partition fewer than `limit` may be dead. One poisonous message never stops anything."""
+    """Stops a service that dead-letters most of what it reads, as after a bad deployment.
+
+    Of the last `limit / ratio` messages of a partition, fewer than `limit` may be dead letters. A few poisonous
+    messages never stop a service.
+    """
 
     def __init__(self, limit: int, ratio: float) -> None:
         self._limit = limit
         self._window = round(limit / ratio)
-        self._ends: defaultdict[int, deque[bool]] = defaultdict(lambda: deque(maxlen=self._window))
+        self._results: defaultdict[int, deque[bool]] = defaultdict(lambda: deque(maxlen=self._window))
 
     def done(self, partition: int) -> None:
-        """A message was worked on."""
-        self._ends[partition].append(False)
+        """Record a message that was processed."""
+        self._results[partition].append(False)
 
     def dead(self, partition: int, reason: str) -> None:
-        """A message was buried; raises Fatal when that was one too many."""
-        ends = self._ends[partition]
-        ends.append(True)
-        if (count := sum(ends)) >= self._limit:
+        """Record a message that was dead-lettered. Raises Fatal when the limit is reached."""
+        results = self._results[partition]
+        results.append(True)
+        if (count := sum(results)) >= self._limit:
             raise Fatal(
-                f"{count} of the last {len(ends)} messages of partition {partition} are dead letters, the last one:"
-                f" {reason}; look at them, then start again (GSC_DEAD_LETTER_LIMIT, GSC_DEAD_LETTER_RATIO)"
+                f"{count} of the last {len(results)} messages of partition {partition} were dead-lettered, the last one"
+                f" because: {reason}; fix the cause, then start again (GSC_DEAD_LETTER_LIMIT, GSC_DEAD_LETTER_RATIO)"
             )
 
     def forget(self, partition: int) -> None:
-        """The partition is another's."""
-        self._ends.pop(partition, None)
+        """Forget a partition that has another owner now."""
+        self._results.pop(partition, None)

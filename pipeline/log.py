@@ -1,4 +1,4 @@
-"""One log shape for every service."""
+"""Logging: one shape of log lines for every service."""
 
 import logging
 import socket
@@ -12,7 +12,7 @@ from pipeline.contracts.messages import Batch
 from pipeline.contracts.records import Record
 from pipeline.settings import Settings
 
-# Without local variables: they may hold tokens.
+# Without local variables, which may contain tokens.
 _tracebacks = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
 _SECRET = ("password", "secret", "token", "authorization", "assertion")
 
@@ -25,12 +25,12 @@ def _without_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> Mutabl
 
 
 def configure_logging(settings: Settings, service: str) -> None:
-    """Log to stderr, our own lines and those of libraries alike, as JSON or for a console."""
+    """Log to stderr, lines of libraries included, as JSON or for a console."""
     to_console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
 
     process = {"service": service, "instance": socket.gethostname()}
 
-    # Not by context variables: librdkafka's threads call back without them.
+    # Not with context variables, which callbacks in librdkafka's threads do not have.
     def with_process(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         return {**event, **process}
 
@@ -61,18 +61,18 @@ def configure_logging(settings: Settings, service: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level.upper())
-    # Lines for every request, or every fetch, at INFO.
+    # These log a line for every request or fetch at INFO.
     for chatty in ("httpx", "httpcore", "aiokafka", "aiohttp.access", "faust", "mode"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
 
 
 def batch_fields(batch: Batch) -> dict[str, object]:
-    """What a line about a page tells of it, the same in every service."""
+    """Return the fields of a log line about a page."""
     return {**day_fields(batch), "batch_id": batch.batch_id, "start_row": batch.start_row}
 
 
 def day_fields(batch: Batch) -> dict[str, object]:
-    """What a line about a day of a series tells of it."""
+    """Return the fields of a log line about a day of a series."""
     return {
         "run_id": batch.run_id,
         "credential": batch.credential,
@@ -84,11 +84,11 @@ def day_fields(batch: Batch) -> dict[str, object]:
 
 
 def record_fields(record: Record) -> dict[str, object]:
-    """What a line about a message tells of it."""
+    """Return the fields of a log line about a message."""
     return {"topic": record.topic, "partition": record.partition, "offset": record.offset}
 
 
 def logger(name: str) -> structlog.stdlib.BoundLogger:
-    """A logger; its lines are an event name in snake_case with fields."""
+    """Return a logger. Its lines are an event name in snake_case and fields."""
     bound: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return bound

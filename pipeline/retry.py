@@ -1,22 +1,25 @@
-"""Trying again while a fault passes."""
+"""Retries of operations that may fail for a moment."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
+
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from pipeline.errors import Retryable
 
 T = TypeVar("T")
 
 
-async def with_retries(attempt: Callable[[], Awaitable[T]], *, attempts: int = 6, first_delay_s: float = 0.1) -> T:
-    """Run `attempt` again while it raises Retryable, with doubling delays; the last error goes up.
+async def with_retries(operation: Callable[[], Awaitable[T]], *, attempts: int = 6, first_delay_s: float = 0.1) -> T:
+    """Return the result of `operation`, called again while it raises Retryable; the last error is raised.
 
-    By default over some three seconds: a broker that has just elected a leader, or made a topic, needs about one.
+    The delays double. The default is about three seconds in all: a broker that has just elected a leader or created a
+    topic needs about one.
     """
-    for number in range(attempts - 1):
-        try:
-            return await attempt()
-        except Retryable:
-            await asyncio.sleep(first_delay_s * 2**number)
-    return await attempt()
+    retrying = AsyncRetrying(
+        retry=retry_if_exception_type(Retryable),
+        stop=stop_after_attempt(attempts),
+        wait=wait_exponential(multiplier=first_delay_s),
+        reraise=True,
+    )
+    return await retrying(operation)

@@ -1,34 +1,48 @@
-"""Messages to bytes and back. Whatever cannot be read is `Invalid` with a reason, never another exception."""
+"""Messages to bytes and back. Every unreadable message raises `Invalid` with a reason, never another exception.
+
+`python -m pipeline.contracts.codec FOLDER` writes the JSON Schema of each message.
+"""
 
 import inspect
+import json
 import re
+import sys
 from collections.abc import Hashable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import msgspec
 
-from pipeline.contracts.messages import AnyMessage, Message, Result
+from pipeline.contracts.messages import AnyMessage, Batch, Control, Message, PageOutcome, Result, Rows, SyncRequest
 from pipeline.errors import Invalid
 
 M = TypeVar("M")
 
 KNOWN_VERSIONS = (1,)
+TYPES: Mapping[str, type[Message]] = {
+    "sync": SyncRequest,
+    "batch": Batch,
+    "rows": Rows,
+    "outcome": PageOutcome,
+    "control": Control,
+}
+"""Every message by its tag, the field `type`."""
 _encoder = msgspec.json.Encoder()
 _UNKNOWN_FIELD = re.compile("unknown field `(.*)`")  # msgspec gives it no path
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""Not as expected, which a ValidationError of msgspec's is, too; not UTF-8; nested without end."""
+_DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""The wrong shape (msgspec's ValidationError is a DecodeError); not UTF-8; nested without end."""
 
 
 class _Head(msgspec.Struct):
-    """What can be told of a message that does not decode."""
+    """What can be read of a message that does not decode."""
 
     version: Any = msgspec.field(default=None, name="v")
     kind: Any = msgspec.field(default=None, name="type")
 
 
 def encode(message: AnyMessage) -> bytes:
-    """One message as UTF-8 JSON. Text must not hold lone surrogates (see `pipeline.contracts.text`)."""
+    """Return a message as UTF-8 JSON. Its text must not contain lone surrogates: see `pipeline.contracts.text`."""
     return _encoder.encode(message)
 
 
@@ -38,28 +52,28 @@ def _decoder(expected: Hashable) -> msgspec.json.Decoder[Any]:
 
 
 def decode(expected: type[M], data: bytes | None) -> M:
-    """Read one message of the expected type (a message class or a union of them).
+    """Return a message of the expected type, a message class or a union of them.
 
-    Raises Invalid with the reason: no value, not JSON, another type, an unknown version, or a field of the wrong type.
+    Raises Invalid with the reason: no value, not JSON, another type, an unknown version, or an invalid field.
     """
     if not data:
         raise Invalid("the message has no value")
     try:
         message: M = _decoder(cast("Hashable", expected)).decode(data)
-    except _UNREADABLE as error:
+    except _DECODE_ERRORS as error:
         raise Invalid(_reason(data, error)) from error
     return message
 
 
 def decode_result(data: bytes | None) -> Result:
-    """Read a message of `gsc.results`. Raises Invalid like `decode`."""
+    """Return a message of `gsc.results`. Raises Invalid as `decode` does."""
     return decode(cast("type[Result]", Result), data)
 
 
 def _reason(data: bytes, error: Exception) -> str:
     try:
         head = msgspec.json.decode(data, type=_Head)
-    except _UNREADABLE:
+    except _DECODE_ERRORS:
         return f"not a JSON object: {error}"
     if head.version is None:
         head.version = 1  # the default, as in the messages
@@ -68,20 +82,30 @@ def _reason(data: bytes, error: Exception) -> str:
     return str(error)
 
 
+def parse_fields(type_: type[M], fields: Mapping[str, Any] | bytes) -> M:
+    """Return a struct from JSON or from a mapping that a user gave. Raises Invalid with the name of the field."""
+    try:
+        return msgspec.json.decode(fields, type=type_) if isinstance(fields, bytes) else msgspec.convert(fields, type_)
+    except _DECODE_ERRORS as error:
+        text, _, path = str(error).partition(" - at `$.")
+        unknown = _UNKNOWN_FIELD.search(text)
+        raise Invalid(text, field=path.rstrip("`") or (unknown[1] if unknown else "body")) from error
+
+
 def schema(expected: type[Message]) -> dict[str, Any]:
-    """The JSON Schema of a message, for other languages."""
+    """Return the JSON Schema of a message, for other languages."""
     document = msgspec.json.schema(expected)
     for definition in document["$defs"].values():
-        # Python 3.13 and those before it indent docstrings differently.
+        # Python up to 3.12 keeps the indentation of docstrings; later versions remove it.
         definition["description"] = inspect.cleandoc(definition["description"])
     return document
 
 
-def parse_fields(type_: type[M], fields: Mapping[str, Any] | bytes) -> M:
-    """What people or programs ask for, from JSON or from fields; raises Invalid with the field's name."""
-    try:
-        return msgspec.json.decode(fields, type=type_) if isinstance(fields, bytes) else msgspec.convert(fields, type_)
-    except _UNREADABLE as error:
-        text, _, place = str(error).partition(" - at `$.")
-        unknown = _UNKNOWN_FIELD.search(text)
-        raise Invalid(text, field=place.rstrip("`") or (unknown[1] if unknown else "body")) from error
+def write_schemas(folder: Path) -> None:
+    """Write the JSON Schema of every message as `TAG.json`."""
+    for tag, type_ in TYPES.items():
+        (folder / f"{tag}.json").write_text(json.dumps(schema(type_), indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_schemas(Path(sys.argv[1]))

@@ -15,60 +15,60 @@ KINDS = ("credential", "property", "run")
 
 
 def parse_scope(text: str) -> str:
-    """The scope, unchanged, or Invalid that names the known ones."""
+    """Return the scope unchanged. Raises Invalid, naming the valid forms."""
     if is_scope(text):
         return text
     raise Invalid(f"unknown scope {text!r}; known: all, credential:ID, property:URL, run:ID", field="scope")
 
 
 def is_scope(text: str) -> bool:
-    """Whether it is spelt like a scope."""
+    """Return whether the text has the form of a scope."""
     kind, colon, rest = text.partition(":")
     return text == ALL or bool(kind in KINDS and colon and rest)
 
 
 def scopes_of(batch: Batch) -> tuple[str, ...]:
-    """Every scope that a batch lies in, the widest first."""
+    """Return every scope that a batch belongs to, the widest first."""
     return (ALL, f"credential:{batch.credential}", f"property:{batch.property}", f"run:{batch.run_id}")
 
 
 class Halts:
-    """The newest control record of each scope; the order of the log decides, not the clock."""
+    """The newest control record of each scope. The order of the topic decides, not the clock."""
 
     def __init__(self) -> None:
         self._states: dict[str, Control] = {}
 
     def apply(self, control: Control) -> bool:
-        """Take in one record; True when something changed."""
+        """Apply one record; returns whether something changed."""
         if self._states.get(control.scope) == control:
             return False
         self._states[control.scope] = control
         return True
 
     def forget(self, scope: str) -> bool:
-        """Take in a tombstone: the scope runs. True when something changed."""
+        """Apply a tombstone: the scope is running. Returns whether something changed."""
         return self._states.pop(scope, None) is not None
 
     def blocking(self, scopes: Iterable[str], now: datetime) -> Control | None:
-        """The halt that holds one of the scopes, in the order given, or None."""
+        """Return the active halt of the first halted scope, in the order given, or None."""
         return next(
             (control for scope in scopes if (control := self._states.get(scope)) and is_active(control, now)), None
         )
 
     def on_trial(self, scopes: Iterable[str], now: datetime) -> Control | None:
-        """The ended budget halt of one of the scopes, whose budget is not known to be back; or None."""
+        """Return an expired budget halt of one of the scopes whose budget has not been confirmed since, or None."""
         found = (self._states.get(scope) for scope in scopes)
         return next(
             (c for c in found if c and c.cause == "budget" and c.state == "halted" and not is_active(c, now)), None
         )
 
     def active(self, now: datetime) -> list[Control]:
-        """Every halt that holds, by scope."""
+        """Return every active halt, sorted by scope."""
         return sorted((c for c in self._states.values() if is_active(c, now)), key=lambda control: control.scope)
 
 
-class _Order(msgspec.Struct, forbid_unknown_fields=True):
-    """What an operator asks for."""
+class _Command(msgspec.Struct, forbid_unknown_fields=True):
+    """The fields that an operator gives."""
 
     scope: Name
     state: Literal["running", "halted"] = "halted"
@@ -77,29 +77,29 @@ class _Order(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def build_control(fields: Mapping[str, Any] | bytes, *, now: datetime, actor: str) -> Control:
-    """A control record from JSON or from fields; raises Invalid with the field's name."""
-    order = parse_fields(_Order, fields)
-    if order.state == "halted" and not order.reason.strip():
-        raise Invalid("missing: say why, for whoever finds the halt", field="reason")
-    if order.until is not None:
-        _check_end(order.until, now)
+    """Return a control record from JSON or from fields. Raises Invalid with the name of the field."""
+    command = parse_fields(_Command, fields)
+    if command.state == "halted" and not command.reason.strip():
+        raise Invalid("missing: give the reason, for whoever finds the halt", field="reason")
+    if command.until is not None:
+        _check_end(command.until, now)
     return Control(
-        scope=parse_scope(order.scope),
-        state=order.state,
-        reason=order.reason,
+        scope=parse_scope(command.scope),
+        state=command.state,
+        reason=command.reason,
         actor=actor,
         at=now,
-        until=order.until if order.state == "halted" else None,
+        until=command.until if command.state == "halted" else None,
     )
 
 
 def _check_end(until: datetime, now: datetime) -> None:
     if until.tzinfo is None:
-        raise Invalid(f"{until.isoformat()!r} has no offset from UTC", field="until")
+        raise Invalid(f"{until.isoformat()!r} has no UTC offset, such as Z or +01:00", field="until")
     if until <= now:
         raise Invalid(f"{until.isoformat()!r} is in the past", field="until")
 
 
 def is_active(control: Control, now: datetime) -> bool:
-    """Whether the record halts its scope at `now`: a halt with an end is over from then on."""
+    """Return whether the record halts its scope at `now`. A halt with an end is inactive from then on."""
     return control.state == "halted" and (control.until is None or now < control.until)

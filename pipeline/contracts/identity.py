@@ -1,4 +1,4 @@
-"""Ids that are derived, never drawn: asking twice for the same gives the same."""
+"""Ids derived from what they identify: the same request always gets the same ids."""
 
 from collections.abc import Iterable
 from datetime import date
@@ -9,7 +9,7 @@ from pipeline.contracts.messages import Batch, SearchType
 
 
 class Page(NamedTuple):
-    """What a batch id stands for."""
+    """What a batch id identifies."""
 
     property: str
     report: str
@@ -20,12 +20,12 @@ class Page(NamedTuple):
 
 
 def page_of(batch: Batch) -> Page:
-    """What a batch asks for."""
+    """Return the page that a batch requests."""
     return Page(batch.property, batch.report, batch.search_type, batch.date, batch.start_row, batch.generation)
 
 
 def batch_id(page: Page) -> str:
-    """32 hex digits; the parts are length-prefixed, so no two pages can spell the same text."""
+    """Return 32 hex digits. Each part is prefixed by its length, so two pages never hash the same text."""
     digest = blake2b(digest_size=16)
     for part in page:
         text = str(part).encode()
@@ -34,12 +34,12 @@ def batch_id(page: Page) -> str:
 
 
 def run_id(request_id: str) -> str:
-    """32 hex digits; a request is planned as one run, however often it arrives."""
+    """Return 32 hex digits. A request is planned as one run, however often it arrives."""
     return blake2b(request_id.encode(), digest_size=16, person=b"gsc-stream run").hexdigest()
 
 
 def rolling_request_id(day: date, days: int, names: Iterable[str]) -> str:
-    """The id of a rolling request: who asks for the same window twice on a day changes nothing."""
+    """Return the id of a rolling request, so that requesting the same window twice on a day changes nothing."""
     digest = blake2b(digest_size=6)
     for name in sorted(names):
         digest.update(len(name).to_bytes(4, "big") + name.encode())
@@ -47,5 +47,5 @@ def rolling_request_id(day: date, days: int, names: Iterable[str]) -> str:
 
 
 DEDUPLICATION_S = 900.0
-"""Seconds for which the owner of a partition drops repeats of a batch id. Whoever publishes a batch again on purpose,
-because its result is missing, does so later than that."""
+"""Seconds for which the owner of a partition drops repeated batch ids. A batch whose result is missing is published
+again later than that."""

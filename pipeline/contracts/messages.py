@@ -1,9 +1,9 @@
 """The messages that cross a process boundary, version 1.
 
-Rules of change: a field may be added with a default; a field is never renamed, retyped or given another meaning: that
-is a new version. Unknown fields are ignored, unknown versions are refused (see `codec`).
-Times are aware and in UTC; dates are Search Console's, so Pacific. Years that cannot be meant are refused: what is
-computed from them would overflow in Python or in PostgreSQL.
+Rules of change: a new field needs a default. Renaming a field, or changing its type or meaning, is a new version.
+Unknown fields are ignored, unknown versions are refused (see `codec`). Times are aware and in UTC; dates are those of
+Search Console, in Pacific time. Implausible years are refused, because computations with them overflow in Python or
+in PostgreSQL.
 """
 
 from datetime import date, datetime
@@ -31,11 +31,11 @@ YEARS = range(2000, 2200)
 def _check_years(**times: date | None) -> None:
     for name, time in times.items():
         if time is not None and time.year not in YEARS:
-            raise ValueError(f"{name}: the year {time.year} cannot be meant")
+            raise ValueError(f"{name}: the year {time.year} is not from {YEARS.start} to {YEARS.stop - 1}")
 
 
 class Message(Struct, frozen=True, kw_only=True, tag_field="type"):
-    """What every message carries: its type (the tag) and its version."""
+    """The fields of every message: its type (the tag) and its version."""
 
     version: Literal[1] = field(default=1, name="v")
 
@@ -45,39 +45,39 @@ class SyncRequest(Message, frozen=True, kw_only=True, tag="sync"):
 
     request_id: Name
     properties: tuple[Name, ...] = ()
-    """Property urls as in the catalog; empty together with `all_properties`."""
+    """Property urls as in the catalog; empty with `all_properties`."""
     all_properties: bool = False
     start: date
     end: date
     """Inclusive, like the API's."""
     reports: tuple[Name, ...] = ()
-    """Names of reports; empty: those that the catalog gives each property."""
+    """Names of reports; empty: the reports that the catalog lists for each property."""
     priority: Priority = "backfill"
     requested_at: Moment
     requested_by: str = ""
     rolling: bool = False
-    """A window that follows the calendar: days whose data a report does not have yet, on the Pacific date of
-    `requested_at`, are left out."""
+    """A window that follows the calendar: days for which a report has no data yet, on the Pacific date of
+    `requested_at`, are skipped."""
 
     def __post_init__(self) -> None:
         _check_years(start=self.start, end=self.end, requested_at=self.requested_at)
 
 
 class Batch(Message, frozen=True, kw_only=True, tag="batch"):
-    """`gsc.batches`: one page to fetch. Self-contained: who reads it needs no catalog to understand it."""
+    """`gsc.batches`: one page to fetch. Self-contained: a reader needs no catalog to understand it."""
 
     batch_id: BatchId
-    """See `identity.batch_id`: derived from what is asked, so the same request has the same ids."""
+    """Derived from the page: see `identity.batch_id`."""
     run_id: Name
     generation: Positive
-    """Later runs have larger ones; an older never overwrites a newer."""
+    """Later runs have larger generations; rows of an older one never overwrite those of a newer one."""
     priority: Priority
     credential: Name
     property: Name
     report: Name
     search_type: SearchType
     dimensions: tuple[Name, ...]
-    """As sent to the API, so `date` among them where the report has it."""
+    """As sent to the API, including `date` where the report has it."""
     data_state: DataState
     date: date
     start_row: Count
@@ -88,62 +88,62 @@ class Batch(Message, frozen=True, kw_only=True, tag="batch"):
 
 
 class Rows(Message, frozen=True, kw_only=True, tag="rows"):
-    """`gsc.results`: chunk `chunk` of `chunks` of the rows of one fetch of one page, by column.
+    """`gsc.results`: chunk number `chunk` of `chunks` with rows of one fetch of one page, by column.
 
     Every column has the same length. A page without rows is one chunk with empty columns.
     """
 
     batch: Batch
     fetch_id: Name
-    """One for each time that a page is fetched; chunks of two fetches never belong together."""
+    """New for each fetch of a page; chunks of two fetches never belong together."""
     fetched_at: Moment
     chunk: Count
     chunks: Positive
     page_rows: Count
-    """Rows of the whole page, over all its chunks."""
+    """Rows of the page, over all its chunks."""
     next_start_row: Positive | None
-    """Where the next page begins; None on the last page of the day."""
+    """The start row of the next page; None on the last page of the day."""
     keys: tuple[list[str], ...]
-    """One list for each dimension of `batch.dimensions` except `date`, in their order."""
+    """One list per dimension of `batch.dimensions` except `date`, in their order."""
     clicks: list[float]
     impressions: list[float]
     ctr: list[float]
     position: list[float | None] | None
-    """None where the API gives no position (discover, googleNews)."""
+    """None where the API returns no position (discover, googleNews)."""
     first_incomplete_date: date | None = None
-    """From the answer's metadata: from this date on the rows may still change."""
+    """From the answer's metadata: rows of this date and later may still change."""
 
     def __post_init__(self) -> None:
         _check_years(fetched_at=self.fetched_at)
 
 
 class PageOutcome(Message, frozen=True, kw_only=True, tag="outcome"):
-    """`gsc.results`: what took the place of a page's rows, so that the ledger always learns."""
+    """`gsc.results`: why a page has no rows, so that the ledger knows."""
 
     batch: Batch
     state: Literal["dead", "deferred"]
-    """`dead`: it is in the dead letters. `defer`: its scope is halted, it is owed again."""
+    """`dead`: the batch was dead-lettered. `deferred`: a scope of it is halted, and the page becomes pending again."""
     reason: Name
-    """A word of the table in docs/states.md, such as `permission` or `attempts_exhausted`."""
+    """A reason of the table in docs/states.md, such as `permission` or `attempts_exhausted`."""
     detail: str
     at: Moment
     attempts: Count = 0
 
 
 class Control(Message, frozen=True, kw_only=True, tag="control"):
-    """`gsc.control`: the desired state of a scope; the newest holds. Resuming is a value, not a tombstone."""
+    """`gsc.control`: the desired state of a scope; the newest record wins. Resuming is a value, not a tombstone."""
 
     scope: Name
-    """`all`, `credential:ID`, `property:URL` or `run:ID`; also the message's key."""
+    """`all`, `credential:ID`, `property:URL` or `run:ID`; also the key of the message."""
     state: Literal["running", "halted"]
     reason: str
     actor: Name
     at: Moment
     until: Moment | None = None
-    """A halt with an end is over from then on, without another message."""
+    """The end of a halt; it needs no other message."""
     cause: Cause = "operator"
-    """Why it was halted. After a `budget` halt has ended, one call tries whether the budget is back; until it has
-    succeeded, its scope makes no other."""
+    """Why the scope was halted. After the end of a `budget` halt one call probes whether the budget is back; until it
+    has succeeded, the scope makes no other call."""
 
 
 Result = Rows | PageOutcome

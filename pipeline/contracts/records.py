@@ -1,10 +1,10 @@
-"""Places in Kafka, as values."""
+"""Records and positions in Kafka, as values."""
 
 from typing import NamedTuple
 
 
 class Record(NamedTuple):
-    """A message as it was read."""
+    """A message as read from Kafka."""
 
     topic: str
     partition: int
@@ -16,14 +16,14 @@ class Record(NamedTuple):
 
 
 class Position(NamedTuple):
-    """Where a published message lies."""
+    """The position of a published message."""
 
     partition: int
     offset: int
 
 
 class PartitionLag(NamedTuple):
-    """Offsets of one partition as seen for a group; `lag` in messages, `metadata` that of the last commit."""
+    """The offsets of a group in one partition. `lag` is in messages; `metadata` is that of the last commit."""
 
     committed: int
     end: int

@@ -1,4 +1,4 @@
-"""Which reports Search Console can answer at all; an illegal combination is a 400, so it is checked before planning.
+"""Which reports Search Console can answer. It answers 400 to an illegal combination, so reports are checked earlier.
 
 Source: Google's reference page of searchanalytics.query, and its limits.
 """
@@ -22,13 +22,13 @@ TYPES_WITHOUT_POSITION: frozenset[SearchType] = frozenset({"discover", "googleNe
 def illegal_combination(
     dimensions: tuple[str, ...], search_types: Iterable[SearchType], data_state: DataState
 ) -> str | None:
-    """Why the API would refuse this report, or None."""
+    """Return why the API would refuse this report, or None."""
     if len(set(dimensions)) != len(dimensions):
-        return f"dimensions {list(dimensions)} repeat one"
+        return f"dimensions {list(dimensions)} contain a duplicate"
     if "searchAppearance" in dimensions and len(dimensions) > 1:
         return "searchAppearance cannot be grouped with other dimensions"
     if ("hour" in dimensions) != (data_state == "hourly_all"):
-        return f"the hour dimension and data_state hourly_all go together, got data_state {data_state}"
+        return f"the dimension hour and data_state hourly_all require each other, got data_state {data_state}"
     for search_type in search_types:
         forbidden = _FORBIDDEN_GROUPING.get(search_type, frozenset()).intersection(dimensions)
         if forbidden:
@@ -37,5 +37,5 @@ def illegal_combination(
 
 
 def value_dimensions(dimensions: tuple[str, ...]) -> tuple[str, ...]:
-    """The dimensions whose values are stored a row: all but `date`, which is a day's."""
+    """Return the dimensions that are stored per row: all except `date`, which belongs to the day."""
     return tuple(name for name in dimensions if name != "date")

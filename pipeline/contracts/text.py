@@ -1,6 +1,6 @@
-r"""Text from the web, made fit for UTF-8 JSON and for PostgreSQL.
+r"""Text from the web, made storable in UTF-8 and in PostgreSQL.
 
-JSON may hold what neither can store: NUL and lone surrogates. They are written out as the escapes `\x00` and `\ud800`,
+JSON may contain NUL and lone surrogates, which neither can store. They are replaced by the escapes `\x00` and `\ud800`,
 so that two different texts stay different and nothing is lost.
 """
 
@@ -10,18 +10,9 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def storable(text: str) -> str:
-    """The same text, with NUL and lone surrogates written out."""
-    return _UNSTORABLE.sub(_written_out, text)
+    """Return the text with NUL and lone surrogates escaped."""
+    return _UNSTORABLE.sub(_escape, text)
 
 
-def is_garbled(text: str) -> bool:
-    """Whether these were bytes that are no UTF-8: Python hands them on as characters that nothing can write."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
-
-
-def _written_out(match: re.Match[str]) -> str:
+def _escape(match: re.Match[str]) -> str:
     return match[0].encode("unicode_escape").decode()

@@ -1,4 +1,4 @@
-"""The topics: one table that creation, checks, docs and Helm derive from."""
+"""The topics. Creation, checks, docs and the Helm chart derive from this table."""
 
 from dataclasses import dataclass
 
@@ -7,26 +7,26 @@ DAY_MS = 86_400_000
 
 @dataclass(frozen=True)
 class Topic:
-    """A topic as it should be; sizes in bytes, times in milliseconds."""
+    """The definition of a topic; sizes in bytes, times in milliseconds."""
 
     name: str
     """Without the prefix; see `full_name`."""
     key: str
     partitions: int
     retention_ms: int | None
-    """None: compacted, kept for ever."""
+    """None: compacted, without a limit of time."""
     writers: tuple[str, ...]
     readers: tuple[str, ...]
     max_bytes: int | None = None
-    """Of a message; None: the broker's default."""
+    """Largest message; None: the broker's default."""
 
     def full_name(self, prefix: str) -> str:
-        """The name on the broker, such as `gsc.batches`."""
+        """Return the name on the broker, such as `gsc.batches`."""
         return f"{prefix}.{self.name}"
 
     @property
     def config(self) -> dict[str, str]:
-        """Topic configuration as Kafka spells it."""
+        """The topic configuration, with Kafka's names."""
         if self.retention_ms is None:
             return {
                 "cleanup.policy": "compact",
@@ -41,10 +41,10 @@ SYNC_REQUESTS = Topic("sync-requests", "request id", 1, 7 * DAY_MS, ("schedulers
 BATCHES = Topic("batches", "credential", 12, 7 * DAY_MS, ("producer", "fetcher"), ("fetcher",))
 RESULTS = Topic("results", "property", 12, 30 * DAY_MS, ("fetcher",), ("sink",))
 CONTROL = Topic("control", "scope", 1, None, ("all", "operators"), ("all",))
-# Whatever another topic took has room there, with its reason.
+# Larger than the others: a message of any topic fits, with its reason.
 DEAD_LETTERS = Topic("dead-letters", "as the source", 3, 30 * DAY_MS, ("all",), ("operators",), 2 * 1024 * 1024)
 
 ALL = (SYNC_REQUESTS, BATCHES, RESULTS, CONTROL, DEAD_LETTERS)
 
 MAX_MESSAGE_BYTES = 1_000_000
-"""What a broker takes by default, a little under its 1 MiB; kept to before compression, so that it always fits."""
+"""Largest message by a broker's default, a little below its 1 MiB. Checked before compression, so it always fits."""

@@ -8,7 +8,7 @@ from pipeline.offsets import METADATA_LIMIT, OffsetTracker
 
 
 @given(count=st.integers(1, 60), order=st.randoms(), done=st.integers(0, 60))
-def test_only_what_is_contiguous_is_committable_and_the_rest_survives(
+def test_only_contiguous_offsets_are_committable_and_the_rest_is_in_the_metadata(
     count: int, order: random.Random, done: int
 ) -> None:
     tracker = OffsetTracker(100)
@@ -25,7 +25,7 @@ def test_only_what_is_contiguous_is_committable_and_the_rest_survives(
     assert {o for o in range(expected, 100 + count) if after.is_done(o)} == {o for o in finished if o >= expected}
 
 
-def test_gaps_in_the_log_do_not_hold_the_commit() -> None:
+def test_gaps_in_the_offsets_do_not_block_the_commit() -> None:
     tracker = OffsetTracker(0)
     for offset in (0, 5, 9):
         tracker.started(offset)
@@ -34,7 +34,7 @@ def test_gaps_in_the_log_do_not_hold_the_commit() -> None:
     assert tracker.in_flight == 0
 
 
-def test_a_new_owner_commits_past_what_was_done_before() -> None:
+def test_a_new_owner_commits_past_offsets_done_by_the_previous_one() -> None:
     before = OffsetTracker(0)
     for offset in range(4):
         before.started(offset)
@@ -49,11 +49,11 @@ def test_a_new_owner_commits_past_what_was_done_before() -> None:
 
 
 @given(st.text())
-def test_metadata_of_others_is_ignored(text: str) -> None:
+def test_unknown_metadata_is_ignored(text: str) -> None:
     assert OffsetTracker(7, text if not text.startswith("1:") else "1:garbage").committable == 7
 
 
-def test_metadata_fits_the_broker() -> None:
+def test_metadata_fits_the_brokers_limit() -> None:
     tracker = OffsetTracker(0)
     chooser = random.Random(1)
     for offset in range(200_000):
@@ -64,5 +64,5 @@ def test_metadata_fits_the_broker() -> None:
 
 
 @pytest.mark.parametrize("damaged", ["1:", "1:!!!", "1:" + "0" * 50])
-def test_damaged_metadata_skips_nothing(damaged: str) -> None:
+def test_corrupt_metadata_skips_no_record(damaged: str) -> None:
     assert not OffsetTracker(0, damaged).is_done(0)

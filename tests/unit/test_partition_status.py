@@ -54,20 +54,20 @@ def a_view(**changes: Any) -> View:
         ({"halts": (a_halt("property:y"),), "in_flight": 0}, "OK", "nothing to do", None),
     ],
 )
-def test_one_word_for_how_a_partition_stands(changes: dict[str, Any], state: str, reason: str, until: Any) -> None:
+def test_the_status_of_a_partition(changes: dict[str, Any], state: str, reason: str, until: Any) -> None:
     found = standing(a_view(**changes))
     assert (found.state, found.until) == (state, until)
     assert reason in found.reason
 
 
-def test_the_last_of_several_halts_is_the_end() -> None:
+def test_a_halted_partition_reports_the_end_of_the_last_halt() -> None:
     halts = (a_halt("all", until=SOON), a_halt("property:x", until=SOON + timedelta(hours=1)))
     assert standing(a_view(halts=halts)).until == SOON + timedelta(hours=1)
     assert standing(a_view(halts=(*halts, a_halt("property:x")))).until is None
 
 
 @given(done=st.sets(st.integers(0, 30_000), max_size=3000), reason=st.text(max_size=2000))
-def test_the_bitmap_and_the_standing_travel_together(done: set[int], reason: str) -> None:
+def test_bitmap_and_status_share_the_metadata(done: set[int], reason: str) -> None:
     tracker = OffsetTracker(0)
     tracker.started(0)
     for offset in done - {0}:
@@ -83,16 +83,16 @@ def test_the_bitmap_and_the_standing_travel_together(done: set[int], reason: str
     assert told.reason.startswith(found.reason)
 
 
-def test_an_owner_that_says_nothing_while_there_is_work_is_stalled() -> None:
+def test_a_silent_owner_with_work_is_stalled() -> None:
     told = with_status("", PartitionStatus("THROTTLED", NOW, "why", SOON))
     assert status_of(PartitionLag(5, 9, 4, told), NOW).state == "THROTTLED"
     late = NOW + SILENT_AFTER
-    assert status_of(PartitionLag(5, 9, 4, told), late).reason == "its owner has said nothing for 20 s"
+    assert status_of(PartitionLag(5, 9, 4, told), late).reason == "the owner has not reported for 20 s"
     assert status_of(PartitionLag(5, 9, 4, told), late).state == "STALLED"
     assert status_of(PartitionLag(9, 9, 0, told), late).state == "OK"
 
 
 @pytest.mark.parametrize("metadata", ["", "1:abc", "1:abc {", '1:abc {"state": "FINE"}', "something else"])
-def test_metadata_of_others_is_no_standing(metadata: str) -> None:
+def test_unknown_metadata_has_no_status(metadata: str) -> None:
     assert read_status(metadata) is None
     assert status_of(PartitionLag(0, 1, 1, metadata), NOW).state == "STALLED"
