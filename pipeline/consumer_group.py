@@ -1,7 +1,7 @@
-"""GroupMember in a consumer group, for one topic: what the fetcher and the sink have in common.
+"""A member of a consumer group on one topic: what fetcher and sink have in common.
 
-Built on confluent_kafka.aio: every call to librdkafka runs in a thread, one at a time, and rebalance callbacks are
-coroutines on our loop. So a poll must be short: a commit waits for it.
+confluent_kafka.aio runs each call to librdkafka in a thread, one at a time, and calls rebalance callbacks as coroutines
+on our loop. A commit waits for the poll in progress, so polls are short.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _in_callback: ContextVar[bool] = ContextVar("in_rebalance_callback", default=Fal
 
 
 class AssignedPartition(NamedTuple):
-    """A partition that is ours from now on, from `offset`; `metadata` is that of the last commit."""
+    """A partition assigned to this member. Reading starts at `offset`; `metadata` is that of the last commit."""
 
     partition: int
     offset: int
@@ -35,7 +35,7 @@ class AssignedPartition(NamedTuple):
 
 
 class OffsetCommit(NamedTuple):
-    """The next offset to read of a partition, and what is to be told to the next owner."""
+    """The next offset to read of a partition, and the metadata for its next owner."""
 
     partition: int
     offset: int
@@ -43,26 +43,26 @@ class OffsetCommit(NamedTuple):
 
 
 class PartitionHandler(Protocol):
-    """Who works on the partitions."""
+    """Processes the records of the assigned partitions."""
 
-    async def assigned(self, claims: Sequence[AssignedPartition]) -> None:
-        """Partitions are ours, in addition to those that we hold."""
+    async def assigned(self, partitions: Sequence[AssignedPartition]) -> None:
+        """Handle newly assigned partitions, in addition to those already held."""
 
     async def revoked(self, partitions: Sequence[int]) -> None:
-        """Stop, drain within a bound, commit; when this returns, the partitions belong to another."""
+        """Stop work on partitions, drain within a time limit, and commit. Afterwards they have another owner."""
 
     def lost(self, partitions: Sequence[int]) -> None:
-        """The partitions are another's already: stop, commit nothing."""
+        """Stop work on partitions that already have another owner; commit nothing."""
 
     async def receive(self, records: Sequence[Record]) -> None:
-        """Take records; only queue them, since nothing is polled meanwhile."""
+        """Queue records. Must return quickly: no poll happens meanwhile."""
 
     def wants_more(self) -> bool:
-        """Whether to go on reading. Pausing throws away what was prefetched: don't flap."""
+        """Return whether to continue reading. Pausing discards prefetched messages, so avoid toggling."""
 
 
 class GroupConfig(NamedTuple):
-    """Which group reads which topic. `session_timeout_s` must not exceed the broker's for the group."""
+    """Group id and topic. `session_timeout_s` must not exceed the broker's session timeout for the group."""
 
     id: str
     topic: str
@@ -70,10 +70,10 @@ class GroupConfig(NamedTuple):
 
 
 class GroupMember:
-    """One member: consumes until told to stop, and holds a lease on its partitions.
+    """Consumes until stopped, and holds a lease on its partitions.
 
-    A commit that succeeds proves that we were a member when it was sent, so nobody else owned our partitions until
-    a session timeout later.
+    A successful commit proves membership at the time it was sent, so no other member owns the partitions until one
+    session timeout later.
     """
 
     def __init__(self, configuration: Mapping[str, str], group: GroupConfig) -> None:
@@ -90,12 +90,12 @@ class GroupMember:
         except KafkaException as error:
             raise as_pipeline_error(error.args[0], group.id) from error
         self.lease_until = 0.0
-        """On the monotonic clock; no work for the outside world may start later."""
+        """On the monotonic clock. No call to the outside world may start later."""
         self.last_poll = monotonic()
-        """On the monotonic clock, for the liveness probe."""
+        """On the monotonic clock; read by the liveness probe."""
 
     async def run(self, stop: asyncio.Event, handler: PartitionHandler) -> None:
-        """Consume until `stop`, then give the partitions back. Raises Fatal when the client cannot go on."""
+        """Consume until `stop`, then give the partitions back. Raises Fatal when the client cannot continue."""
         await self._subscribe(handler)
         try:
             while not stop.is_set():
@@ -146,7 +146,7 @@ class GroupMember:
         return records
 
     async def _pace(self, handler: PartitionHandler) -> None:
-        """Pause or resume all partitions, as the handler wants."""
+        """Pause or resume all partitions, as the handler requests."""
         paused = not handler.wants_more()
         if paused == self._paused or not self._held:
             return
@@ -158,11 +158,11 @@ class GroupMember:
         return [TopicPartition(self._group.topic, number) for number in sorted(numbers)]
 
     async def commit(self, commits: Sequence[OffsetCommit]) -> None:
-        """OffsetCommit offsets, of those partitions that are still held; success renews the lease. Raises Retryable."""
+        """Commit offsets of partitions that are still held; success renews the lease. Raises Retryable."""
         if _in_callback.get():
             await self._commit(commits)
             return
-        # Not during a rebalance: the partitions may be another's when it is over.
+        # Not during a rebalance: the partitions may have another owner afterwards.
         async with self._lock:
             await self._commit(commits)
 
@@ -179,7 +179,7 @@ class GroupMember:
             committed = await self._consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
             counter("gsc_commits_total").labels("failed").inc()
-            # Also ILLEGAL_GENERATION and its kin during a rebalance: not an error, a lease that is not renewed.
+            # Includes ILLEGAL_GENERATION during a rebalance: not an error, but the lease is not renewed.
             raise Retryable(f"Kafka: commit: {error.args[0].str()}") from error
         if failed := [item for item in committed if item.error is not None]:
             counter("gsc_commits_total").labels("failed").inc()
@@ -191,19 +191,19 @@ class GroupMember:
         self, handler: PartitionHandler, consumer: AIOConsumer, partitions: list[TopicPartition]
     ) -> None:
         numbers = [item.partition for item in partitions]
-        claims = [await self._claim(consumer, item) for item in await consumer.committed(partitions, TIMEOUT_S)]
+        assigned = [await self._start_of(consumer, item) for item in await consumer.committed(partitions, TIMEOUT_S)]
         await consumer.incremental_assign(
-            [TopicPartition(self._group.topic, claim.partition, claim.offset) for claim in claims]
+            [TopicPartition(self._group.topic, item.partition, item.offset) for item in assigned]
         )
         if self._paused:
             await consumer.pause(self._partitions(numbers))
         self._held.update(numbers)
-        # GroupMember was proven by the broker some time after the poll began that delivered this.
+        # The broker confirmed the membership after the start of the poll that delivered this assignment.
         self.lease_until = max(self.lease_until, self._poll_began + self._group.session_timeout_s)
         self._count("assigned", numbers)
-        await handler.assigned(claims)
+        await handler.assigned(assigned)
 
-    async def _claim(self, consumer: AIOConsumer, committed: TopicPartition) -> AssignedPartition:
+    async def _start_of(self, consumer: AIOConsumer, committed: TopicPartition) -> AssignedPartition:
         if committed.offset != OFFSET_INVALID:
             return AssignedPartition(committed.partition, committed.offset, committed.metadata or "")
         oldest, _ = await consumer.get_watermark_offsets(
@@ -223,7 +223,7 @@ class GroupMember:
         inside = _in_callback.set(True)
         try:
             await handler.revoked(numbers)
-        except Retryable as error:  # the commit did not succeed: some work will be repeated, none lost
+        except Retryable as error:  # some work will be repeated, none is lost
             _log.warning("revoked_without_commit", partitions=numbers, error=str(error))
         finally:
             _in_callback.reset(inside)
@@ -253,20 +253,20 @@ class GroupMember:
 
 
 def member_configuration(configuration: Mapping[str, str], group: GroupConfig) -> dict[str, object]:
-    """What a member of a group gets."""
+    """Return the configuration of a group member."""
     protocol = configuration.get("group.protocol", "consumer")
-    ours: dict[str, object] = {
+    required: dict[str, object] = {
         "group.id": group.id,
         "group.protocol": protocol,
         "enable.auto.commit": False,
         "auto.offset.reset": "earliest",
     }
     if protocol == "classic":
-        ours |= {
+        required |= {
             "partition.assignment.strategy": "cooperative-sticky",
             "session.timeout.ms": int(group.session_timeout_s * 1000),
             "heartbeat.interval.ms": int(group.session_timeout_s * 300),
         }
-    # Results are large: 64 MB, the default, for each of our processes would be most of its memory.
+    # Results are large: the default prefetch of 64 MB would be most of a process's memory.
     defaults = {"queued.max.messages.kbytes": "16384", "fetch.message.max.bytes": "1048576"}
-    return consumer_configuration({**defaults, **configuration}, ours)
+    return consumer_configuration({**defaults, **configuration}, required)

@@ -1,4 +1,4 @@
-"""How far a consumer group is behind.
+"""The lag of a consumer group.
 
 Committed offsets are read by a consumer that never joins: the admin client's ListConsumerGroupOffsets crashes the
 process when the group's coordinator moves (librdkafka 2.16 hands its answer to a consumer group that an admin client
@@ -17,36 +17,36 @@ from pipeline.kafka_admin import admin_client, ask, list_offsets
 
 
 class Lag(Protocol):
-    """How far a consumer group is behind on one topic."""
+    """The lag of a consumer group on one topic."""
 
     async def read(self) -> dict[int, PartitionLag]:
-        """Lag by partition. Raises Retryable."""
+        """Return the lag by partition. Raises Retryable."""
 
     async def total(self) -> int:
-        """Messages behind, over all partitions. Raises Retryable."""
+        """Return the lag of all partitions together, in messages. Raises Retryable."""
 
 
 class LagReader:
-    """How far a group is behind on a topic."""
+    """Reads the lag of a group on a topic from Kafka."""
 
     def __init__(self, configuration: Mapping[str, str], *, group: str, topic: str) -> None:
         self._admin = admin_client(configuration)
-        self._asking = _asking(configuration, group)
+        self._consumer = _consumer(configuration, group)
         self._group = group
         self._topic = topic
 
     async def read(self) -> dict[int, PartitionLag]:
-        """Lag by partition; one without a commit counts from its oldest message. Raises Retryable."""
+        """Return the lag by partition. Without a commit it counts from the oldest message. Raises Retryable."""
         return await ask(f"lag of {self._group}", self._read)
 
     async def total(self) -> int:
-        """Messages behind, over all partitions. Raises Retryable."""
+        """Return the lag of all partitions together, in messages. Raises Retryable."""
         return sum(partition.lag for partition in (await self.read()).values())
 
     def _read(self) -> dict[int, PartitionLag]:
-        found = self._admin.list_topics(self._topic, TIMEOUT_S).topics[self._topic]
-        partitions = [TopicPartition(self._topic, number) for number in found.partitions]
-        committed = self._asking.committed(partitions, TIMEOUT_S)
+        topic = self._admin.list_topics(self._topic, TIMEOUT_S).topics[self._topic]
+        partitions = [TopicPartition(self._topic, number) for number in topic.partitions]
+        committed = self._consumer.committed(partitions, TIMEOUT_S)
         oldest = list_offsets(self._admin, partitions, OffsetSpec.earliest())
         newest = list_offsets(self._admin, partitions, OffsetSpec.latest())
         return {item.partition: _lag(item, oldest[item.partition], newest[item.partition]) for item in committed}
@@ -59,7 +59,7 @@ def _lag(committed: TopicPartition, oldest: int, newest: int) -> PartitionLag:
     return PartitionLag(start, newest, max(0, newest - start), committed.metadata or "")
 
 
-def _asking(configuration: Mapping[str, str], group: str) -> Consumer:
+def _consumer(configuration: Mapping[str, str], group: str) -> Consumer:
     try:
         return Consumer(consumer_configuration(configuration, {"group.id": group, "enable.auto.commit": False}))
     except KafkaException as error:

@@ -1,6 +1,6 @@
-"""Halts, as every process sees them: `gsc.control` read from its beginning and followed.
+"""Halts, as a process sees them: `gsc.control` is read from its beginning and then followed.
 
-Whoever cannot read the topic must start no new calls (fail closed): see `readable`.
+A process that cannot read the topic must not start calls (it fails closed): see `readable`.
 """
 
 import asyncio
@@ -24,18 +24,19 @@ from pipeline.retry import with_retries
 POLL_S = 0.05
 CONFIRM_EVERY_S = 1.0
 STALE_AFTER_S = 5.0
-"""The promise is that a halt is seen within 5 s; what is older than that cannot keep it."""
+"""Every process must see a halt within 5 s; halts read longer ago are not certain."""
 
 _log = logger(__name__)
 
 
 class ControlWatcher:
-    """Follows the control topic; `on_change` is called on the loop whenever a halt begins, ends or changes."""
+    """Follows the control topic, and calls its subscribers on the loop when a halt begins, ends or changes."""
 
     def __init__(self, configuration: Mapping[str, str], prefix: str) -> None:
-        ours = {"group.id": f"{prefix}.control", "enable.auto.commit": False, "auto.offset.reset": "earliest"}
-        theirs = {name: value for name, value in configuration.items() if name != "group.protocol"}
-        self._configuration = consumer_configuration(theirs, ours)
+        """Needs a running event loop."""
+        required = {"group.id": f"{prefix}.control", "enable.auto.commit": False, "auto.offset.reset": "earliest"}
+        given = {name: value for name, value in configuration.items() if name != "group.protocol"}
+        self._consumer = AIOConsumer(consumer_configuration(given, required), max_workers=2)
         self._topic = CONTROL.full_name(prefix)
         self._listeners: list[Callable[[], None]] = []
         self._confirmed_at = float("-inf")
@@ -44,16 +45,15 @@ class ControlWatcher:
         self.halts = Halts()
 
     def subscribe(self, on_change: Callable[[], None]) -> None:
-        """Call `on_change` after every change."""
+        """Call `on_change` after each change."""
         self._listeners.append(on_change)
 
     def readable(self, monotonic_now: float) -> bool:
-        """Whether everything that was in the topic a moment ago is known."""
+        """Return whether the topic was read to its end within the last STALE_AFTER_S seconds."""
         return monotonic_now - self._confirmed_at < STALE_AFTER_S
 
     async def start(self) -> None:
-        """Read to the end, then follow. Raises Retryable when the topic cannot be read."""
-        self._consumer = AIOConsumer(self._configuration, max_workers=2)
+        """Read to the end, then follow the topic. Raises Retryable when it cannot be read."""
         try:
             await self._consumer.assign([TopicPartition(self._topic, 0, 0)])
             await with_retries(self._read_to_end)
@@ -75,7 +75,7 @@ class ControlWatcher:
             raise Retryable(f"Kafka: {self._topic} cannot be read to its end") from error
 
     async def close(self) -> None:
-        """Stop following."""
+        """Stop following. Only after a successful `start`."""
         if self._follower is not None:
             self._follower.cancel()
             await asyncio.gather(self._follower, return_exceptions=True)
@@ -130,7 +130,7 @@ class ControlWatcher:
             control = codec.decode(Control, value)
             parse_scope(control.scope)
         except Invalid as error:
-            control = _halted_for_safety(scope, str(error))
+            control = _halt_unreadable(scope, str(error))
             known = is_scope(scope)
             _log.error(
                 "control_record_unreadable", scope=scope, error=str(error), read_as="halted" if known else "nothing"
@@ -140,7 +140,7 @@ class ControlWatcher:
         return self.halts.apply(control)
 
 
-def _halted_for_safety(scope: str, error: str) -> Control:
+def _halt_unreadable(scope: str, error: str) -> Control:
     return Control(
         scope=scope,
         state="halted",
@@ -152,7 +152,7 @@ def _halted_for_safety(scope: str, error: str) -> Control:
 
 
 async def read_halts(configuration: Mapping[str, str], prefix: str) -> Halts:
-    """The halts as they stand now. Raises Retryable when the topic cannot be read."""
+    """Return the current halts. Raises Retryable when the topic cannot be read."""
     watcher = ControlWatcher(configuration, prefix)
     await watcher.start()
     await watcher.close()
@@ -160,5 +160,5 @@ async def read_halts(configuration: Mapping[str, str], prefix: str) -> Halts:
 
 
 async def publish_control(publisher: Publisher, prefix: str, control: Control) -> None:
-    """Write the desired state of a scope."""
+    """Publish the desired state of a scope."""
     await publisher.publish(CONTROL.full_name(prefix), control.scope, codec.encode(control))

@@ -27,8 +27,8 @@ class DeadLetterLimit:
         results.append(True)
         if (count := sum(results)) >= self._limit:
             raise Fatal(
-                f"{count} of the last {len(results)} messages of partition {partition} were dead-lettered, the last one"
-                f" because: {reason}; fix the cause, then start again (GSC_DEAD_LETTER_LIMIT, GSC_DEAD_LETTER_RATIO)"
+                f"{count} of the last {len(results)} messages of partition {partition} are dead letters, the last one:"
+                f" {reason}; fix the cause, then start again (GSC_DEAD_LETTER_LIMIT, GSC_DEAD_LETTER_RATIO)"
             )
 
     def forget(self, partition: int) -> None:

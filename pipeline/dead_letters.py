@@ -1,4 +1,4 @@
-"""Messages that can never be processed, put aside with the reason; the partition goes on."""
+"""Messages that can never be processed: published to the dead-letter topic with the reason, and read back."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,35 +13,35 @@ from pipeline.log import batch_fields, logger, record_fields
 from pipeline.metrics import counter
 
 CUT_FROM = "cut-from"
-"""A header: how many bytes the value had of which only the beginning is kept."""
+"""A header: the original size, in bytes, of a value that was truncated."""
 KEPT_BYTES, KEPT_KEY_BYTES = 900_000, 2_000
 _log = logger(__name__)
 
 
 class DeadLetterPublisher(Protocol):
-    """Writing to Kafka; returns once acknowledged."""
+    """Publishes messages unchanged; returns after the acknowledgement."""
 
     async def forward(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> Position:
-        """Write a message as it was read."""
+        """Publish a message with the key and value as read."""
 
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A record and why it is dead. The value and the key are kept as they were read."""
+    """A record that cannot be processed, and why. Key and value are as read."""
 
     record: Record
     service: str
     reason: str
-    """A word of the table in docs/states.md."""
+    """A reason of the table in docs/states.md."""
     error: str
     attempts: int = 0
     batch: Batch | None = None
-    """What it was about, when that is known; for the log."""
+    """The batch that it is about, if known; for the log."""
 
     @property
     def headers(self) -> Headers:
-        """Why, from where, since when."""
-        told = {
+        """The headers of the message: reason, error, source, attempts."""
+        fields = {
             "reason": self.reason,
             "error": self.error[:2000],
             "source-topic": self.record.topic,
@@ -51,12 +51,12 @@ class DeadLetter:
             "attempt": self.attempts,
             "service": self.service,
         }
-        return [(name, str(value).encode("utf-8", "backslashreplace")) for name, value in told.items()]
+        return [(name, str(value).encode("utf-8", "backslashreplace")) for name, value in fields.items()]
 
 
 @dataclass(frozen=True)
 class StoredDeadLetter:
-    """A dead letter as it lies in its topic; `source` is where the message was read, if the headers tell it."""
+    """A dead letter read back from its topic. `source` is (topic, partition, offset) of the message, if known."""
 
     record: Record
     service: str
@@ -66,34 +66,34 @@ class StoredDeadLetter:
     source: tuple[str, int, int] | None
     first_seen: datetime
     cut: bool = False
-    """The value is only the beginning of what was read."""
+    """Whether the value was truncated."""
 
 
 def read_dead_letter(record: Record) -> StoredDeadLetter:
-    """What the headers of a dead letter say; what they lack is left empty."""
-    told = {name: value.decode("utf-8", "replace") for name, value in record.headers}
-    places = (told.get("source-partition", ""), told.get("source-offset", ""))
-    known = "source-topic" in told and all(place.isdigit() for place in places)
-    first_seen = told.get("first-seen", "")
+    """Return a dead letter from its record. Missing headers become empty fields."""
+    headers = {name: value.decode("utf-8", "replace") for name, value in record.headers}
+    position = (headers.get("source-partition", ""), headers.get("source-offset", ""))
+    known = "source-topic" in headers and all(number.isdigit() for number in position)
+    first_seen = headers.get("first-seen", "")
     milliseconds = int(first_seen) if first_seen.isdigit() else record.timestamp_ms
     return StoredDeadLetter(
         record,
-        service=told.get("service", ""),
-        reason=told.get("reason", ""),
-        error=told.get("error", ""),
-        attempts=int(told["attempt"]) if told.get("attempt", "").isdigit() else 0,
-        source=(told["source-topic"], int(places[0]), int(places[1])) if known else None,
+        service=headers.get("service", ""),
+        reason=headers.get("reason", ""),
+        error=headers.get("error", ""),
+        attempts=int(headers["attempt"]) if headers.get("attempt", "").isdigit() else 0,
+        source=(headers["source-topic"], int(position[0]), int(position[1])) if known else None,
         first_seen=datetime.fromtimestamp(milliseconds / 1000, UTC),
-        cut=CUT_FROM in told,
+        cut=CUT_FROM in headers,
     )
 
 
 async def publish_dead_letter(publisher: DeadLetterPublisher, prefix: str, letter: DeadLetter) -> None:
-    """Write the dead letter and wait until the broker has it. Raises as `Publisher` does."""
+    """Publish the dead letter and wait for the acknowledgement. Raises the errors of `Publisher`."""
     topic, key, value = DEAD_LETTERS.full_name(prefix), letter.record.key, letter.record.value
     try:
         await publisher.forward(topic, key, value, letter.headers)
-    except Invalid:  # larger than the topic takes; the message itself stays where it was read
+    except Invalid:  # larger than the topic accepts; the message itself stays in its own topic
         cut = (CUT_FROM, str(len(value or b"")).encode())
         await publisher.forward(
             topic, (key or b"")[:KEPT_KEY_BYTES], (value or b"")[:KEPT_BYTES], [*letter.headers, cut]

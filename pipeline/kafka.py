@@ -1,4 +1,4 @@
-"""What every Kafka client here shares: configuration, errors as those of `pipeline.errors`, and messages as values."""
+"""What all Kafka clients share: configuration, mapping of errors to `pipeline.errors`, and messages as values."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from pipeline.errors import Fatal, Invalid, PipelineError, Retryable
 TIMEOUT_S = 10.0
 Headers = Sequence[tuple[str, bytes]]
 
-# librdkafka warns when a client gets a setting of the other kind, and `GSC_KAFKA_<NAME>` reaches all clients.
+# `GSC_KAFKA_<NAME>` reaches all clients, and librdkafka warns about settings that a kind of client does not use.
 _CONSUMER_ONLY = (
     "group.",
     "session.",
@@ -36,7 +36,7 @@ _log = logging.getLogger("librdkafka")
 
 
 def group_id(prefix: str, service: str) -> str:
-    """The consumer group of a service."""
+    """Return the consumer group of a service."""
     return f"{prefix}.{service}"
 
 
@@ -48,49 +48,51 @@ def _is_producer_only(name: str) -> bool:
     return name.startswith(_PRODUCER_ONLY) or name in _PRODUCER_ONLY_NAMES
 
 
-def consumer_configuration(configuration: Mapping[str, str], ours: Mapping[str, Any]) -> dict[str, Any]:
-    """What a consumer gets: the user's settings, under what we insist on (`ours`)."""
-    theirs = {name: value for name, value in configuration.items() if not _is_producer_only(name)}
-    return {**theirs, **ours, "logger": _log}
+def consumer_configuration(configuration: Mapping[str, str], required: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a consumer's configuration: the user's settings, overridden by `required`."""
+    given = {name: value for name, value in configuration.items() if not _is_producer_only(name)}
+    return {**given, **required, "logger": _log}
 
 
 def publisher_configuration(configuration: Mapping[str, str], client_id: str) -> dict[str, Any]:
-    """What a publisher gets; acknowledged by all replicas, in order, without doubles."""
-    theirs = {name: value for name, value in configuration.items() if not _is_consumer_only(name)}
+    """Return a publisher's configuration: acknowledged by all replicas, in order, without duplicates."""
+    given = {name: value for name, value in configuration.items() if not _is_consumer_only(name)}
     defaults = {
         "client.id": client_id,
         "compression.type": "lz4",
         "linger.ms": "5",
         "partitioner": "murmur2_random",
-        # Each topic's own limit is the broker's to hold; the dead letters' is larger than the others'.
+        # The broker enforces each topic's own limit; that of the dead letters is the largest.
         "message.max.bytes": str(DEAD_LETTERS.max_bytes),
     }
-    return {**defaults, **theirs, "enable.idempotence": "true", "logger": _log}
+    return {**defaults, **given, "enable.idempotence": "true", "logger": _log}
 
 
 def admin_configuration(configuration: Mapping[str, str]) -> dict[str, Any]:
-    """What an admin client gets."""
-    theirs = {n: v for n, v in configuration.items() if not _is_consumer_only(n) and not _is_producer_only(n)}
-    return {**theirs, "logger": _log}
+    """Return an admin client's configuration."""
+    given = {n: v for n, v in configuration.items() if not _is_consumer_only(n) and not _is_producer_only(n)}
+    return {**given, "logger": _log}
 
 
 def is_fatal(error: KafkaError) -> bool:
-    """Whether the client cannot go on. Errors that come in a message's place have the code, and not the mark."""
+    """Return whether the client cannot continue. An error in place of a message has the code but not the flag."""
     return bool(error.fatal()) or error.code() == KafkaError._FATAL
 
 
 def as_pipeline_error(error: KafkaError, what: str) -> PipelineError:
-    """A Kafka error as the flow that it is."""
+    """Return a Kafka error as one of `pipeline.errors`."""
     text = f"Kafka: {what}: {error.str()}"
-    if error.code() in (KafkaError._INVALID_ARG, KafkaError._UNKNOWN_PROTOCOL):
+    if error.code() in _SETTINGS:
         return Invalid(f"{error.str()} (set as GSC_KAFKA_<NAME>)", field="Kafka configuration")
     if is_fatal(error) or error.code() in _FORBIDDEN:
         return Fatal(text)
-    if error.code() in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE):
+    if error.code() in _TOO_LARGE:
         return Invalid(text)
     return Retryable(text)
 
 
+_SETTINGS = frozenset({KafkaError._INVALID_ARG, KafkaError._UNKNOWN_PROTOCOL})
+_TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
 _FORBIDDEN = frozenset(
     {
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -102,7 +104,7 @@ _FORBIDDEN = frozenset(
 
 
 def record_of(message: confluent_kafka.Message) -> Record:
-    """A message that was read, as a value."""
+    """Return a message as a value."""
     return Record(
         topic=message.topic() or "",
         partition=message.partition() or 0,

@@ -1,4 +1,4 @@
-"""Kafka asked about itself: is it reachable, and are its topics as they should be. Each question blocks in a thread."""
+"""Administration of Kafka: reachability and topics. Each request blocks in a thread."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -16,27 +16,27 @@ T = TypeVar("T")
 
 
 async def check_reachable(configuration: Mapping[str, str], timeout_s: float = 5.0) -> None:
-    """Return when a broker answers; else raise Retryable that says why, or Invalid for wrong settings."""
-    told: list[KafkaError] = []
-    admin = admin_client(configuration, told.append)
+    """Return when a broker answers. Raises Retryable with the cause, or Invalid for wrong settings."""
+    reported: list[KafkaError] = []
+    admin = admin_client(configuration, reported.append)
     try:
         await asyncio.to_thread(admin.list_topics, timeout=timeout_s)
     except KafkaException as error:
-        # The exception says only that nobody answered; whether it was the network, TLS or the password is told aside.
+        # The exception only says that no broker answered. The error callback has the cause: network, TLS or password.
         admin.poll(0)
-        causes = [cause for cause in told if cause.code() != KafkaError._ALL_BROKERS_DOWN]
+        causes = [cause for cause in reported if cause.code() != KafkaError._ALL_BROKERS_DOWN]
         cause = (causes or error.args)[-1]
         servers = configuration.get("bootstrap.servers", "")
         raise Retryable(f"Kafka: {servers} cannot be reached: {cause.str()}") from error
 
 
 async def create_topics(configuration: Mapping[str, str], prefix: str, *, replication: int = -1) -> list[str]:
-    """Create the topics that are missing; returns their names once every partition has a leader.
+    """Create missing topics; returns their names once every partition has a leader.
 
-    -1 leaves replication to the broker's default.
+    `replication` -1: the broker's default.
     """
     admin = admin_client(configuration)
-    wanted = [
+    topics_ = [
         NewTopic(
             topic.full_name(prefix),
             num_partitions=topic.partitions,
@@ -45,16 +45,16 @@ async def create_topics(configuration: Mapping[str, str], prefix: str, *, replic
         )
         for topic in topics.ALL
     ]
-    created = await ask("creating topics", lambda: _create_missing(admin, wanted))
-    partitions = [TopicPartition(new.topic, number) for new in wanted for number in range(new.num_partitions)]
+    created = await ask("creating topics", lambda: _create_missing(admin, topics_))
+    partitions = [TopicPartition(new.topic, number) for new in topics_ for number in range(new.num_partitions)]
     usable = [item for item in partitions if item.topic in created]
     await with_retries(lambda: ask("new topics", lambda: list_offsets(admin, usable, OffsetSpec.latest())))
     return created
 
 
-def _create_missing(admin: AdminClient, wanted: list[NewTopic]) -> list[str]:
+def _create_missing(admin: AdminClient, new_topics: list[NewTopic]) -> list[str]:
     created = []
-    for name, future in admin.create_topics(wanted, request_timeout=TIMEOUT_S).items():
+    for name, future in admin.create_topics(new_topics, request_timeout=TIMEOUT_S).items():
         try:
             future.result()
             created.append(name)
@@ -65,13 +65,13 @@ def _create_missing(admin: AdminClient, wanted: list[NewTopic]) -> list[str]:
 
 
 async def partition_count(configuration: Mapping[str, str], topic: str) -> int:
-    """How many partitions a topic has. Raises Retryable."""
+    """Return the number of partitions of a topic. Raises Retryable."""
     admin = admin_client(configuration)
     return await ask(topic, lambda: len(admin.list_topics(topic, TIMEOUT_S).topics[topic].partitions))
 
 
 async def check_topics(configuration: Mapping[str, str], prefix: str) -> list[str]:
-    """What differs from the table in `contracts.topics`, a line each; nothing is changed."""
+    """Return the differences from the table in `contracts.topics`, one line each. Changes nothing."""
     admin = admin_client(configuration)
     return await ask("describing topics", lambda: _differences(admin, prefix))
 
@@ -99,7 +99,7 @@ def _differing_config(admin: AdminClient, topic: topics.Topic, name: str) -> lis
 
 
 def list_offsets(admin: AdminClient, partitions: list[TopicPartition], spec: OffsetSpec) -> dict[int, int]:
-    """The offset that `spec` names, by partition. Blocks; raises KafkaException."""
+    """Return the offset that `spec` selects, by partition. Blocks. Raises KafkaException."""
     futures = admin.list_offsets(dict.fromkeys(partitions, spec), request_timeout=TIMEOUT_S) if partitions else {}
     return {item.partition: future.result().offset for item, future in futures.items()}
 
@@ -107,7 +107,7 @@ def list_offsets(admin: AdminClient, partitions: list[TopicPartition], spec: Off
 def admin_client(
     configuration: Mapping[str, str], on_error: Callable[[KafkaError], None] = lambda _: None
 ) -> AdminClient:
-    """An admin client; `on_error` is called with what it reports aside."""
+    """Return an admin client. It calls `on_error` with errors that no exception carries."""
     whole: dict[str, Any] = {**admin_configuration(configuration), "error_cb": on_error}
     try:
         return AdminClient(whole)
@@ -115,9 +115,9 @@ def admin_client(
         raise as_pipeline_error(error.args[0], "admin client") from error
 
 
-async def ask(what: str, question: Callable[[], T]) -> T:
-    """Run a blocking question in a thread. Raises the errors of `pipeline.errors`."""
+async def ask(what: str, request: Callable[[], T]) -> T:
+    """Run a blocking request in a thread. Raises the errors of `pipeline.errors`."""
     try:
-        return await asyncio.to_thread(question)
+        return await asyncio.to_thread(request)
     except KafkaException as error:
         raise as_pipeline_error(error.args[0], what) from error

@@ -239,7 +239,7 @@ METRICS = (
         "gauge",
         ("series",),
         PRODUCER,
-        "Age of the newest complete day of a series, in days: of the series most behind (`last`) and of the `middle` one.",
+        "Age in days of a series' newest complete day: of the series most behind (`last`) and of the `middle` one.",
     ),
     Metric("gsc_observed_timestamp_seconds", "gauge", (), PRODUCER, "When the producer last read lag and ledger."),
 )

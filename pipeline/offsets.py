@@ -62,7 +62,7 @@ class OffsetTracker:
 
     @property
     def metadata(self) -> str:
-        """The bitmap of what is done beyond `committable`. Offsets that do not fit are left out: they would be repeated."""
+        """The bitmap of what is done beyond `committable`. Offsets that do not fit are left out and repeated."""
         bits = sorted(offset - self._committable for offset in self._done)
         while bits:
             packed = _pack(bits)

@@ -1,4 +1,4 @@
-"""PostgreSQL: connections, errors as those of `pipeline.errors`, and statements by name."""
+"""PostgreSQL: connections, mapping of errors to `pipeline.errors`, and named statements."""
 
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -16,21 +16,21 @@ from pipeline.errors import Fatal, Invalid, Retryable
 Connection = AsyncConnection[TupleRow]
 
 CONNECT_TIMEOUT_S = 10
-# Advisory locks share one number space in a database: "gsc" and a number.
+# All advisory locks of a database share one number space; these are "gsc" and a number.
 MIGRATION_LOCK = 0x67736301
 PUBLISHER_LOCK = 0x67736302
-"""Who holds it is the one producer that publishes."""
+"""Its holder is the one producer that publishes."""
 
 
 async def connect(dsn: str, *, application: str, autocommit: bool = True) -> Connection:
-    """Open one connection. Raises Retryable when the server cannot be reached, Invalid when the DSN is wrong."""
+    """Open a connection. Raises Retryable when the server cannot be reached, Invalid when the DSN is wrong."""
     try:
         conninfo_to_dict(dsn)
         return await AsyncConnection.connect(
             dsn, autocommit=autocommit, application_name=application, connect_timeout=CONNECT_TIMEOUT_S
         )
     except psycopg.ProgrammingError as error:
-        # libpq quotes what it cannot read, and a password may be in it.
+        # libpq quotes what it cannot parse, which may contain a password.
         raise Invalid(_one_line(error).replace(dsn, "***"), field="GSC_POSTGRES_DSN") from error
     except psycopg.OperationalError as error:
         raise Retryable(f"PostgreSQL: {_one_line(error)}") from error
@@ -38,7 +38,7 @@ async def connect(dsn: str, *, application: str, autocommit: bool = True) -> Con
 
 @asynccontextmanager
 async def connection(dsn: str, *, application: str) -> AsyncIterator[Connection]:
-    """A connection in autocommit mode for the length of a block; `conn.transaction()` groups statements."""
+    """Open a connection in autocommit mode for the length of a block; `conn.transaction()` groups statements."""
     opened = await connect(dsn, application=application)
     async with opened:
         yield opened
@@ -46,9 +46,9 @@ async def connection(dsn: str, *, application: str) -> AsyncIterator[Connection]
 
 @asynccontextmanager
 async def database_errors() -> AsyncIterator[None]:
-    """Turn psycopg's errors into flows.
+    """Turn psycopg's errors into those of `pipeline.errors`.
 
-    Retryable: lost connection, deadlock, shutting down. Invalid: a value that no column takes. Fatal: all others.
+    Retryable: lost connection, deadlock, server shutdown. Invalid: a value that no column accepts. Fatal: all others.
     """
     try:
         yield
@@ -69,35 +69,35 @@ _TRANSIENT = (
     errors.CannotConnectNow,
     errors.TooManyConnections,
     errors.DiskFull,
-    errors.UniqueViolation,  # two writers made the same at once: the second finds it when it tries again
+    errors.UniqueViolation,  # two writers inserted the same row: a retry finds it
 )
 
 
 def is_transient(error: psycopg.Error) -> bool:
-    """Whether the same statement may succeed later."""
+    """Return whether the same statement may succeed later."""
     if isinstance(error, _TRANSIENT):
         return True
-    # A connection that breaks carries no SQLSTATE, or one of class 08.
+    # A lost connection has no SQLSTATE, or one of class 08.
     return isinstance(error, psycopg.OperationalError) and (error.sqlstate or "08").startswith("08")
 
 
 def queries(package: str, file: str) -> Mapping[str, LiteralString]:
-    """The statements of a `.sql` file, by the name in the comment `-- name: NAME` above each."""
+    """Return the statements of a `.sql` file by the name in the comment `-- name: NAME` above each."""
     text = files(package).joinpath(file).read_text(encoding="utf-8")
     parts = re.split(r"^-- name: *(\w+) *$", text, flags=re.MULTILINE)[1:]
-    # The text is part of the package, as literal as if it stood in the module.
+    # The text is part of the package, so it is as safe as a literal in the module.
     return {name: cast("LiteralString", body.strip()) for name, body in zip(parts[::2], parts[1::2], strict=True)}
 
 
 async def become_publisher(conn: Connection) -> bool:
-    """Whether this connection holds the publisher's lock now; it does for as long as the connection lives."""
+    """Try to take the publisher's lock; returns whether this connection holds it. It keeps it until it is closed."""
     async with database_errors():
         row = await (await conn.execute("select pg_try_advisory_lock(%s)", (PUBLISHER_LOCK,))).fetchone()
     return bool(row and row[0])
 
 
 def _one_line(error: Exception) -> str:
-    """What the server or libpq says, without libpq's question to whoever reads it."""
+    """Return the message in one line, without libpq's question to the user."""
     lines = map(str.strip, str(error).splitlines())
-    told = [line for line in lines if not line.startswith("Is the server running")]
-    return " ".join(filter(None, told)) or type(error).__name__
+    kept = [line for line in lines if not line.startswith("Is the server running")]
+    return " ".join(filter(None, kept)) or type(error).__name__

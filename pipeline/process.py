@@ -1,6 +1,6 @@
-"""Running a service as a process: settings in, signals, exit codes.
+"""Run a service as a process: settings, signals, exit codes.
 
-Exit codes: 0 a clean stop, 1 a failure while running, 2 wrong settings or something missing at start.
+Exit codes: 0 clean stop, 1 failure while running, 2 wrong settings or a missing requirement at start.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ EXIT_USAGE = 2
 
 
 class StartError(Exception):
-    """Something is wrong before the work begins; the text has a line for each problem."""
+    """A requirement is missing before the work begins. One line per problem."""
 
 
 def load_settings(model: type[S], environment: Mapping[str, str]) -> S:
-    """The settings, or one line for each problem on stderr and exit 2."""
+    """Return the settings; on errors print one line per problem to stderr and exit with 2."""
     try:
         return read_settings(model, environment)
     except SettingsError as error:
@@ -35,40 +35,40 @@ def load_settings(model: type[S], environment: Mapping[str, str]) -> S:
 
 
 def exit_usage(text: str) -> NoReturn:
-    """Say what is wrong and end with exit code 2."""
+    """Print the error to stderr and exit with 2."""
     print(text, file=sys.stderr)
     raise SystemExit(EXIT_USAGE)
 
 
 def run_service(settings: Settings, service: str, main: Main) -> int:
-    """Run `main` until it returns; SIGTERM and SIGINT set its event, a second one ends at once.
+    """Run `main` until it returns; returns the exit code.
 
-    Returns the exit code.
+    SIGTERM and SIGINT set its event. A second signal ends the process immediately.
     """
     configure_logging(settings, service)
     return asyncio.run(_ended(service, main))
 
 
 def run_service_and_exit(settings: Settings, service: str, main: Main) -> NoReturn:
-    """The same, and end the process: for a service whose library leaves tasks and threads behind that never end."""
+    """As `run_service`, and end the process, for a service whose library leaves threads that never end."""
 
     async def run_to_the_end() -> NoReturn:
         exit_now(await _ended(service, main))
 
     configure_logging(settings, service)
     asyncio.run(run_to_the_end())
-    raise AssertionError("the process has ended")
+    raise AssertionError("unreachable")
 
 
 def exit_now(code: int) -> NoReturn:
-    """End the process now, whatever else is under way in it."""
+    """End the process now, without waiting for threads."""
     logging.shutdown()
     sys.stdout.flush()
     os._exit(code)
 
 
 async def _ended(service: str, main: Main) -> int:
-    """Run `main`, and tell what ended it; returns the exit code."""
+    """Run `main` and log what ended it; returns the exit code."""
     code = 0
     try:
         await _with_signals(main)
@@ -79,7 +79,7 @@ async def _ended(service: str, main: Main) -> int:
         for error in _leaves(group):
             logger(service).error("failed", error=str(error))
         code = EXIT_FAILED
-    except* Exception:  # a fault of ours: told in the same shape, and the process ends
+    except* Exception:  # a bug: logged in the same shape, and the process ends
         logger(service).exception("crashed")
         code = EXIT_FAILED
     return code
@@ -107,7 +107,7 @@ async def _with_signals(main: Main) -> None:
 
 
 async def run_until_stopped(stop: asyncio.Event, *services: Awaitable[None]) -> None:
-    """Run services side by side; when one of them ends or fails, or on `stop`, all are to stop."""
+    """Run services concurrently. When one of them ends or fails, or `stop` is set, all stop."""
 
     async def guarded(service: Awaitable[None]) -> None:
         try:
@@ -121,7 +121,7 @@ async def run_until_stopped(stop: asyncio.Event, *services: Awaitable[None]) -> 
 
 
 async def sleep_or_stop(stop: asyncio.Event, seconds: float) -> bool:
-    """Wait; True as soon as `stop` is set."""
+    """Wait; returns True as soon as `stop` is set, False after the time."""
     try:
         async with asyncio.timeout(seconds):
             await stop.wait()
@@ -134,6 +134,6 @@ STALLED_AFTER_S = 60.0
 
 
 def stall_reason(last_poll: float, monotonic_now: float) -> str | None:
-    """Why a consumer is not alive: its poll loop has stopped. Throttled, halted or without a broker is alive."""
+    """Return why a consumer is not alive: its poll loop has stopped. Throttled, halted or without a broker is alive."""
     silent = monotonic_now - last_poll
     return f"no poll for {silent:.0f} s" if silent > STALLED_AFTER_S else None

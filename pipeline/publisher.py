@@ -1,4 +1,4 @@
-"""Publishing to Kafka; each message is awaited until the broker has acknowledged it."""
+"""Publishing to Kafka. Each message is awaited until the broker has acknowledged it."""
 
 import asyncio
 import threading
@@ -14,10 +14,10 @@ from pipeline.metrics import counter
 
 
 class Publisher:
-    """Writes messages; each is awaited until the broker has it.
+    """Publishes messages and waits for their acknowledgement.
 
-    A bridge of our own, since confluent_kafka.aio's producer takes no headers: one thread serves the delivery reports
-    and hands them to the loop.
+    confluent_kafka.aio's producer accepts no headers, so this uses the plain producer: one thread serves the delivery
+    reports and passes them to the loop.
     """
 
     def __init__(self, configuration: Mapping[str, str], client_id: str) -> None:
@@ -34,11 +34,11 @@ class Publisher:
             self._producer.poll(0.2)
 
     async def publish(self, topic: str, key: str, value: bytes | None, headers: Headers = ()) -> Position:
-        """Write one message and wait for its acknowledgement. Raises Retryable, Invalid (too large) or Fatal."""
+        """Publish one message and wait for its acknowledgement. Raises Retryable, Invalid (too large) or Fatal."""
         return await self._enqueue(topic, key.encode(), value, headers)
 
     async def publish_all(self, topic: str, messages: Sequence[tuple[str, bytes]]) -> list[Position]:
-        """Write messages in their order and wait for all; the first error goes up once all have ended."""
+        """Publish messages in order and wait for all of them. The first error is raised after all have ended."""
         futures = [self._enqueue(topic, key.encode(), value, ()) for key, value in messages]
         results = await asyncio.gather(*futures, return_exceptions=True)
         if errors := [result for result in results if isinstance(result, BaseException)]:
@@ -46,7 +46,7 @@ class Publisher:
         return [result for result in results if isinstance(result, Position)]
 
     async def forward(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> Position:
-        """Write a message with its key as it was read."""
+        """Publish a message with key and value as read."""
         return await self._enqueue(topic, key, value, headers)
 
     async def _enqueue(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> Position:
@@ -60,7 +60,7 @@ class Publisher:
             try:
                 self._producer.produce(topic, value=value, key=key, headers=list(headers), on_delivery=delivered)
                 break
-            except BufferError:  # librdkafka's queue is full: it drains as the broker takes it
+            except BufferError:  # librdkafka's queue is full and drains as the broker acknowledges
                 await asyncio.sleep(0.02)
             except KafkaException as error:
                 raise as_pipeline_error(error.args[0], topic) from error
@@ -69,7 +69,7 @@ class Publisher:
         return position
 
     async def close(self) -> None:
-        """Send what is queued (bounded) and stop."""
+        """Send queued messages, within a time limit, and stop."""
         await asyncio.to_thread(self._producer.flush, TIMEOUT_S)
         self._closing.set()
         await asyncio.to_thread(self._thread.join)
@@ -77,7 +77,7 @@ class Publisher:
 
 @asynccontextmanager
 async def open_publisher(configuration: Mapping[str, str], client_id: str) -> AsyncIterator[Publisher]:
-    """A publisher for the length of a block."""
+    """Open a publisher for the length of a block."""
     publisher = Publisher(configuration, client_id)
     try:
         yield publisher
@@ -88,7 +88,7 @@ async def open_publisher(configuration: Mapping[str, str], client_id: str) -> As
 def _settle(
     acknowledged: "asyncio.Future[Position]", error: KafkaError | None, message: confluent_kafka.Message
 ) -> None:
-    if acknowledged.done():  # whoever waited was cancelled
+    if acknowledged.done():  # the waiting task was cancelled
         return
     if error is not None:
         acknowledged.set_exception(as_pipeline_error(error, message.topic() or ""))

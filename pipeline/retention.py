@@ -1,4 +1,4 @@
-"""What reports no longer keep is deleted: rows and ledger by day, and months that are empty then as a whole."""
+"""Retention: deletes rows and ledger entries of days older than their report keeps, and months that are empty then."""
 
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -12,7 +12,7 @@ _SQL = queries("pipeline", "retention.sql")
 
 @dataclass
 class Deleted:
-    """Rows of the facts, pages of the ledger, and months (partitions) that are gone."""
+    """Numbers of deleted rows, ledger pages and months (partitions)."""
 
     rows: int = 0
     pages: int = 0
@@ -20,7 +20,7 @@ class Deleted:
 
 
 def kept_since(catalog: Catalog, today: date) -> dict[str, date]:
-    """The first day that is kept, of every report that does not keep all. Pure; `today` is the Pacific date."""
+    """Return the first day to keep, by report, for reports with a retention. Pure; `today` is the Pacific date."""
     return {
         report.name: today - timedelta(days=report.retention)
         for report in catalog.reports
@@ -29,7 +29,7 @@ def kept_since(catalog: Catalog, today: date) -> dict[str, date]:
 
 
 async def delete_old(conn: Connection, catalog: Catalog, today: date, *, dry_run: bool = False) -> Deleted:
-    """Delete what is older than its report's retention, in one transaction. Raises Retryable."""
+    """Delete what is older than its report's retention, in one transaction. `dry_run` only counts. Raises Retryable."""
     deleted = Deleted()
     async with database_errors(), conn.transaction():
         await conn.execute(_SQL["lock"])
@@ -44,13 +44,13 @@ async def delete_old(conn: Connection, catalog: Catalog, today: date, *, dry_run
             deleted.pages += await pages.delete_settled(conn, series, since)
             await conn.execute(_SQL["delete_days"], parameters)
         if not dry_run:
-            await conn.execute(_SQL["unread_chunks"])
-            deleted.months = await _drop_empty_months(conn, before=_nobody_keeps(catalog, today))
+            await conn.execute(_SQL["delete_orphan_chunks"])
+            deleted.months = await _drop_empty_months(conn, before=_no_report_keeps(catalog, today))
     return deleted
 
 
-def _nobody_keeps(catalog: Catalog, today: date) -> date:
-    """The day before which no report keeps anything, so that no sink will write there."""
+def _no_report_keeps(catalog: Catalog, today: date) -> date:
+    """Return the day before which no report keeps anything, so that no sink writes there."""
     since = kept_since(catalog, today)
     return min(since.values()) if len(since) == len(catalog.reports) else date.min
 

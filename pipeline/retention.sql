@@ -14,13 +14,13 @@ delete from gsc.facts where series = any(%(series)s) and date < %(before)s
 delete from gsc.days where series = any(%(series)s) and date < %(before)s
 
 -- name: months
--- The partitions of the facts, each with the first day after its month.
+-- The partitions of the facts, with the first day after each month.
 select c.relname, (to_date(right(c.relname, 7), 'YYYY_MM') + interval '1 month')::date
 from pg_inherits i join pg_class c on c.oid = i.inhrelid
 where i.inhparent = 'gsc.facts'::regclass
 order by c.relname
 
--- name: unread_chunks
+-- name: delete_orphan_chunks
 delete from gsc.parked_chunks where parked_at < now() - interval '30 days'
 
 -- name: drop_month

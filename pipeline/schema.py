@@ -1,4 +1,4 @@
-"""The schema `gsc`: its migrations, and the view of every report."""
+"""The schema `gsc`: migrations, and the view of every report."""
 
 from collections.abc import Mapping
 from importlib.resources import files
@@ -26,7 +26,7 @@ def _migrations() -> list[tuple[str, str]]:
 
 
 async def migrate(conn: Connection) -> list[str]:
-    """Apply the migrations that the database lacks, in one transaction; returns their names."""
+    """Apply missing migrations in one transaction; returns their names."""
     async with database_errors(), conn.transaction():
         await conn.execute("select pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
         await conn.execute("create schema if not exists gsc")
@@ -36,13 +36,13 @@ async def migrate(conn: Connection) -> list[str]:
         )
         missing = await _missing(conn)
         for name, text in missing:
-            await conn.execute(text.encode())  # files of the package, not composed
+            await conn.execute(text.encode())  # a file of the package
             await conn.execute("insert into gsc.migrations (name) values (%s)", (name,))
     return [name for name, _ in missing]
 
 
 async def missing_migrations(conn: Connection) -> list[str]:
-    """Names of the migrations that the database lacks: a service that starts before them says so."""
+    """Return the names of missing migrations."""
     async with database_errors():
         row = await (await conn.execute("select to_regclass('gsc.migrations') is not null")).fetchone()
         if not row or not row[0]:
@@ -56,7 +56,7 @@ async def _missing(conn: Connection) -> list[tuple[str, str]]:
 
 
 async def create_report_views(conn: Connection, catalog: Catalog) -> None:
-    """Make the view `gsc.<report>` of every report of the catalog, as the catalog has it now."""
+    """Create or replace the view `gsc.<report>` of every report of the catalog."""
     async with database_errors(), conn.transaction():
         await conn.execute("select pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
         for report in catalog.reports:
@@ -65,13 +65,13 @@ async def create_report_views(conn: Connection, catalog: Catalog) -> None:
 
 async def _replace_view(conn: Connection, report: Report) -> None:
     view = sql.Identifier("gsc", report.name)
-    made = _view(view, report.name, report.dimensions)
+    statement = _view(view, report.name, report.dimensions)
     try:
-        async with conn.transaction():  # in place: somebody's views and grants may stand on it
-            await conn.execute(made)
-    except errors.InvalidTableDefinition:  # its columns have changed
+        async with conn.transaction():  # replaced in place, to keep grants and dependent views
+            await conn.execute(statement)
+    except errors.InvalidTableDefinition:  # the columns have changed
         await conn.execute(sql.SQL("drop view {}").format(view))
-        await conn.execute(made)
+        await conn.execute(statement)
 
 
 def _view(view: sql.Identifier, report: str, dimensions: tuple[str, ...]) -> sql.Composed:

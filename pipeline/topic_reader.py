@@ -1,4 +1,4 @@
-"""A part of a topic, read from one offset to another, beside its consumer groups."""
+"""Reading a range of a topic, independent of its consumer groups."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -19,14 +19,14 @@ _SILENT_POLLS = 6
 
 
 class OffsetRange(NamedTuple):
-    """Offsets of one partition, from `start` up to, but without, `end`."""
+    """Offsets of one partition, from `start` up to `end`, exclusive."""
 
     start: int
     end: int
 
     @property
     def records(self) -> int:
-        """How many at most: a compacted topic has gaps."""
+        """The largest possible number of records: a compacted topic has gaps."""
         return max(0, self.end - self.start)
 
 
@@ -34,18 +34,18 @@ OffsetRanges = Mapping[int, OffsetRange]
 
 
 class TopicReader:
-    """Reads spans of one topic; joins no group and commits nothing."""
+    """Reads ranges of one topic. It joins no group and commits nothing."""
 
     def __init__(self, consumer: Consumer, topic: str) -> None:
         self._consumer = consumer
         self._topic = topic
 
     async def available(self) -> dict[int, OffsetRange]:
-        """Everything that the topic holds now. Raises Retryable."""
-        return await self._asked(self._whole)
+        """Return the offsets that the topic holds now, by partition. Raises Retryable."""
+        return await self._run(self._whole)
 
     async def between(self, start: datetime | None, end: datetime | None) -> dict[int, OffsetRange]:
-        """What was written in that time. Raises Invalid when part of it is not held any more, telling what is."""
+        """Return the offsets written in that time. Raises Invalid when Kafka no longer holds some of them."""
         whole = await self.available()
         starts = {n: span.start for n, span in whole.items()} if start is None else await self._at(start, whole)
         ends = {n: span.end for n, span in whole.items()} if end is None else await self._at(end, whole)
@@ -54,37 +54,37 @@ class TopicReader:
         return {number: OffsetRange(starts[number], max(starts[number], ends[number])) for number in whole}
 
     async def _check_held(self, start: datetime, whole: OffsetRanges) -> None:
-        # Only where something was thrown away can something be missing.
+        # Only a partition whose beginning was deleted can lack records.
         cut = {number: OffsetRange(span.start, span.start + 1) for number, span in whole.items() if span.start > 0}
         oldest = [record.timestamp_ms async for records in self.records(cut) for record in records]
         held_since = datetime.fromtimestamp(max(oldest, default=0) / 1000, UTC)
         if start < held_since:
             raise Invalid(
-                f"{start.isoformat()} is before {held_since.isoformat()}, since when {self._topic} holds everything",
+                f"{start.isoformat()} is before {held_since.isoformat()}; {self._topic} is complete only from then on",
                 field="from",
             )
 
     async def records(self, spans: OffsetRanges) -> AsyncIterator[list[Record]]:
-        """The records of the spans, in order within a partition. Raises Retryable when the broker falls silent."""
+        """Yield the records of the ranges, in order within a partition. Raises Retryable when none arrive any more."""
         left = {number: span for number, span in spans.items() if span.records}
-        await self._asked(lambda: self._consumer.assign(self._places({n: span.start for n, span in left.items()})))
+        await self._run(lambda: self._consumer.assign(self._positions({n: span.start for n, span in left.items()})))
         silent = 0
         while left:
-            found = await self._asked(self._consume)
-            silent = 0 if found else silent + 1
+            received = await self._run(self._consume)
+            silent = 0 if received else silent + 1
             if silent > _SILENT_POLLS:
-                raise Retryable(f"Kafka: {self._topic}: nothing comes any more, of partitions {sorted(left)}")
-            wanted = [
-                record for record in found if record.partition in left and record.offset < left[record.partition].end
+                raise Retryable(f"Kafka: {self._topic}: no more records arrive of partitions {sorted(left)}")
+            records = [
+                record for record in received if record.partition in left and record.offset < left[record.partition].end
             ]
-            if wanted:
-                yield wanted
+            if records:
+                yield records
             left = await self._unread(left)
-        await self._asked(self._consumer.unassign)  # or the next question waits behind fetches of what comes later
+        await self._run(self._consumer.unassign)  # otherwise the next request waits for prefetching
 
     async def _unread(self, left: OffsetRanges) -> dict[int, OffsetRange]:
-        places = await self._asked(lambda: self._consumer.position(self._places(dict.fromkeys(left, 0))))
-        return {item.partition: left[item.partition] for item in places if item.offset < left[item.partition].end}
+        positions = await self._run(lambda: self._consumer.position(self._positions(dict.fromkeys(left, 0))))
+        return {item.partition: left[item.partition] for item in positions if item.offset < left[item.partition].end}
 
     def _consume(self) -> list[Record]:
         first = self._consumer.poll(1.0)
@@ -100,33 +100,33 @@ class TopicReader:
         return {number: OffsetRange(*mark) for number, mark in marks.items()}
 
     async def _at(self, moment: datetime, whole: OffsetRanges) -> dict[int, int]:
-        """The first offset of each partition that is not older."""
-        # Negative numbers are no times for Kafka: -1 is the end, -2 the beginning.
-        wanted = self._places(dict.fromkeys(whole, max(0, floor(moment.timestamp() * 1000))))
-        found = await self._asked(lambda: self._consumer.offsets_for_times(wanted, TIMEOUT_S))
-        return {item.partition: item.offset if item.offset >= 0 else whole[item.partition].end for item in found}
+        """Return the first offset of each partition that is not older."""
+        # Kafka reads negative times as -1 the end, -2 the beginning.
+        times = self._positions(dict.fromkeys(whole, max(0, floor(moment.timestamp() * 1000))))
+        offsets = await self._run(lambda: self._consumer.offsets_for_times(times, TIMEOUT_S))
+        return {item.partition: item.offset if item.offset >= 0 else whole[item.partition].end for item in offsets}
 
-    def _places(self, offsets: Mapping[int, int]) -> list[TopicPartition]:
+    def _positions(self, offsets: Mapping[int, int]) -> list[TopicPartition]:
         return [TopicPartition(self._topic, number, offset) for number, offset in sorted(offsets.items())]
 
-    async def _asked(self, question: Callable[[], T]) -> T:
+    async def _run(self, request: Callable[[], T]) -> T:
         try:
-            return await asyncio.to_thread(question)
+            return await asyncio.to_thread(request)
         except KafkaException as error:
             raise as_pipeline_error(error.args[0], self._topic) from error
 
 
 @asynccontextmanager
 async def open_topic_reader(configuration: Mapping[str, str], prefix: str, topic: str) -> AsyncIterator[TopicReader]:
-    """A reader for the length of a block."""
-    ours = {
+    """Open a reader for the length of a block."""
+    required = {
         "group.id": f"{prefix}.ranges",
         "enable.auto.commit": False,
         "auto.offset.reset": "error",
         "fetch.wait.max.ms": "50",
     }
-    theirs = {name: value for name, value in configuration.items() if name != "group.protocol"}
-    consumer = Consumer(consumer_configuration(theirs, ours))
+    given = {name: value for name, value in configuration.items() if name != "group.protocol"}
+    consumer = Consumer(consumer_configuration(given, required))
     try:
         yield TopicReader(consumer, topic)
     finally:

@@ -28,21 +28,21 @@ async def topics(kafka: dict[str, str], topic_prefix: str) -> str:
     return topic_prefix
 
 
-class Collecting:
-    """An assignee that keeps what it gets and commits on revocation."""
+class RecordingHandler:
+    """An handler that keeps what it gets and commits on revocation."""
 
     def __init__(self) -> None:
         self.claims: dict[int, AssignedPartition] = {}
         self.records: list[Record] = []
-        self.membership: GroupMember | None = None
+        self.member: GroupMember | None = None
         self.metadata = ""
 
     async def assigned(self, claims: Sequence[AssignedPartition]) -> None:
         self.claims.update({claim.partition: claim for claim in claims})
 
     async def revoked(self, partitions: Sequence[int]) -> None:
-        assert self.membership is not None
-        await self.membership.commit(self.commits(partitions))
+        assert self.member is not None
+        await self.member.commit(self.commits(partitions))
         for partition in partitions:
             self.claims.pop(partition)
 
@@ -61,21 +61,21 @@ class Collecting:
         return [OffsetCommit(p, end, self.metadata) for p, end in ends.items() if end >= 0]
 
 
-def a_member(kafka: dict[str, str], prefix: str, **configuration: str) -> tuple[Collecting, asyncio.Event, Any]:
-    assignee, stop = Collecting(), asyncio.Event()
+def a_member(kafka: dict[str, str], prefix: str, **configuration: str) -> tuple[RecordingHandler, asyncio.Event, Any]:
+    handler, stop = RecordingHandler(), asyncio.Event()
     group = GroupConfig(f"{prefix}.fetcher", BATCHES.full_name(prefix), 6.0)
-    assignee.membership = GroupMember({**kafka, **configuration}, group)
-    return assignee, stop, asyncio.create_task(assignee.membership.run(stop, assignee))
+    handler.member = GroupMember({**kafka, **configuration}, group)
+    return handler, stop, asyncio.create_task(handler.member.run(stop, handler))
 
 
-async def test_topics_are_made_once_and_checked(kafka: dict[str, str], topic_prefix: str) -> None:
+async def test_topics_are_created_once_and_checked(kafka: dict[str, str], topic_prefix: str) -> None:
     assert len(await check_topics(kafka, topic_prefix)) == len(ALL)
     assert len(await create_topics(kafka, topic_prefix)) == len(ALL)
     assert await create_topics(kafka, topic_prefix) == []
     assert await check_topics(kafka, topic_prefix) == []
 
 
-async def test_more_partitions_than_ours_are_told_and_counted(kafka: dict[str, str], topic_prefix: str) -> None:
+async def test_a_different_number_of_partitions_is_reported(kafka: dict[str, str], topic_prefix: str) -> None:
     name, admin = BATCHES.full_name(topic_prefix), AdminClient(kafka)
     admin.create_topics([NewTopic(name, BATCHES.partitions + 1, 1)])[name].result(20)
     await create_topics(kafka, topic_prefix)
@@ -83,31 +83,31 @@ async def test_more_partitions_than_ours_are_told_and_counted(kafka: dict[str, s
     assert await partition_count(kafka, name) == 13
 
 
-async def test_a_message_too_large_is_invalid(publisher: Publisher, topics: str) -> None:
+async def test_a_message_that_is_too_large_is_invalid(publisher: Publisher, topics: str) -> None:
     with pytest.raises(Invalid):
         await publisher.publish(BATCHES.full_name(topics), "k", b"x" * 3_000_000)
 
 
-async def test_what_cannot_be_reached_is_retryable(kafka: dict[str, str]) -> None:
+async def test_an_unreachable_broker_is_retryable(kafka: dict[str, str]) -> None:
     with pytest.raises(Retryable, match=r"127\.0\.0\.1:1 cannot be reached"):
         await check_reachable({"bootstrap.servers": "127.0.0.1:1"}, timeout_s=1)
 
 
-async def test_a_wrong_setting_is_named() -> None:
+async def test_an_invalid_client_setting_is_named() -> None:
     with pytest.raises(Invalid, match="nonsense"):
         Publisher({"bootstrap.servers": "127.0.0.1:1", "nonsense": "1"}, "test")
 
 
 @pytest.mark.parametrize("protocol", ["consumer", "classic"])
-async def test_members_share_and_hand_over(
+async def test_members_share_partitions_and_hand_them_over(
     kafka: dict[str, str], topics: str, publisher: Publisher, protocol: str
 ) -> None:
     topic = BATCHES.full_name(topics)
     await publisher.publish_all(topic, [(f"key-{n}", str(n).encode()) for n in range(100)])
     first, stop_first, running_first = a_member(kafka, topics, **{"group.protocol": protocol})
     await until(lambda: len(first.records) == 100, 30, "the first member reads everything")
-    assert first.membership is not None
-    assert first.membership.lease_until > monotonic()
+    assert first.member is not None
+    assert first.member.lease_until > monotonic()
     first.metadata = "1:told"
     second, stop_second, running_second = a_member(kafka, topics, **{"group.protocol": protocol})
     await until(lambda: len(first.claims) == len(second.claims) == 6, 30, "both have half of the partitions")
@@ -133,7 +133,7 @@ async def test_lag_counts_from_the_oldest_message_without_a_commit(
     assert await LagReader(kafka, group="nobody", topic=BATCHES.full_name(topics)).total() == 7
 
 
-async def test_a_halt_is_seen_by_who_watches_and_by_who_comes_later(
+async def test_a_halt_reaches_followers_and_later_readers(
     kafka: dict[str, str], topics: str, publisher: Publisher
 ) -> None:
     watcher, changes = ControlWatcher(kafka, topics), 0
@@ -169,12 +169,12 @@ async def test_an_unreadable_control_record_halts_its_scope(
     await watcher.close()
 
 
-async def test_a_control_topic_that_is_not_there_is_not_readable(kafka: dict[str, str], topic_prefix: str) -> None:
+async def test_a_missing_control_topic_is_not_readable(kafka: dict[str, str], topic_prefix: str) -> None:
     with pytest.raises(Retryable):
         await ControlWatcher(kafka, topic_prefix).start()
 
 
-async def test_a_dead_letter_keeps_the_message_and_says_why(
+async def test_a_dead_letter_has_the_message_and_the_reason(
     kafka: dict[str, str], topics: str, publisher: Publisher
 ) -> None:
     record = Record("gsc.batches", 3, 42, b"acme", b"\xff\x00poison", 1_700_000_000_000)

@@ -54,7 +54,7 @@ async def count(conn: Connection, table: str) -> dict[str, int]:
     return dict(await found.fetchall())
 
 
-async def test_each_report_is_cut_at_its_own_age(conn: Connection) -> None:
+async def test_each_report_has_its_own_retention(conn: Connection) -> None:
     catalog = a_catalog(short=10, long=None)
     assert await delete_old(conn, catalog, TODAY, dry_run=True) == Deleted(rows=2)
     assert await count(conn, "facts") == {"short": 4, "long": 4}
@@ -65,7 +65,7 @@ async def test_each_report_is_cut_at_its_own_age(conn: Connection) -> None:
     assert await delete_old(conn, catalog, TODAY) == Deleted()
 
 
-async def test_months_that_nobody_keeps_are_dropped_as_a_whole(conn: Connection) -> None:
+async def test_months_that_no_report_keeps_are_dropped(conn: Connection) -> None:
     deleted = await delete_old(conn, a_catalog(short=10, long=30), TODAY)
     assert deleted == Deleted(rows=4, pages=2, months=1)
     months = await (

@@ -31,7 +31,7 @@ async def columns(conn: Connection, view: str) -> list[str]:
     return [column.name for column in cursor.description or ()]
 
 
-async def test_an_address_that_is_none_is_told_without_its_password() -> None:
+async def test_an_invalid_dsn_is_reported_without_its_password() -> None:
     with pytest.raises(Invalid, match="GSC_POSTGRES_DSN: ") as caught:
         await connect("postgresql://gsc:hunter2@[::1", application="test")
     assert "hunter2" not in str(caught.value)
@@ -50,7 +50,7 @@ async def test_a_view_has_the_columns_of_its_report(conn: Connection) -> None:
     assert await columns(conn, "gsc.by_page") == [*key, "clicks", "impressions", "ctr", "position"]
 
 
-async def test_what_stands_on_a_view_stays_while_its_columns_do(conn: Connection) -> None:
+async def test_dependent_views_stay_while_the_columns_stay(conn: Connection) -> None:
     await create_report_views(conn, a_catalog("date", "page"))
     await conn.execute("create view public.mine as select page, clicks from gsc.by_page")
     await create_report_views(conn, a_catalog("date", "page"))

@@ -29,7 +29,7 @@ async def values(reader: TopicReader, spans: dict[int, OffsetRange]) -> list[byt
     return sorted([record.value or b"" async for records in reader.records(spans) for record in records])
 
 
-async def test_what_was_written_in_a_time(reader: TopicReader, publisher: Publisher, topic_prefix: str) -> None:
+async def test_records_of_a_period_are_selected(reader: TopicReader, publisher: Publisher, topic_prefix: str) -> None:
     topic = RESULTS.full_name(topic_prefix)
     assert await values(reader, await reader.available()) == []
     for number in range(30):
@@ -55,7 +55,7 @@ def _next_millisecond() -> None:
         pass
 
 
-async def test_a_range_that_is_not_held_any_more_says_what_is(
+async def test_a_period_that_kafka_no_longer_holds_is_an_error(
     kafka: dict[str, str], reader: TopicReader, publisher: Publisher, topic_prefix: str
 ) -> None:
     topic = RESULTS.full_name(topic_prefix)
@@ -70,7 +70,7 @@ async def test_a_range_that_is_not_held_any_more_says_what_is(
     assert len(await values(reader, await reader.between(None, None))) == 3
 
 
-async def test_a_dead_letter_says_why_from_where_and_since_when(
+async def test_a_dead_letter_is_read_back_with_reason_source_and_time(
     kafka: dict[str, str], reader: TopicReader, publisher: Publisher, topic_prefix: str
 ) -> None:
     seen = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -84,7 +84,7 @@ async def test_a_dead_letter_says_why_from_where_and_since_when(
     assert (found.record.key, found.record.value) == (b"key", b"\x00\xff")
 
 
-def test_a_letter_of_somebody_else_is_read_as_far_as_it_goes() -> None:
+def test_a_foreign_dead_letter_is_read_as_far_as_possible() -> None:
     found = read_dead_letter(Record("gsc.dead-letters", 0, 0, None, b"x", 1000, (("source-offset", b"no"),)))
     assert (found.source, found.reason, found.attempts) == (None, "", 0)
     assert found.first_seen == datetime.fromtimestamp(1, UTC)

@@ -65,7 +65,7 @@ def test_credential_files_are_relative_to_the_catalog(tmp_path: Path) -> None:
         ("reports:\n", "reports: [\n", 6, ""),
     ],
 )
-def test_an_invalid_catalog_is_reported_with_line_and_field(
+def test_an_invalid_catalog_is_an_error_with_line_and_field(
     tmp_path: Path, old: str, new: str, line: int, text: str
 ) -> None:
     path = tmp_path / "catalog.yaml"

@@ -29,7 +29,7 @@ raise SystemExit(run_service(Settings(log_format="json"), "sink", main))
         ("ZeroDivisionError('a fault of ours')", 1, "crashed", "a fault of ours"),
     ],
 )
-def test_what_ends_a_service_is_a_line_of_its_log(error: str, code: int, event: str, said: str) -> None:
+def test_the_error_that_ends_a_service_is_logged_in_one_line(error: str, code: int, event: str, said: str) -> None:
     done = _ended(error)
     assert done.returncode == code
     [line] = [json.loads(text) for text in done.stderr.splitlines()]
@@ -37,7 +37,7 @@ def test_what_ends_a_service_is_a_line_of_its_log(error: str, code: int, event: 
     assert said in json.dumps(line)
 
 
-def test_what_is_missing_at_the_start_is_said_plainly() -> None:
+def test_a_missing_requirement_is_printed_and_exits_with_2() -> None:
     done = _ended("StartError('topic gsc.batches: missing')")
     assert (done.returncode, done.stderr) == (2, "topic gsc.batches: missing\n")
 
