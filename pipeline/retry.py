@@ -22,4 +22,8 @@ async def with_retries(operation: Callable[[], Awaitable[T]], *, attempts: int =
         wait=wait_exponential(multiplier=first_delay_s),
         reraise=True,
     )
-    return await retrying(operation)
+
+    async def attempt() -> T:  # tenacity awaits coroutine functions only
+        return await operation()
+
+    return await retrying(attempt)

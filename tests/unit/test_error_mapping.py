@@ -17,7 +17,7 @@ RETRYABLE_STATES = {
     "40P01", "40001", "55P03", "57P01", "57P02", "57P03", "53300", "53100", "23505",
     "08000", "08001", "08003", "08004", "08006", "08007", "08P01",
 }  # fmt: skip
-"""Deadlock, serialization, lock, shutdown, start-up, too many connections, full disk, a row inserted twice; class 08."""
+"""Deadlock, serialization, lock, shutdown, start-up, connections, full disk, a row inserted twice, and class 08."""
 FATAL_CODES = {
     "_FATAL", "_AUTHENTICATION", "TOPIC_AUTHORIZATION_FAILED", "GROUP_AUTHORIZATION_FAILED",
     "CLUSTER_AUTHORIZATION_FAILED",
