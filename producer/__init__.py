@@ -1,1 +1,1 @@
-"""The planner: decides what is owed, and asks for it."""
+"""The producer: decides which pages are due, and publishes them."""

@@ -1,53 +1,88 @@
-"""The planner over HTTP: `POST /v1/syncs`, `GET /v1/runs/{run_id}`, `POST /v1/halts`, `GET /v1/halts`."""
+"""The producer's HTTP API: `POST /v1/syncs`, `GET /v1/runs/{run_id}`, `POST /v1/halts`, `GET /v1/halts`."""
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 import msgspec
 from aiohttp import web
 
 from pipeline.catalog import Catalog
 from pipeline.clock import now, pacific_date
+from pipeline.contracts import codec
 from pipeline.contracts.halts import Halts, build_control
 from pipeline.contracts.identity import run_id
 from pipeline.contracts.messages import Control, SyncRequest
+from pipeline.contracts.topics import SYNC_REQUESTS
+from pipeline.control import publish_control
 from pipeline.errors import Invalid, Retryable
 from pipeline.health import problem, unauthorized
+from pipeline.ledger import runs
+from pipeline.publisher import Publisher
 from pipeline.settings import HttpSettings
+from producer.outbox import Connect
 from producer.sync_request import build_request, same_request, validate
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
-class Doors(Protocol):
-    """What the requests lead to. All raise Retryable."""
+class Api:
+    """Answers requests. A sync request is published on its topic, where the intake reads it."""
 
-    @property
-    def halts(self) -> Halts:
-        """As they stand."""
+    def __init__(self, catalog: Catalog, publisher: Publisher, prefix: str, connect: Connect, halts: Halts) -> None:
+        self._catalog = catalog
+        self._publisher = publisher
+        self._prefix = prefix
+        self._connect = connect
+        self._halts = halts
 
-    async def accept(self, request: SyncRequest) -> None:
-        """Take a sync request in."""
+    def routes(self, settings: HttpSettings) -> list[web.RouteDef]:
+        """Return the routes. Every one needs the bearer token."""
+        return [
+            web.post("/v1/syncs", _guarded(settings, self._post_sync)),
+            web.get("/v1/runs/{run_id}", _guarded(settings, self._get_run)),
+            web.post("/v1/halts", _guarded(settings, self._post_halt)),
+            web.get("/v1/halts", _guarded(settings, self._get_halts)),
+        ]
 
-    async def asked_before(self, request_id: str) -> SyncRequest | None:
-        """The request that was planned under an id."""
+    async def request_sync(self, request: SyncRequest) -> None:
+        """Publish a sync request. Raises Retryable."""
+        topic = SYNC_REQUESTS.full_name(self._prefix)
+        await self._publisher.publish(topic, request.request_id, codec.encode(request))
 
-    async def progress(self, run: str) -> dict[str, object] | None:
-        """How far a run is; None when there is none."""
+    async def _post_sync(self, http_request: web.Request) -> web.Response:
+        today = pacific_date(now())
+        request = build_request(await http_request.read(), now=now(), today=today, requested_by="http")
+        if problems := validate(request, self._catalog, today):
+            errors = [{"field": item.field, "message": item.message} for item in problems]
+            return web.json_response({"error": errors[0], "errors": errors}, status=422)
+        before = await self._planned_before(request.request_id)
+        if before is not None and not same_request(before, request):
+            return problem(409, f"another request has used the id {request.request_id!r} before", "request_id")
+        await self.request_sync(request)
+        body = {"request_id": request.request_id, "run_id": run_id(request.request_id)}
+        return web.json_response(body, status=202)
 
-    async def announce(self, control: Control) -> None:
-        """Write a control record."""
+    async def _planned_before(self, request_id: str) -> SyncRequest | None:
+        try:
+            async with self._connect() as conn:
+                return await runs.request_of(conn, run_id(request_id))
+        except Retryable:  # Kafka keeps the request; the intake checks it when PostgreSQL is back
+            return None
 
+    async def _get_run(self, request: web.Request) -> web.Response:
+        async with self._connect() as conn:
+            run = await runs.progress(conn, request.match_info["run_id"])
+        return web.json_response(run) if run else problem(404, "no such run", "run_id")
 
-def routes(settings: HttpSettings, catalog: Catalog, doors: Doors) -> list[web.RouteDef]:
-    """The routes; every one needs the bearer token."""
-    api = _Api(catalog, doors)
-    return [
-        web.post("/v1/syncs", _guarded(settings, api.post_sync)),
-        web.get("/v1/runs/{run_id}", _guarded(settings, api.get_run)),
-        web.post("/v1/halts", _guarded(settings, api.post_halt)),
-        web.get("/v1/halts", _guarded(settings, api.get_halts)),
-    ]
+    async def _post_halt(self, request: web.Request) -> web.Response:
+        """Halt a scope, or resume it with `"state": "running"`."""
+        control = build_control(await request.read(), now=now(), actor="http")
+        if control.state == "halted" and (unknown := self._catalog.unknown_scope(control.scope)):
+            return problem(422, f"the catalog has no {unknown}", "scope")
+        await publish_control(self._publisher, self._prefix, control)
+        return web.json_response(_control_fields(control), status=202)
+
+    async def _get_halts(self, _: web.Request) -> web.Response:
+        return web.json_response({"halts": [_control_fields(control) for control in self._halts.active(now())]})
 
 
 def _guarded(settings: HttpSettings, handler: Handler) -> Handler:
@@ -64,45 +99,6 @@ def _guarded(settings: HttpSettings, handler: Handler) -> Handler:
     return handle
 
 
-class _Api:
-    def __init__(self, catalog: Catalog, doors: Doors) -> None:
-        self._catalog = catalog
-        self._doors = doors
-
-    async def post_sync(self, request: web.Request) -> web.Response:
-        wanted = build_request(await request.read(), now=now(), today=pacific_date(now()), requested_by="http")
-        if problems := validate(wanted, self._catalog, pacific_date(now())):
-            errors = [{"field": item.field, "message": item.message} for item in problems]
-            return web.json_response({"error": errors[0], "errors": errors}, status=422)
-        before = await self._asked_before(wanted.request_id)
-        if before is not None and not same_request(before, wanted):
-            return problem(409, f"{wanted.request_id!r} was given to another request before", "request_id")
-        await self._doors.accept(wanted)
-        body = {"request_id": wanted.request_id, "run_id": run_id(wanted.request_id)}
-        return web.json_response(body, status=202)
-
-    async def _asked_before(self, request_id: str) -> SyncRequest | None:
-        try:
-            return await self._doors.asked_before(request_id)
-        except Retryable:  # Kafka keeps the request until the ledger can be read: then it is refused, if it must be
-            return None
-
-    async def get_run(self, request: web.Request) -> web.Response:
-        found = await self._doors.progress(request.match_info["run_id"])
-        return web.json_response(found) if found else problem(404, "no such run", "run_id")
-
-    async def post_halt(self, request: web.Request) -> web.Response:
-        """Halt a scope, or with `"state": "running"` let it run again."""
-        control = build_control(await request.read(), now=now(), actor="http")
-        if control.state == "halted" and (unknown := self._catalog.unknown_scope(control.scope)):
-            return problem(422, f"the catalog has no {unknown}", "scope")
-        await self._doors.announce(control)
-        return web.json_response(_told(control), status=202)
-
-    async def get_halts(self, _: web.Request) -> web.Response:
-        return web.json_response({"halts": [_told(control) for control in self._doors.halts.active(now())]})
-
-
-def _told(control: Control) -> dict[str, object]:
-    told: dict[str, object] = msgspec.to_builtins(control)
-    return {name: told[name] for name in ("scope", "state", "reason", "actor", "at", "until", "cause")}
+def _control_fields(control: Control) -> dict[str, object]:
+    fields: dict[str, object] = msgspec.to_builtins(control)
+    return {name: fields[name] for name in ("scope", "state", "reason", "actor", "at", "until", "cause")}

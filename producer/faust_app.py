@@ -1,5 +1,6 @@
-"""Requests in: a Faust agent that writes each to the ledger before its offset is committed."""
+"""The Faust application of the producer: one agent that processes each sync request before its offset is committed."""
 
+import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -10,13 +11,19 @@ import faust
 
 from pipeline.clock import PACIFIC
 from pipeline.contracts.records import Record
-from pipeline.errors import Invalid
+from pipeline.errors import Fatal, Invalid
 from pipeline.kafka import group_id
+from pipeline.log import logger
+from pipeline.process import sleep_or_stop
 from pipeline.settings import KafkaSettings, kafka_variable
+from producer.intake import Intake
 
-Take = Callable[[Record], Awaitable[None]]
+Process = Callable[[Record], Awaitable[None]]
 
 HEARTBEAT_SHARE = 0.3
+CHECK_EVERY_S = 0.5
+STOP_S = 10.0
+_log = logger(__name__)
 _SASL = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 _SECURITY = frozenset(
     {
@@ -34,26 +41,26 @@ _SECURITY = frozenset(
         "enable.ssl.certificate.verification",
     }
 )
-"""What Faust's client can be given, too."""
+"""The security settings that Faust's client supports."""
 
 
-def build_app(settings: KafkaSettings, topic: str, take: Take) -> faust.App:
-    """The app: one agent, one event at a time, no tables. `take` must not return before the request is safe."""
+def build_app(settings: KafkaSettings, topic: str, process: Process) -> faust.App:
+    """Return the app: one agent, one event at a time, no tables. `process` returns only when the request is stored."""
     servers = settings.kafka["bootstrap.servers"].split(",")
     app = faust.App(
         group_id(settings.topic_prefix, "producer"),
         broker=[f"kafka://{server.strip()}" for server in servers],
         broker_credentials=credentials(settings.kafka),
-        # Faust's 60 s would leave a killed planner's partition alone for a minute.
+        # With Faust's 60 s the partition of a killed producer would have no owner for a minute.
         broker_session_timeout=settings.session_timeout_s,
         broker_heartbeat_interval=settings.session_timeout_s * HEARTBEAT_SHARE,
         broker_commit_interval=0.5,
         consumer_auto_offset_reset="earliest",
-        topic_disable_leader=True,  # no topics of Faust's own
-        topic_allow_declare=False,  # ours come from `gsc-stream topics`
-        web_enabled=False,  # the HTTP face is the same in every service
+        topic_disable_leader=True,  # Faust must not create topics
+        topic_allow_declare=False,  # `gsc-stream topics` creates them
+        web_enabled=False,  # pipeline.health serves HTTP
         store="memory://",
-        # Faust makes folders even without tables; the working directory may be read-only, and is not ours.
+        # Faust creates folders even without tables, and the working directory may be read-only.
         datadir=Path(gettempdir()) / "gsc-stream-faust",
     )
     requests = app.topic(topic, key_serializer="raw", value_serializer="raw")
@@ -62,7 +69,7 @@ def build_app(settings: KafkaSettings, topic: str, take: Take) -> faust.App:
     async def intake(stream: Any) -> None:
         async for event in stream.events():
             message = event.message
-            await take(
+            await process(
                 Record(
                     topic=message.topic,
                     partition=message.partition,
@@ -76,8 +83,8 @@ def build_app(settings: KafkaSettings, topic: str, take: Take) -> faust.App:
     return app
 
 
-def at_times(app: faust.App, cron: str, work: Callable[[], Awaitable[None]]) -> None:
-    """Run `work` at the times of a cron line, in Pacific time: Search Console's days end there."""
+def schedule(app: faust.App, cron: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Run `work` at the times of a cron line, in Pacific time, in which Search Console's days end."""
 
     @app.crontab(cron, timezone=PACIFIC)
     async def timer() -> None:
@@ -85,10 +92,10 @@ def at_times(app: faust.App, cron: str, work: Callable[[], Awaitable[None]]) -> 
 
 
 def credentials(configuration: Mapping[str, str]) -> Any:
-    """librdkafka's security settings as Faust's. Raises Invalid for what Faust cannot do."""
+    """Return Faust's credentials for librdkafka's security settings. Raises Invalid for what Faust does not support."""
     for name in configuration:
         if name.startswith(("security.", "sasl.", "ssl.", "enable.sasl.", "enable.ssl.")) and name not in _SECURITY:
-            raise Invalid(f"the planner's client does not know {name}", field=kafka_variable(name))
+            raise Invalid(f"the producer's client (Faust) does not support {name}", field=kafka_variable(name))
     protocol = configuration.get("security.protocol", "plaintext").upper()
     context = _ssl_context(configuration) if protocol.endswith("SSL") else None
     if protocol == "PLAINTEXT":
@@ -97,7 +104,9 @@ def credentials(configuration: Mapping[str, str]) -> Any:
         return faust.SSLCredentials(context)
     mechanism = configuration.get("sasl.mechanism", configuration.get("sasl.mechanisms", ""))
     if mechanism not in _SASL:
-        raise Invalid(f"{mechanism!r}: the planner takes {', '.join(_SASL)}", field=kafka_variable("sasl.mechanism"))
+        raise Invalid(
+            f"the producer supports {', '.join(_SASL)}, got {mechanism!r}", field=kafka_variable("sasl.mechanism")
+        )
     return faust.SASLCredentials(
         username=configuration.get("sasl.username"),
         password=configuration.get("sasl.password"),
@@ -124,3 +133,25 @@ def _ssl_context(configuration: Mapping[str, str]) -> ssl.SSLContext:
     except OSError as error:
         raise Invalid(f"{error}, got {certificate!r}", field=kafka_variable("ssl.certificate.location")) from error
     return context
+
+
+async def run_app(app: faust.App, intake: Intake, stop: asyncio.Event) -> None:
+    """Run the app in this event loop until `stop`. Raises the failure of the intake, or Fatal when Faust crashes."""
+    try:
+        await app.start()
+        while not await sleep_or_stop(stop, CHECK_EVERY_S):
+            if intake.failure is not None:
+                raise intake.failure
+            if app.crashed:
+                raise Fatal(f"Faust crashed: {app.crash_reason!r}")
+    finally:
+        if intake.failure is None:  # otherwise Faust would wait for the request that failed
+            await _stop(app)
+
+
+async def _stop(app: faust.App) -> None:
+    try:
+        async with asyncio.timeout(STOP_S):
+            await app.stop()
+    except TimeoutError:
+        _log.warning("stop_cut_short", seconds=STOP_S)

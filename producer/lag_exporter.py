@@ -1,13 +1,13 @@
-"""The whole, for metrics: lag of every group, how every partition stands, the ledger, and the time that is left."""
+"""Metrics of the whole pipeline: lag of every group, status of every partition, the ledger, and the remaining time."""
 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
 
 from pipeline.clock import monotonic, now, pacific_date
+from pipeline.consumer_lag import Lag
 from pipeline.contracts.partition_status import STATES, status_of
 from pipeline.contracts.records import PartitionLag, Record
 from pipeline.errors import Retryable
@@ -16,44 +16,37 @@ from pipeline.metrics import gauge
 from pipeline.postgres import Connection, database_errors, queries
 from pipeline.process import sleep_or_stop
 from pipeline.topic_reader import OffsetRange, TopicReader
+from producer.outbox import Connect
 
-EVERY_S = 10.0
-PACE_OVER_S = 60.0
-LEDGER_AT_MOST = 0.05
-"""The share of the time that the ledger is looked at: counting millions of pages takes a while."""
+EXPORT_EVERY_S = 10.0
+RATE_WINDOW_S = 60.0
+LEDGER_SHARE = 0.05
+"""Largest share of the time spent on ledger queries: counting millions of pages takes a while."""
 PRIORITIES = ("daily", "backfill")
 DAY_KINDS = ("complete", "pending", "truncated", "may_change", "vanished_kept")
 _SQL = queries("producer", "lag_exporter.sql")
 _log = logger(__name__)
-Opening = Callable[[], AbstractAsyncContextManager[Connection]]
-
-
-class Lag(Protocol):
-    """How far a group is behind."""
-
-    async def read(self) -> dict[int, PartitionLag]:
-        """By partition. Raises Retryable."""
 
 
 @dataclass(frozen=True)
-class Watched:
-    """A group, and its topic opened for reading beside it."""
+class WatchedGroup:
+    """A consumer group, its lag, and a way to read its topic."""
 
     group: str
     lag: Lag
     open_topic: Callable[[], AbstractAsyncContextManager[TopicReader]]
 
 
-class Pace:
-    """How fast something is worked off, over the last minute. Pure."""
+class CompletionRate:
+    """How fast pages are finished, over the last minute. Pure."""
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, int]] = deque()
 
     def seconds_left(self, now: float, done: int, left: int) -> float:
-        """Seconds until nothing is left at the pace so far; infinite when it stands still. `done` only grows."""
+        """Return seconds until `left` is 0 at the current rate, infinite when it is 0. `done` only grows."""
         self._seen.append((now, done))
-        while self._seen[0][0] < now - PACE_OVER_S and len(self._seen) > 2:
+        while self._seen[0][0] < now - RATE_WINDOW_S and len(self._seen) > 2:
             self._seen.popleft()
         elapsed, moved = now - self._seen[0][0], done - self._seen[0][1]
         if not left:
@@ -61,44 +54,48 @@ class Pace:
         return left * elapsed / moved if moved > 0 else float("inf")
 
 
-def seconds_at_quota(owed: Mapping[str, int], allowed_qpm: Callable[[str], float]) -> float:
-    """Seconds until the slowest credential is done, when each goes at its quota. Pure."""
-    return max((60 * pages / allowed_qpm(credential) for credential, pages in owed.items()), default=0.0)
+def seconds_at_quota(pending: Mapping[str, int], allowed_qpm: Callable[[str], float]) -> float:
+    """Return seconds until the slowest credential is done when each works at its quota. Pure."""
+    return max((60 * pages / allowed_qpm(credential) for credential, pages in pending.items()), default=0.0)
 
 
 class LagExporter:
-    """Reads and sets the gauges. Every replica of the planner does, and all say the same."""
+    """Reads lag and ledger, and sets the gauges. Every replica of the producer exports the same values."""
 
     def __init__(
-        self, fetchers: Watched, others: Sequence[Watched], open_: Opening, allowed_qpm: Callable[[str], float]
+        self,
+        fetchers: WatchedGroup,
+        others: Sequence[WatchedGroup],
+        connect: Connect,
+        allowed_qpm: Callable[[str], float],
     ) -> None:
         self._fetchers = fetchers
         self._others = others
-        self._open = open_
+        self._connect = connect
         self._allowed_qpm = allowed_qpm
-        self._pace = Pace()
+        self._rate = CompletionRate()
         self._ledger_due = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop`; servers may go and come back."""
+        """Export until `stop`. Continues when servers come back."""
         while not stop.is_set():
             try:
-                await self.observe()
+                await self.export()
             except Retryable as error:
                 _log.warning("not_observed", error=str(error))
-            await sleep_or_stop(stop, EVERY_S)
+            await sleep_or_stop(stop, EXPORT_EVERY_S)
 
-    async def observe(self) -> None:
-        """Read everything once. Raises Retryable."""
-        batches = await self._observe_lag(self._fetchers)
+    async def export(self) -> None:
+        """Read and set everything once. Raises Retryable."""
+        batches = await self._export_lag(self._fetchers)
         for watched in self._others:
-            await self._observe_lag(watched)
-        _show_states(batches)
+            await self._export_lag(watched)
+        _export_states(batches)
         if monotonic() >= self._ledger_due:
-            await self._observe_ledger()
+            await self._export_ledger()
         gauge("gsc_observed_timestamp_seconds").set(now().timestamp())
 
-    async def _observe_lag(self, watched: Watched) -> dict[int, PartitionLag]:
+    async def _export_lag(self, watched: WatchedGroup) -> dict[int, PartitionLag]:
         lags = await watched.lag.read()
         waiting = {n: OffsetRange(lag.committed, lag.committed + 1) for n, lag in lags.items() if lag.lag}
         oldest = {record.partition: _age_s(record) for record in await _first_of_each(watched, waiting)}
@@ -107,27 +104,29 @@ class LagExporter:
             gauge("gsc_lag_seconds").labels(watched.group, number).set(oldest.get(number, 0.0))
         return lags
 
-    async def _observe_ledger(self) -> None:
+    async def _export_ledger(self) -> None:
         began = monotonic()
-        async with self._open() as conn, database_errors():
-            await self._show_pages(conn)
-            await _show_days(conn)
-        self._ledger_due = began + (monotonic() - began) / LEDGER_AT_MOST
+        async with self._connect() as conn, database_errors():
+            await self._export_pages(conn)
+            await _export_days(conn)
+        self._ledger_due = began + (monotonic() - began) / LEDGER_SHARE
 
-    async def _show_pages(self, conn: Connection) -> None:
+    async def _export_pages(self, conn: Connection) -> None:
         pages: dict[str, int] = dict(await (await conn.execute(_SQL["pages"])).fetchall())
         for state in ("pending", "published", "applied", "dead", "cancelled"):
             gauge("gsc_ledger_pages").labels(state).set(pages.get(state, 0))
         oldest: dict[str, float] = dict(await (await conn.execute(_SQL["oldest_pending"])).fetchall())
         for priority in PRIORITIES:
             gauge("gsc_oldest_pending_seconds").labels(priority).set(oldest.get(priority, 0.0))
-        owed: dict[str, int] = dict(await (await conn.execute(_SQL["pending_by_credential"])).fetchall())
-        left = self._pace.seconds_left(monotonic(), pages.get("applied", 0) + pages.get("dead", 0), sum(owed.values()))
+        pending: dict[str, int] = dict(await (await conn.execute(_SQL["pending_by_credential"])).fetchall())
+        left = self._rate.seconds_left(
+            monotonic(), pages.get("applied", 0) + pages.get("dead", 0), sum(pending.values())
+        )
         gauge("gsc_drain_seconds").labels("current").set(left)
-        gauge("gsc_drain_seconds").labels("quota").set(seconds_at_quota(owed, self._allowed_qpm))
+        gauge("gsc_drain_seconds").labels("quota").set(seconds_at_quota(pending, self._allowed_qpm))
 
 
-async def _show_days(conn: Connection) -> None:
+async def _export_days(conn: Connection) -> None:
     days = await (await conn.execute(_SQL["days"])).fetchone() or (0,) * len(DAY_KINDS)
     for kind, count in zip(DAY_KINDS, days, strict=True):
         gauge("gsc_ledger_days").labels(kind).set(count)
@@ -137,18 +136,18 @@ async def _show_days(conn: Connection) -> None:
         gauge("gsc_newest_day_age_days").labels(series).set(float("nan") if age is None else age)
 
 
-def _show_states(batches: Mapping[int, PartitionLag]) -> None:
+def _export_states(batches: Mapping[int, PartitionLag]) -> None:
     for number, lag in batches.items():
-        found = status_of(lag, now()).state
+        current = status_of(lag, now()).state
         for state in STATES:
-            gauge("gsc_partition_state").labels(number, state).set(int(state == found))
+            gauge("gsc_partition_state").labels(number, state).set(int(state == current))
 
 
 def _age_s(record: Record) -> float:
     return max(0.0, now().timestamp() - record.timestamp_ms / 1000)
 
 
-async def _first_of_each(watched: Watched, spans: Mapping[int, OffsetRange]) -> list[Record]:
+async def _first_of_each(watched: WatchedGroup, spans: Mapping[int, OffsetRange]) -> list[Record]:
     if not spans:
         return []
     async with watched.open_topic() as reader:

@@ -1,5 +1,5 @@
 -- name: pages
--- Of the newer runs only: the older ones are settled, and there may be millions.
+-- Newer runs only: older ones are finished, and may have millions of pages.
 select state, count(*) from gsc.pages
 where run_id in (select run_id from gsc.runs where planned_at > now() - interval '30 days')
 group by state

@@ -8,19 +8,20 @@ from itertools import count
 from pipeline.catalog import Catalog, Property, Report
 from pipeline.contracts.identity import Page, batch_id
 from pipeline.contracts.messages import SearchType, SyncRequest
+from pipeline.contracts.records import SeriesKey
 
 ROW_LIMIT = 25_000
 HISTORY_DAYS = 487
 """Search Console keeps 16 months."""
 HOURLY_DAYS = 10
-"""How far hourly data goes back."""
+"""Search Console keeps hourly data for ten days."""
 FINAL_AFTER_DAYS = 3
 """A day's data is final two to three days later."""
 
 
 @dataclass(frozen=True)
 class PlannedPage:
-    """The first page of a day of a series; `round` counts the pages of its property."""
+    """The first page of a day of a series. `round` counts the pages of its property."""
 
     batch_id: str
     property: str
@@ -30,26 +31,42 @@ class PlannedPage:
     date: date
     round: int
 
+    def series(self) -> SeriesKey:
+        """Return the series that the page belongs to."""
+        return SeriesKey(self.property, self.report.name, self.search_type, self.report.dimensions)
+
 
 def properties_of(request: SyncRequest, catalog: Catalog) -> list[Property]:
-    """The properties that a request is about, in the catalog's order. The request was admitted."""
+    """Return the properties of a valid request, in the catalog's order."""
     return [item for item in catalog.properties if request.all_properties or item.url in request.properties]
 
 
 def reports_of(request: SyncRequest, catalog: Catalog, item: Property) -> list[Report]:
-    """The reports to fetch of a property: those asked for, or all that are kept."""
+    """Return the reports to fetch of a property: those of the request, or all that the catalog lists for it."""
     return [report for report in catalog.reports_of(item) if not request.reports or report.name in request.reports]
 
 
-def days_of(request: SyncRequest) -> list[date]:
-    """The days, the newest first: they are wanted most."""
-    length = (request.end - request.start).days + 1
-    return [request.end - timedelta(days=number) for number in range(length)]
+def series_of(request: SyncRequest, catalog: Catalog) -> set[SeriesKey]:
+    """Return every series that a request may have pages of."""
+    return {
+        SeriesKey(item.url, report.name, search_type, report.dimensions)
+        for item in properties_of(request, catalog)
+        for report in reports_of(request, catalog, item)
+        for search_type in report.search_types
+    }
+
+
+def days_of(request: SyncRequest) -> Iterator[date]:
+    """Yield the days of a request, the newest first: they are needed most."""
+    for age in range((request.end - request.start).days + 1):
+        yield request.end - timedelta(days=age)
 
 
 def has_data(report: Report, day: date, today: date, *, rolling: bool) -> bool:
-    """Whether a day of a report is worth asking for: kept, within what the API goes back to, and, in a rolling
-    window, old enough to be there."""
+    """Return whether a day of a report is worth fetching.
+
+    It must be within the report's retention and the API's history, and in a rolling window old enough to have data.
+    """
     age = (today - day).days
     oldest = min(report.retention or HISTORY_DAYS, HOURLY_DAYS if report.data_state == "hourly_all" else HISTORY_DAYS)
     youngest = FINAL_AFTER_DAYS if rolling and report.data_state == "final" else 0
@@ -57,7 +74,7 @@ def has_data(report: Report, day: date, today: date, *, rolling: bool) -> bool:
 
 
 def plan(request: SyncRequest, catalog: Catalog, generation: int, today: date) -> Iterator[PlannedPage]:
-    """The first pages of everything that the request asks for; `today` is the Pacific date of the request."""
+    """Yield the first page of every day of every series of the request. `today` is the request's Pacific date."""
     for item in properties_of(request, catalog):
         rounds = count()
         for day in days_of(request):

@@ -1,4 +1,4 @@
-"""Whether a request can be planned; one set of checks for the command line, HTTP and the topic. Pure."""
+"""Building and validating sync requests: the same checks for the command line, HTTP and the topic. Pure."""
 
 import uuid
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from producer.planner import HISTORY_DAYS
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong with a request."""
+    """An invalid field of a request."""
 
     field: str
     message: str
@@ -26,9 +26,9 @@ class Problem(NamedTuple):
 
 
 class _Fields(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of `POST /v1/syncs`: from `start` to `end`, or the last `days` as far as there is data.
+    """The body of `POST /v1/syncs`: from `start` to `end`, or the last `days` that have data.
 
-    The last days are others tomorrow. Whoever may ask again later under the same id gives `start`, `end` and `rolling`.
+    `days` means other dates tomorrow. To repeat a request later with the same id, use `start`, `end` and `rolling`.
     """
 
     start: date | None = None
@@ -43,28 +43,33 @@ class _Fields(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def build_request(fields: Mapping[str, Any] | bytes, *, now: datetime, today: date, requested_by: str) -> SyncRequest:
-    """A request from JSON or from fields; raises Invalid with the field's name. `today` is the Pacific date."""
+    """Return a request from JSON or from fields. Raises Invalid with the field's name. `today` is the Pacific date."""
     parsed = parse_fields(_Fields, fields)
     rolling = parsed.rolling or parsed.days is not None
     start, end = _range(parsed, today)
-    return SyncRequest(
-        request_id=parsed.request_id or (_rolling_id(parsed, today) if parsed.days else uuid.uuid4().hex),
-        properties=parsed.properties,
-        all_properties=parsed.all,
-        start=start,
-        end=end,
-        reports=parsed.reports,
-        priority=parsed.priority or ("daily" if rolling else "backfill"),
-        requested_at=now,
-        requested_by=requested_by,
-        rolling=rolling,
-    )
+    values: dict[str, Any] = {
+        "request_id": parsed.request_id or (_rolling_id(parsed, today) if parsed.days else uuid.uuid4().hex),
+        "properties": parsed.properties,
+        "all_properties": parsed.all,
+        "start": start,
+        "end": end,
+        "reports": parsed.reports,
+        "priority": parsed.priority or ("daily" if rolling else "backfill"),
+        "requested_at": now,
+        "requested_by": requested_by,
+        "rolling": rolling,
+    }
+    try:
+        return SyncRequest(**values)
+    except ValueError as error:  # an implausible year
+        field, _, reason = str(error).partition(": ")
+        raise Invalid(reason, field=field) from error
 
 
 def _range(parsed: _Fields, today: date) -> tuple[date, date]:
     if parsed.days is not None:
         if parsed.start or parsed.end:
-            raise Invalid("give the last days, or a start and an end, not both", field="days")
+            raise Invalid("give either days, or start and end", field="days")
         return today - timedelta(days=parsed.days), today
     if parsed.start is None or parsed.end is None:
         raise Invalid("missing", field="start" if parsed.start is None else "end")
@@ -79,9 +84,9 @@ def _rolling_id(parsed: _Fields, today: date) -> str:
 
 
 def same_request(one: SyncRequest, other: SyncRequest) -> bool:
-    """Whether two requests under one id are one: whoever asked, whenever, and in whatever order the names are."""
+    """Return whether two requests with one id are the same, whoever sent them, whenever, in whatever order of names."""
 
-    def without_asker(request: SyncRequest) -> SyncRequest:
+    def normalized(request: SyncRequest) -> SyncRequest:
         return msgspec.structs.replace(
             request,
             properties=tuple(sorted(request.properties)),
@@ -90,11 +95,11 @@ def same_request(one: SyncRequest, other: SyncRequest) -> bool:
             requested_by=one.requested_by,
         )
 
-    return without_asker(one) == without_asker(other)
+    return normalized(one) == normalized(other)
 
 
 def validate(request: SyncRequest, catalog: Catalog, today: date) -> list[Problem]:
-    """Everything that is wrong with a request; `today` is the Pacific date."""
+    """Return every problem of a request. `today` is the Pacific date."""
     return [*_dates(request, today), *_properties(request, catalog), *_reports(request, catalog)]
 
 
@@ -104,7 +109,7 @@ def _dates(request: SyncRequest, today: date) -> list[Problem]:
     if request.end < request.start:
         problems.append(Problem("end", f"{request.end} is before start {request.start}"))
     if request.end > today:
-        problems.append(Problem("end", f"{request.end} is in the future; it is {today} in California"))
+        problems.append(Problem("end", f"{request.end} is in the future; today is {today} in Pacific time"))
     if request.start < oldest:
         problems.append(Problem("start", f"{request.start} is before {oldest}: Search Console keeps 16 months"))
     return problems
@@ -112,9 +117,9 @@ def _dates(request: SyncRequest, today: date) -> list[Problem]:
 
 def _properties(request: SyncRequest, catalog: Catalog) -> list[Problem]:
     if request.all_properties and request.properties:
-        return [Problem("properties", "name properties or ask for all, not both")]
+        return [Problem("properties", "give either properties or all, not both")]
     if not request.all_properties and not request.properties:
-        return [Problem("properties", "none given; name some, or ask for all")]
+        return [Problem("properties", "none given; name some, or request all")]
     return [
         Problem("properties", f"unknown property {url!r}; it is not in the catalog")
         for url in request.properties
@@ -129,18 +134,5 @@ def _reports(request: SyncRequest, catalog: Catalog) -> list[Problem]:
         item = catalog.property_by_url.get(url)
         kept = {report.name for report in catalog.reports_of(item)} if item else set(request.reports)
         missing = [name for name in request.reports if name not in kept and name not in unknown]
-        problems += [Problem("reports", f"{name!r} is not kept of {url}") for name in missing]
+        problems += [Problem("reports", f"{name!r} is not a report of {url}") for name in missing]
     return problems
-
-
-class Gate:
-    """Publishing stops at the high mark and goes on at half of it."""
-
-    def __init__(self, high: int) -> None:
-        self._high = high
-        self.open = True
-
-    def room(self, lag: int) -> int:
-        """How many batches may be published now."""
-        self.open = lag < self._high if self.open else lag <= self._high // 2
-        return self._high - lag if self.open else 0

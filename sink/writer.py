@@ -6,7 +6,7 @@ from datetime import date
 
 from pipeline.contracts import codec
 from pipeline.contracts.messages import Batch, PageOutcome, Rows
-from pipeline.contracts.records import Record
+from pipeline.contracts.records import Record, SeriesKey
 from pipeline.errors import Invalid
 from pipeline.ledger import pages as ledger_pages
 from pipeline.ledger import runs
@@ -36,7 +36,7 @@ class Writer:
     def __init__(self, conn: Connection, delete_ratio: float) -> None:
         self._conn = conn
         self._delete_ratio = delete_ratio
-        self._series: dict[runs.SeriesKey, int] = {}
+        self._series: dict[SeriesKey, int] = {}
         self._months: set[date] = set()
 
     async def unknown_runs(self, received: Iterable[ReceivedResult]) -> set[runs.RunKey]:

@@ -36,3 +36,12 @@ class OverduePage(NamedTuple):
 
     batch_id: str
     position: Position | None
+
+
+class SeriesKey(NamedTuple):
+    """What a row of `gsc.series` stands for. `dimensions` are as sent to the API."""
+
+    property: str
+    report: str
+    search_type: str
+    dimensions: tuple[str, ...]

@@ -12,20 +12,12 @@ import msgspec
 from pipeline.contracts import codec
 from pipeline.contracts.identity import run_id
 from pipeline.contracts.messages import Batch, SyncRequest
+from pipeline.contracts.records import SeriesKey
 from pipeline.errors import Invalid
 from pipeline.ledger import pages
 from pipeline.postgres import Connection, database_errors, queries
 
 _SQL = queries("pipeline.ledger", "runs.sql")
-
-
-class SeriesKey(NamedTuple):
-    """What `gsc.series` gives a small number to. `dimensions` as sent to the API."""
-
-    property: str
-    report: str
-    search_type: str
-    dimensions: tuple[str, ...]
 
 
 class RunKey(NamedTuple):

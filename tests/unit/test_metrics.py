@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.metrics import METRICS, Service, counter, exposition, gauge
-from producer.lag_exporter import Pace, seconds_at_quota
+from producer.lag_exporter import CompletionRate, seconds_at_quota
 
 DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
 UNBOUNDED = {"property", "batch", "run", "url"}
@@ -47,7 +47,7 @@ def test_a_metric_of_another_kind_is_an_error() -> None:
 
 
 def test_remaining_time_at_the_rate_of_the_last_minute() -> None:
-    pace = Pace()
+    pace = CompletionRate()
     assert pace.seconds_left(0.0, 100, 50) == float("inf")
     assert pace.seconds_left(10.0, 200, 50) == 5.0
     assert pace.seconds_left(20.0, 200, 0) == 0.0

@@ -1,4 +1,4 @@
-"""Planning, admission and what is owed again."""
+"""Planning pages, and building and validating sync requests."""
 
 from datetime import date, timedelta
 from pathlib import Path
@@ -10,12 +10,10 @@ from hypothesis import strategies as st
 
 from pipeline.catalog import DEFAULT_REPORTS, Catalog, Credential, Property, Report
 from pipeline.contracts.messages import SyncRequest
-from pipeline.contracts.records import OverduePage, PartitionLag, Position
 from pipeline.errors import Invalid
 from pipeline.retention import kept_since
-from producer.lost_pages import lost
-from producer.planner import plan
-from producer.sync_request import HISTORY_DAYS, Gate, build_request, same_request, validate
+from producer.planner import plan, series_of
+from producer.sync_request import HISTORY_DAYS, build_request, same_request, validate
 from support.examples import NOW
 
 TODAY = date(2026, 3, 10)
@@ -46,7 +44,7 @@ def test_the_same_request_gives_the_same_pages() -> None:
     )
 
 
-def test_every_property_counts_its_own_turns() -> None:
+def test_every_property_counts_its_own_rounds() -> None:
     pages = list(plan(a_request(), CATALOG, 7, NOW.date()))
     for url, count in (("sc-domain:a.com", 6), ("https://b.com/", 9)):
         assert [page.round for page in pages if page.property == url] == list(range(count))
@@ -72,7 +70,7 @@ def test_every_page_has_an_id_of_its_own(days: int, reports: tuple[str, ...]) ->
         (
             {"all": False, "properties": ["sc-domain:a.com"], "reports": ["by_query"]},
             "reports",
-            "'by_query' is not kept of sc-domain:a.com",
+            "'by_query' is not a report of sc-domain:a.com",
         ),
     ],
 )
@@ -89,23 +87,10 @@ def test_a_good_request_has_no_problem() -> None:
     ("body", "field"),
     [(b"{}", "start"), (b"{", "body"), (b'{"start": "x", "end": "2026-01-01"}', "start"), (b'{"nope": 1}', "nope")],
 )
-def test_a_body_that_is_no_request(body: bytes, field: str) -> None:
+def test_an_invalid_body_names_its_field(body: bytes, field: str) -> None:
     with pytest.raises(Invalid) as caught:
         build_request(body, now=NOW, today=NOW.date(), requested_by="test")
     assert caught.value.field == field
-
-
-def test_the_gate_closes_at_the_mark_and_opens_at_half() -> None:
-    gate = Gate(1000)
-    assert [gate.room(lag) for lag in (0, 999, 1000, 700, 501, 500, 600)] == [1000, 1, 0, 0, 0, 500, 400]
-
-
-def test_a_page_is_lost_only_when_nobody_can_have_it() -> None:
-    pages = [OverduePage("read", Position(0, 4)), OverduePage("unread", Position(0, 5)), OverduePage("follower", None)]
-    behind = {0: PartitionLag(committed=5, end=9, lag=4), 1: PartitionLag(0, 0, 0)}
-    assert lost(pages, behind, sink_lag=1) == set()
-    assert lost(pages, behind, sink_lag=0) == {"read"}
-    assert lost(pages, {0: PartitionLag(9, 9, 0)}, sink_lag=0) == {"read", "unread", "follower"}
 
 
 def test_the_default_reports_are_legal() -> None:
@@ -137,7 +122,7 @@ def rolling(**changes: Any) -> SyncRequest:
     return build_request(fields, now=NOW, today=NOW.date(), requested_by="test")
 
 
-def test_a_rolling_window_asks_for_what_there_is_data_of() -> None:
+def test_a_rolling_window_skips_days_without_data() -> None:
     assert planned_days(rolling()) == {
         "settled": list(range(3, 15)),
         "fresh": list(range(15)),
@@ -146,7 +131,7 @@ def test_a_rolling_window_asks_for_what_there_is_data_of() -> None:
     }
 
 
-def test_days_that_are_asked_for_by_name_are_planned_before_they_are_final() -> None:
+def test_explicit_days_are_planned_before_they_are_final() -> None:
     request = a_request(start="2026-03-09", end="2026-03-10")
     assert planned_days(request)["settled"] == [0, 1]
 
@@ -165,7 +150,7 @@ def test_the_same_window_twice_on_a_day_is_the_same_request() -> None:
     assert len(ids) == 6
 
 
-def test_a_window_of_another_day_is_asked_for_by_its_days() -> None:
+def test_a_window_of_another_day_is_requested_by_its_dates() -> None:
     tomorrow = {"now": NOW + timedelta(days=1), "today": TODAY + timedelta(days=1), "requested_by": "again"}
     last_days = {"all": True, "days": 14, "request_id": "r"}
     by_name = {"all": True, "start": "2026-02-24", "end": "2026-03-10", "rolling": True, "request_id": "r"}
@@ -182,8 +167,8 @@ def test_names_in_another_order_are_the_same_request() -> None:
     assert not same_request(one, rolling(all=False, properties=names[:1], request_id=one.request_id))
 
 
-def test_a_window_and_a_range_are_two_things() -> None:
-    with pytest.raises(Invalid, match="not both"):
+def test_days_exclude_start_and_end() -> None:
+    with pytest.raises(Invalid, match="give either days, or start and end"):
         rolling(start="2026-03-01")
     with pytest.raises(Invalid, match=r"days: Expected `int` <= 487"):
         rolling(days=500)
@@ -191,3 +176,13 @@ def test_a_window_and_a_range_are_two_things() -> None:
 
 def test_only_reports_with_a_retention_are_cut() -> None:
     assert kept_since(ROLLING, NOW.date()) == {"short": date(2026, 3, 3)}
+
+
+def test_an_implausible_year_is_invalid() -> None:
+    with pytest.raises(Invalid, match="start: the year 1999 is not from 2000 to 2199"):
+        a_request(start="1999-12-31")
+
+
+def test_the_series_of_a_request_are_those_of_its_pages() -> None:
+    request = a_request()
+    assert series_of(request, CATALOG) == {page.series() for page in plan(request, CATALOG, 7, NOW.date())}

@@ -22,7 +22,7 @@ class Operation:
 
 async def test_a_retryable_error_is_retried() -> None:
     operation = Operation(Retryable("1"), Retryable("2"))
-    assert await with_retries(lambda: operation(), first_delay_s=0) == "done"
+    assert await with_retries(operation, first_delay_s=0) == "done"
     assert operation.calls == 3
 
 
