@@ -1,1 +1,1 @@
-"""The operator's one command, gsc-stream."""
+"""The command `gsc-stream`."""

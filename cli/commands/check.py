@@ -4,7 +4,9 @@ from collections.abc import Awaitable, Callable
 
 import click
 
-from cli.output import catalog_of, json_option, print_json, run, settings
+from cli.context import load_catalog, read_environment, run
+from cli.options import json_option
+from cli.output import print_json
 from fetcher.credentials import AccessTokens
 from fetcher.rate_limiter import RateLimiter
 from fetcher.search_console import SearchConsole
@@ -21,47 +23,43 @@ GOOGLE_TIMEOUT_S = 20.0
 
 
 class AllSettings(ProducerSettings, FetcherSettings, SinkSettings):  # type: ignore[misc]  # of pydantic's plugin
-    """Those of every service."""
+    """The settings of every service."""
 
 
 @click.command()
 @json_option
 def check(as_json: bool) -> None:
-    """Try settings, catalog, Kafka, PostgreSQL and Google: a line each, exit 1 if any fails."""
-    wanted = settings(AllSettings)
-    catalog = catalog_of(wanted)
-    problems = {"catalog": None, **run(_problems(wanted, catalog))}
+    """Check settings, catalog, Kafka, PostgreSQL and Google: one line each; exit 1 if a check fails."""
+    settings = read_environment(AllSettings)
+    catalog = load_catalog(settings)
+    problems = {"settings": None, "catalog": None, **run(_problems(settings, catalog))}
     if as_json:
-        print_json({name: problem or "ok" for name, problem in {"settings": None, **problems}.items()})
+        print_json({name: problem or "ok" for name, problem in problems.items()})
     else:
-        click.echo(_line("ok", "settings", None))
         for name, problem in problems.items():
-            click.echo(_line("FAILED" if problem else "ok", name, problem))
+            click.echo(f"{'failed' if problem else 'ok':6} {name}{f': {problem}' if problem else ''}")
     raise SystemExit(1 if any(problems.values()) else 0)
 
 
-def _line(verdict: str, name: str, text: str | None) -> str:
-    return f"{verdict:6} {name}{f': {text}' if text else ''}"
-
-
-async def _problems(wanted: AllSettings, catalog: Catalog) -> dict[str, str | None]:
+async def _problems(settings: AllSettings, catalog: Catalog) -> dict[str, str | None]:
     async def limits() -> None:
-        RateLimiter(wanted.limits(catalog), BATCHES.partitions)  # as a fetcher makes it, or refuses to
+        RateLimiter(settings.limits(catalog), BATCHES.partitions)  # raises what a fetcher would refuse to start with
 
-    found = {
+    problems = {
         "limits": await _problem(limits),
-        "Kafka": await _problem(lambda: require_topics(wanted)),
-        "PostgreSQL": await _problem(lambda: require_schema(wanted, "gsc-stream")),
+        "Kafka": await _problem(lambda: require_topics(settings)),
+        "PostgreSQL": await _problem(lambda: require_schema(settings, "gsc-stream")),
     }
-    async with SearchConsole(wanted.api_root, timeout_s=GOOGLE_TIMEOUT_S, connections=4) as console:
+    async with SearchConsole(settings.api_root, timeout_s=GOOGLE_TIMEOUT_S, connections=4) as search_console:
         for credential in catalog.credentials:
-            found[f"Google, credential {credential.id}"] = await _google(console, catalog, credential)
-    # Most texts begin with what they are about, as the line does.
-    return {name: text and text.removeprefix(f"{name.rpartition(', ')[2]}: ") for name, text in found.items()}
+            name = f"Google, credential {credential.id}"
+            problems[name] = await _problem_of_credential(search_console, catalog, credential)
+    # Most errors begin with the name of what failed, as the line does.
+    return {name: text and text.removeprefix(f"{name.rpartition(', ')[2]}: ") for name, text in problems.items()}
 
 
 async def _problem(attempt: Callable[[], Awaitable[None]]) -> str | None:
-    """What is wrong, in one line."""
+    """Return what is wrong, in one line, or None."""
     try:
         await attempt()
     except (PipelineError, StartError, CatalogError) as error:
@@ -69,17 +67,17 @@ async def _problem(attempt: Callable[[], Awaitable[None]]) -> str | None:
     return None
 
 
-async def _google(console: SearchConsole, catalog: Catalog, credential: Credential) -> str | None:
-    """Why the credential gets no token, or does not see its properties; or None."""
+async def _problem_of_credential(search_console: SearchConsole, catalog: Catalog, credential: Credential) -> str | None:
+    """Return why the credential gets no access token or cannot read its properties, or None."""
 
     async def attempt() -> None:
         tokens = AccessTokens([credential])
         try:
-            seen = await console.sites(await tokens.token(credential.id))
+            readable = await search_console.sites(await tokens.token(credential.id))
         finally:
             tokens.close()
-        wanted = [item.url for item in catalog.properties if item.credential == credential.id]
-        if hidden := [url for url in wanted if url not in seen]:
-            raise Retryable(f"does not see {', '.join(hidden)}")
+        urls = [item.url for item in catalog.properties if item.credential == credential.id]
+        if missing := [url for url in urls if url not in readable]:
+            raise Retryable(f"cannot read {', '.join(missing)}")
 
     return await _problem(attempt)

@@ -1,4 +1,4 @@
-"""`gsc-stream dead-letters list | show | redrive`: what could not be processed, and why."""
+"""`gsc-stream dead-letters list | show | redrive`: messages that could not be processed."""
 
 import dataclasses
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -7,9 +7,11 @@ from typing import Any, TypeVar
 
 import click
 
-from cli.output import ANumber, LedgerSettings, a_moment, fail, json_option, print_json, print_table, run, settings
+from cli.context import LedgerSettings, fail, read_environment, run
+from cli.options import json_option, moment
+from cli.output import print_json, print_table
 from maintenance.redrive import Letter, opened
-from maintenance.redrive import redrive as tried_again
+from maintenance.redrive import redrive as redrive_letters
 from pipeline.contracts.topics import DEAD_LETTERS
 from pipeline.dead_letters import read_dead_letter
 from pipeline.ledger import pages
@@ -19,31 +21,32 @@ from pipeline.startup_checks import require_schema, require_topics
 from pipeline.topic_reader import OffsetRange, open_topic_reader
 
 F = TypeVar("F", bound=Callable[..., Any])
-_SHOWN_CHARACTERS = 4000
+_COLUMNS = ("place", "reason", "service", "source", "first_seen", "property", "page", "error")
+_VALUE_CHARACTERS = 4000
 
 
 def _filters(command: F) -> F:
     for option in (
-        click.option("--since", callback=a_moment, help="StoredDeadLetter since, ISO 8601 with an offset."),
-        click.option("--property", "property_", help="Only those about this property."),
-        click.option("--service", help="Only those that this service buried."),
-        click.option("--reason", help="Only those with this reason."),
+        click.option("--since", callback=moment, help="Published since then, an ISO 8601 time with a UTC offset."),
+        click.option("--property", "property_", help="Only dead letters about this property."),
+        click.option("--service", help="Only dead letters of this service."),
+        click.option("--reason", help="Only dead letters with this reason."),
     ):
         command = option(command)
     return command
 
 
 @dataclasses.dataclass(frozen=True)
-class Wanted:
-    """Which letters."""
+class Filter:
+    """Which dead letters to use; None: any."""
 
-    reason: str | None
-    service: str | None
-    property: str | None
-    since: datetime | None
+    reason: str | None = None
+    service: str | None = None
+    property: str | None = None
+    since: datetime | None = None
 
-    def takes(self, letter: Letter) -> bool:
-        """Whether the letter is among them."""
+    def matches(self, letter: Letter) -> bool:
+        """Return whether the dead letter is selected."""
         return (
             self.reason in (None, letter.buried.reason)
             and self.service in (None, letter.buried.service)
@@ -53,7 +56,7 @@ class Wanted:
 
 @click.group("dead-letters")
 def dead_letters() -> None:
-    """Look at messages that could not be processed, and try them again."""
+    """List messages that could not be processed, and process them again."""
 
 
 @dead_letters.command("list")
@@ -62,97 +65,103 @@ def dead_letters() -> None:
 def list_(
     reason: str | None, service: str | None, property_: str | None, since: datetime | None, as_json: bool
 ) -> None:
-    """Where each lies, why it is there, since when, and the state of its page now."""
-    wanted = settings(LedgerSettings)
-    letters, states = run(_listed(wanted, Wanted(reason, service, property_, since)))
+    """List dead letters: position, reason, time, and the current state of the page."""
+    settings = read_environment(LedgerSettings)
+    letters, states = run(_read(settings, Filter(reason, service, property_, since)))
     lines = [_line(letter, states) for letter in letters]
     if as_json:
         print_json(lines)
         return
-    shown = ("place", "reason", "service", "source", "first_seen", "property", "page", "error")
-    print_table(
-        f"Dead letters: {len(lines)}", shown, [[str(line[name] or "")[:80] for name in shown] for line in lines]
-    )
+    rows = [[str(line[name] or "")[:80] for name in _COLUMNS] for line in lines]
+    print_table(f"Dead letters: {len(lines)}", _COLUMNS, rows)
 
 
 @dead_letters.command()
 @click.argument("place")
 @json_option
 def show(place: str, as_json: bool) -> None:
-    """One letter, whole; PLACE is PARTITION:OFFSET, as `list` tells it."""
-    wanted = settings(LedgerSettings)
+    """Show one dead letter with its value. PLACE is PARTITION:OFFSET, as printed by `list`."""
+    settings = read_environment(LedgerSettings)
     partition, _, offset = place.partition(":")
     if not (partition.isdecimal() and offset.isdecimal()):
         fail(f"PLACE: {place!r} is not PARTITION:OFFSET")
-    found, states = run(_listed(wanted, Wanted(None, None, None, None), (int(partition), int(offset))))
-    if not found:
-        fail(f"PLACE: there is no letter at {place}")
-    buried = found[0].buried
+    letters, states = run(_read(settings, Filter(), (int(partition), int(offset))))
+    if not letters:
+        fail(f"PLACE: there is no dead letter at {place}")
+    buried = letters[0].buried
     value = (buried.record.value or b"").decode("utf-8", "backslashreplace")
-    told = {**_line(found[0], states), "attempts": buried.attempts, "value": value}
+    fields = {**_line(letters[0], states), "attempts": buried.attempts, "value": value}
     if as_json:
-        print_json(told)
+        print_json(fields)
     else:
-        print_table(f"Dead letter {place}", ("what", ""), [(k, str(v)[:_SHOWN_CHARACTERS]) for k, v in told.items()])
+        rows = [(name, str(value)[:_VALUE_CHARACTERS]) for name, value in fields.items()]
+        print_table(f"Dead letter {place}", ("field", "value"), rows)
 
 
 @dead_letters.command()
 @_filters
-@click.option("--all", "all_", is_flag=True, help="Without a filter, every letter.")
-@click.option("--rate", default=10.0, show_default=True, type=ANumber(0, 10_000, min_open=True), help="A second.")
+@click.option("--all", "all_", is_flag=True, help="Every dead letter; required without a filter.")
+@click.option(
+    "--rate",
+    default=10.0,
+    show_default=True,
+    type=click.FloatRange(0, 10_000, min_open=True),
+    help="Dead letters per second.",
+)
 @click.option("--dry-run", is_flag=True, help="Only count.")
 @json_option
 def redrive(all_: bool, rate: float, dry_run: bool, as_json: bool, **options: Any) -> None:
-    """Try letters again; those whose page is applied are skipped."""
-    wanted = settings(LedgerSettings)
-    chosen = Wanted(options["reason"], options["service"], options["property_"], options["since"])
-    if not all_ and chosen == Wanted(None, None, None, None):
-        fail("choose letters by --reason, --service, --property or --since, or say --all")
-    told = run(_redriven(wanted, chosen, rate, dry_run))
+    """Process dead letters again. Those whose page is applied are skipped."""
+    settings = read_environment(LedgerSettings)
+    selected = Filter(options["reason"], options["service"], options["property_"], options["since"])
+    if not all_ and selected == Filter():
+        fail("select dead letters with --reason, --service, --property or --since, or use --all")
+    counts = run(_redrive(settings, selected, rate, dry_run))
     if as_json:
-        print_json(told)
+        print_json(counts)
     else:
-        click.echo(", ".join(f"{name}: {value}" for name, value in told.items()))
+        click.echo(", ".join(f"{name}: {value}" for name, value in counts.items()))
 
 
-async def _redriven(wanted: LedgerSettings, chosen: Wanted, rate: float, dry_run: bool) -> dict[str, Any]:
-    letters, states = await _listed(wanted, chosen)
+async def _redrive(settings: LedgerSettings, selected: Filter, rate: float, dry_run: bool) -> dict[str, Any]:
+    letters, states = await _read(settings, selected)
     if dry_run:
-        return {"dry_run": True, "letters": len(letters), "skipped": sum(_finished(item, states) for item in letters)}
+        skipped = sum(_is_finished(item, states) for item in letters)
+        return {"dry_run": True, "letters": len(letters), "skipped": skipped}
     async with (
-        open_publisher(wanted.kafka, "gsc-stream") as publisher,
-        connection(wanted.postgres_dsn.get_secret_value(), application="gsc-stream") as conn,
+        open_publisher(settings.kafka, "gsc-stream") as publisher,
+        connection(settings.postgres_dsn.get_secret_value(), application="gsc-stream") as conn,
     ):
-        done = await tried_again(letters, conn, publisher, rate)
-    return {"letters": len(letters), **dataclasses.asdict(done)}
+        counts = await redrive_letters(letters, conn, publisher, rate)
+    return {"letters": len(letters), **dataclasses.asdict(counts)}
 
 
-async def _listed(
-    wanted: LedgerSettings, chosen: Wanted, place: tuple[int, int] | None = None
+async def _read(
+    settings: LedgerSettings, selected: Filter, place: tuple[int, int] | None = None
 ) -> tuple[list[Letter], Mapping[str, str]]:
-    """Letters, the oldest first, and the states of their pages."""
-    await require_topics(wanted)
-    await require_schema(wanted, "gsc-stream")
+    """Return the dead letters, the oldest first, and the states of their pages."""
+    await require_topics(settings)
+    await require_schema(settings, "gsc-stream")
     letters = sorted(
-        [letter async for letter in _letters(wanted, chosen, place)],
+        [letter async for letter in _letters(settings, selected, place)],
         key=lambda letter: letter.buried.record.timestamp_ms,
     )
     ids = [letter.batch.batch_id for letter in letters if letter.batch]
-    async with connection(wanted.postgres_dsn.get_secret_value(), application="gsc-stream") as conn:
+    async with connection(settings.postgres_dsn.get_secret_value(), application="gsc-stream") as conn:
         return letters, await pages.states(conn, ids)
 
 
-async def _letters(wanted: LedgerSettings, chosen: Wanted, place: tuple[int, int] | None) -> AsyncIterator[Letter]:
-    topic = DEAD_LETTERS.full_name(wanted.topic_prefix)
-    async with open_topic_reader(wanted.kafka, wanted.topic_prefix, topic) as reader:
-        spans = await reader.available() if chosen.since is None else await reader.between(chosen.since, None)
+async def _letters(settings: LedgerSettings, selected: Filter, place: tuple[int, int] | None) -> AsyncIterator[Letter]:
+    topic = DEAD_LETTERS.full_name(settings.topic_prefix)
+    async with open_topic_reader(settings.kafka, settings.topic_prefix, topic) as reader:
+        ranges = await (reader.available() if selected.since is None else reader.between(selected.since, None))
         if place is not None:
             partition, offset = place
-            held = partition in spans and spans[partition].start <= offset < spans[partition].end
-            spans = {partition: OffsetRange(offset, offset + 1)} if held else {}
-        async for records in reader.records(spans):
+            exists = partition in ranges and ranges[partition].start <= offset < ranges[partition].end
+            ranges = {partition: OffsetRange(offset, offset + 1)} if exists else {}
+        async for records in reader.records(ranges):
             for record in records:
-                if chosen.takes(letter := opened(read_dead_letter(record))):
+                if selected.matches(letter := opened(read_dead_letter(record))):
                     yield letter
 
 
@@ -171,5 +180,5 @@ def _line(letter: Letter, states: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _finished(letter: Letter, states: Mapping[str, str]) -> bool:
+def _is_finished(letter: Letter, states: Mapping[str, str]) -> bool:
     return letter.batch is not None and states.get(letter.batch.batch_id, "dead") != "dead"

@@ -1,4 +1,4 @@
-"""`gsc-stream demo`: the whole pipeline on servers of its own, against a simulated Google."""
+"""`gsc-stream demo`: the whole pipeline against a simulated Google, with a check of every row."""
 
 import asyncio
 import sys
@@ -10,29 +10,35 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from cli.local_servers import choice, kafka_option, on_this_machine, postgres_option, progress
-from cli.output import print_json
+from cli.local_servers import choose_servers, kafka_option, local_servers, postgres_option
+from cli.output import log_progress, print_json
 from lab.demo import Snapshot, Summary, running_demo, synchronize
 from lab.scenario import Scenario
 
 LIMIT_PER_MINUTE = 960
-PLAIN_EVERY_S = 5.0
+LINE_EVERY_S = 5.0
 
 
 @click.command()
-@click.option("--days", default=150, show_default=True, type=click.IntRange(1, 450))
-@click.option("--properties", default=2, show_default=True, type=click.IntRange(1, 50))
+@click.option("--days", default=150, show_default=True, type=click.IntRange(1, 450), help="Days to sync.")
+@click.option("--properties", default=2, show_default=True, type=click.IntRange(1, 50), help="Simulated properties.")
 @click.option(
-    "--rows", default=1500, show_default=True, type=click.IntRange(0, 50_000), help="A day, of the widest report."
+    "--rows",
+    default=1500,
+    show_default=True,
+    type=click.IntRange(0, 50_000),
+    help="Rows per day of the most detailed report.",
 )
-@click.option("--seed", default=1, show_default=True, help="Of the simulated world.")
-@click.option("--latency", default=0.2, show_default=True, type=click.FloatRange(0, 60), help="Of a call, in seconds.")
+@click.option("--seed", default=1, show_default=True, help="Seed of the simulated data.")
+@click.option(
+    "--latency", default=0.2, show_default=True, type=click.FloatRange(0, 60), help="Latency of a call, in seconds."
+)
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep data and logs in this folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, as the last line.")
 @kafka_option
 @postgres_option
 def demo(as_json: bool, keep: Path | None, kafka: str | None, postgres: str | None, **options: Any) -> None:
-    """Sync simulated properties into a real PostgreSQL through a real Kafka, and check every row."""
+    """Sync simulated properties through a real Kafka into a real PostgreSQL, and check every row."""
     scenario = Scenario(
         days=options["days"],
         properties=options["properties"],
@@ -40,13 +46,14 @@ def demo(as_json: bool, keep: Path | None, kafka: str | None, postgres: str | No
         seed=options["seed"],
         latency_s=options["latency"],
     )
+    servers = choose_servers(kafka, postgres, keep)
     with (
-        on_this_machine(),
-        running_demo(scenario, choice(kafka, postgres, keep), progress) as (setup, google, services),
+        local_servers(),
+        running_demo(scenario, servers, log_progress) as (setup, simulator, services),
         _Display(scenario) as display,
     ):
-        summary = asyncio.run(synchronize(setup, google, services, scenario.days, display.show))
-    _tell(summary)
+        summary = asyncio.run(synchronize(setup, simulator, services, scenario.days, display.show))
+    _print_summary(summary)
     if as_json:
         print_json(
             {
@@ -61,12 +68,12 @@ def demo(as_json: bool, keep: Path | None, kafka: str | None, postgres: str | No
 
 
 class _Display:
-    """Live on a terminal, a line now and then elsewhere."""
+    """Progress: a live table on a terminal, otherwise a line every few seconds."""
 
     def __init__(self, scenario: Scenario) -> None:
         self._limit = LIMIT_PER_MINUTE * scenario.properties
         self._live = Live(console=Console(stderr=True)) if sys.stderr.isatty() else None
-        self._told = -PLAIN_EVERY_S
+        self._printed_at = -LINE_EVERY_S
 
     def __enter__(self) -> "_Display":
         if self._live:
@@ -78,29 +85,31 @@ class _Display:
             self._live.stop()
 
     def show(self, snapshot: Snapshot) -> None:
-        """Show how far the sync is."""
+        """Show the progress of the sync."""
         eta = "?" if snapshot.eta_s is None else f"{snapshot.eta_s:.0f} s"
         cells = {
             "rows": f"{snapshot.rows:,}",
             "pages": f"{snapshot.pages_applied}/{snapshot.pages_planned}",
             "calls in the last minute": f"{snapshot.calls_last_minute} of {self._limit} allowed",
             "lag": f"{snapshot.lag_batches} batches, {snapshot.lag_results} results",
-            "time to go": eta,
+            "time left": eta,
         }
         if self._live:
             table = Table(*cells)
             table.add_row(*cells.values())
             self._live.update(table)
-        elif snapshot.seconds - self._told >= PLAIN_EVERY_S:
-            self._told = snapshot.seconds
-            progress(", ".join(f"{name}: {cell}" for name, cell in cells.items()))
+        elif snapshot.seconds - self._printed_at >= LINE_EVERY_S:
+            self._printed_at = snapshot.seconds
+            log_progress(", ".join(f"{name}: {cell}" for name, cell in cells.items()))
 
 
-def _tell(summary: Summary) -> None:
-    progress(f"{summary.rows:,} rows by {summary.calls} calls in {summary.seconds:.1f} s")
+def _print_summary(summary: Summary) -> None:
+    log_progress(f"{summary.rows:,} rows by {summary.calls} calls in {summary.seconds:.1f} s")
     for name, peak in sorted(summary.peaks.items()):
-        progress(f"  highest minute of {name}: {peak} calls, {LIMIT_PER_MINUTE} allowed")
+        log_progress(f"  highest minute of {name}: {peak} calls, {LIMIT_PER_MINUTE} allowed")
     if summary.equal_to_source:
-        progress("the table is equal to the source, row by row")
+        log_progress("the table is equal to the source, row by row")
     for item in summary.differences[:20]:
-        progress(f"DIFFERENT {' '.join(map(str, item[:4]))}: {item[4]} missing, {item[5]} unexpected, {item[6]} other")
+        log_progress(
+            f"DIFFERENT {' '.join(map(str, item[:4]))}: {item[4]} missing, {item[5]} unexpected, {item[6]} changed"
+        )

@@ -5,7 +5,7 @@ import click
 
 @click.command()
 def fetcher() -> None:
-    """Run a fetcher until SIGTERM."""
+    """Run a fetcher in the foreground until SIGTERM."""
     from fetcher.__main__ import main
 
     raise SystemExit(main())

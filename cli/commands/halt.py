@@ -1,18 +1,16 @@
-"""`gsc-stream halt`: no call may start in a scope."""
+"""`gsc-stream halt`: stop calls in a scope."""
 
 import click
 
-from cli.control import show_control, write_control
-from cli.output import (
-    json_option,
-)
+from cli.control import print_control, set_state
+from cli.options import json_option
 
 
 @click.command()
 @click.argument("scope")
-@click.option("--reason", required=True, help="Why, for whoever finds it.")
-@click.option("--until", help="When it ends by itself, ISO 8601 with an offset.  [default: until resumed]")
+@click.option("--reason", required=True, help="Reason, for whoever finds the halt.")
+@click.option("--until", help="When the halt ends, an ISO 8601 time with a UTC offset.  [default: until resumed]")
 @json_option
 def halt(scope: str, reason: str, until: str | None, as_json: bool) -> None:
-    """Stop all calls in SCOPE: all, credential:ID, property:URL, run:ID."""
-    show_control(write_control(scope, "halted", reason, until), as_json)
+    """Stop all calls in SCOPE: all, credential:ID, property:URL or run:ID."""
+    print_control(set_state(scope, "halted", reason, until), as_json)

@@ -1,8 +1,11 @@
-"""`gsc-stream migrate`: the schema and the views."""
+"""`gsc-stream migrate`: create or upgrade the database schema and the views."""
 
 import click
 
-from cli.output import SyncSettings, catalog_of, json_option, print_json, run, settings
+from cli.context import SyncSettings, load_catalog, read_environment, run
+from cli.options import json_option
+from cli.output import print_json
+from pipeline.catalog import Catalog
 from pipeline.postgres import connection
 from pipeline.schema import create_report_views
 from pipeline.schema import migrate as apply_migrations
@@ -11,20 +14,20 @@ from pipeline.schema import migrate as apply_migrations
 @click.command()
 @json_option
 def migrate(as_json: bool) -> None:
-    """Bring the schema up to date, and make the view of every report of the catalog."""
-    wanted = settings(SyncSettings)
-    catalog = catalog_of(wanted)
-
-    async def work() -> list[str]:
-        async with connection(wanted.postgres_dsn.get_secret_value(), application="gsc-stream") as conn:
-            applied = await apply_migrations(conn)
-            await create_report_views(conn, catalog)
-        return applied
-
-    applied = run(work())
+    """Apply missing migrations, and create the view of every report of the catalog."""
+    settings = read_environment(SyncSettings)
+    catalog = load_catalog(settings)
+    applied = run(_migrate(settings, catalog))
     views = [f"gsc.{report.name}" for report in catalog.reports]
     if as_json:
         print_json({"applied": applied, "views": views})
     else:
-        click.echo(f"migrations applied: {', '.join(applied) or 'none, all are there'}")
+        click.echo(f"migrations applied: {', '.join(applied) or 'none were missing'}")
         click.echo(f"views: {', '.join(views)}")
+
+
+async def _migrate(settings: SyncSettings, catalog: Catalog) -> list[str]:
+    async with connection(settings.postgres_dsn.get_secret_value(), application="gsc-stream") as conn:
+        applied = await apply_migrations(conn)
+        await create_report_views(conn, catalog)
+    return applied

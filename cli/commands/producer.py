@@ -5,7 +5,7 @@ import click
 
 @click.command()
 def producer() -> None:
-    """Run the producer until SIGTERM."""
+    """Run the producer in the foreground until SIGTERM."""
     from producer.__main__ import main
 
     raise SystemExit(main())

@@ -1,4 +1,4 @@
-"""`gsc-stream reconcile`: is everything there that was asked for, and is it what Google says?"""
+"""`gsc-stream reconcile`: compare plan, ledger, table, and Google's totals."""
 
 import random
 from collections.abc import AsyncIterator, Sequence
@@ -7,19 +7,9 @@ from typing import Any
 
 import click
 
-from cli.output import (
-    ANumber,
-    SyncSettings,
-    a_day,
-    catalog_of,
-    fail,
-    json_option,
-    print_json,
-    print_table,
-    progress_bar,
-    run,
-    settings,
-)
+from cli.context import SyncSettings, fail, load_catalog, read_environment, run
+from cli.options import day, json_option
+from cli.output import print_json, print_table, progress_bar
 from fetcher.credentials import AccessTokens
 from fetcher.search_console import SearchConsole
 from fetcher.settings import FetcherSettings
@@ -44,81 +34,86 @@ from pipeline.startup_checks import require_schema, require_topics
 from producer.planner import HISTORY_DAYS
 from producer.sync_request import build_request
 
-_SUMS_ARE_TOTALS = frozenset({"date", "country", "device"})
-"""Dimensions over which the rows add up to the day: queries are anonymized, pages count a click more than once."""
+_ADDITIVE = frozenset({"date", "country", "device"})
+"""Dimensions whose rows add up to the day's total. Rare queries are withheld, and pages may share a click."""
 
 
 @click.command()
-@click.option("--start", callback=a_day, help="First day.  [default: as far back as Google goes]")
-@click.option("--end", callback=a_day, help="Last day.  [default: today]")
+@click.option("--start", callback=day, help="First day, YYYY-MM-DD.  [default: as far back as Google's data]")
+@click.option("--end", callback=day, help="Last day.  [default: today]")
 @click.option(
     "--sample",
     default=0,
     show_default=True,
     type=click.IntRange(0),
-    help="Properties whose totals are compared with the API's own.",
+    help="Number of properties whose totals are compared with the API's own.",
 )
 @click.option(
-    "--tolerance",
-    default=0.01,
-    show_default=True,
-    type=ANumber(0),
-    help="Share by which totals may differ.",
+    "--tolerance", default=0.01, show_default=True, type=click.FloatRange(0), help="Share by which totals may differ."
 )
-@click.option("--ignore", multiple=True, type=click.Choice(list(KINDS)), help="A kind of finding; may be given again.")
-@click.option("--repair", is_flag=True, help="Ask for what is owed.")
+@click.option("--ignore", multiple=True, type=click.Choice(list(KINDS)), help="A kind of finding. Can be repeated.")
+@click.option("--repair", is_flag=True, help="Request the days that a new fetch can repair.")
 @json_option
 def reconcile(start: date | None, end: date | None, repair: bool, as_json: bool, **options: Any) -> None:
-    """Compare plan, ledger and table, and a sample with Google; exit 1 when something is found."""
-    wanted = settings(SyncSettings)
-    catalog = catalog_of(wanted)
+    """Compare plan, ledger and table, and a sample with Google. Exit 1 when there are findings."""
+    settings = read_environment(SyncSettings)
+    catalog = load_catalog(settings)
     today = pacific_date(now())
     first, last = start or today - timedelta(days=HISTORY_DAYS), end or today
     if last < first:
         fail(f"--end: {last} is before --start {first}")
-    found, days = run(_findings(wanted, catalog, (first, last), options["sample"], options["tolerance"]))
-    found = [finding for finding in found if finding.kind not in options["ignore"]]
-    wishes = refetch_requests(found) if repair else []
-    run(_ask(wanted, wishes))
+    findings, days = run(_findings(settings, catalog, (first, last), options["sample"], options["tolerance"]))
+    findings = [finding for finding in findings if finding.kind not in options["ignore"]]
+    requests = refetch_requests(findings) if repair else []
+    run(_send(settings, requests))
     if as_json:
-        told = {"findings": [item._asdict() for item in found], "asked_again": [wish._asdict() for wish in wishes]}
-        print_json({"days": days, **told})
+        found = {
+            "findings": [item._asdict() for item in findings],
+            "asked_again": [item._asdict() for item in requests],
+        }
+        print_json({"days": days, **found})
     else:
-        print_table(f"{days} days of series, findings: {len(found)}", Finding._fields, found)
-        for kind in sorted({finding.kind for finding in found}):
-            click.echo(f"{kind}: {KINDS[kind]}")
-        for wish in wishes:
-            click.echo(f"asked for again: {wish.property} {wish.report} {wish.start} to {wish.end}")
-    raise SystemExit(1 if found else 0)
+        _print_findings(days, findings, requests)
+    raise SystemExit(1 if findings else 0)
+
+
+def _print_findings(days: int, findings: Sequence[Finding], requests: Sequence[RefetchRequest]) -> None:
+    print_table(f"{days} days of series, findings: {len(findings)}", Finding._fields, findings)
+    for kind in sorted({finding.kind for finding in findings}):
+        click.echo(f"{kind}: {KINDS[kind]}")
+    for request in requests:
+        click.echo(f"requested again: {request.property} {request.report} {request.start} to {request.end}")
 
 
 async def _findings(
-    wanted: SyncSettings, catalog: Catalog, span: tuple[date, date], sample: int, tolerance: float
+    settings: SyncSettings, catalog: Catalog, period: tuple[date, date], sample: int, tolerance: float
 ) -> tuple[list[Finding], int]:
-    await require_schema(wanted, "gsc-stream")
-    async with connection(wanted.postgres_dsn.get_secret_value(), application="gsc-stream") as conn:
-        days = await read_days(conn, *span)
-    found = [finding for day in days for finding in findings_of(day, now())]
+    await require_schema(settings, "gsc-stream")
+    async with connection(settings.postgres_dsn.get_secret_value(), application="gsc-stream") as conn:
+        days = await read_days(conn, *period)
+    findings = [finding for item in days for finding in findings_of(item, now())]
     if sample:
-        found += [finding async for finding in _totals(catalog, days, sample, tolerance)]
-    return found, len(days)
+        findings += [finding async for finding in _compare_totals(catalog, days, sample, tolerance)]
+    return findings, len(days)
 
 
-async def _totals(catalog: Catalog, days: Sequence[Day], sample: int, tolerance: float) -> AsyncIterator[Finding]:
-    """One call for each series of the sample: totals by date are few rows, however long the range."""
-    calling = settings(FetcherSettings)
-    chosen = random.sample(catalog.properties, min(sample, len(catalog.properties)))
-    series = [(item, report, kind) for item in chosen for report, kind in _comparable(catalog, item)]
+async def _compare_totals(
+    catalog: Catalog, days: Sequence[Day], sample: int, tolerance: float
+) -> AsyncIterator[Finding]:
+    """Compare totals with one call per series of the sample: totals by date are few rows, however long the period."""
+    settings = read_environment(FetcherSettings)
+    properties = random.sample(catalog.properties, min(sample, len(catalog.properties)))
+    series = [(item, report, kind) for item in properties for report, kind in _comparable(catalog, item)]
     tokens = AccessTokens(catalog.credentials)
     try:
-        async with SearchConsole(calling.api_root, timeout_s=calling.http_timeout_s, connections=2) as console:
-            with progress_bar("asking Google") as bar:
+        async with SearchConsole(settings.api_root, timeout_s=settings.http_timeout_s, connections=2) as console:
+            with progress_bar("reading Google's totals") as bar:
                 for number, (item, report, kind) in enumerate(series, start=1):
-                    mine = [d for d in days if (d.property, d.report, d.search_type) == (item.url, report, kind)]
-                    if mine:
+                    own = [d for d in days if (d.property, d.report, d.search_type) == (item.url, report, kind)]
+                    if own:
                         token = await tokens.token(item.credential)
-                        totals = await console.totals(item.url, kind, (mine[0].date, mine[-1].date), token)
-                        for finding in differing_totals(mine, totals, tolerance):
+                        totals = await console.totals(item.url, kind, (own[0].date, own[-1].date), token)
+                        for finding in differing_totals(own, totals, tolerance):
                             yield finding
                     bar(item.url, number, len(series))
     finally:
@@ -126,28 +121,27 @@ async def _totals(catalog: Catalog, days: Sequence[Day], sample: int, tolerance:
 
 
 def _comparable(catalog: Catalog, item: Property) -> list[tuple[str, SearchType]]:
-    """Series of the property whose sums are the API's totals of final data."""
+    """Return the series of a property whose sums equal the API's totals of final data."""
     return [
         (report.name, kind)
         for report in catalog.reports_of(item)
-        if set(report.dimensions) <= _SUMS_ARE_TOTALS and "date" in report.dimensions and report.data_state == "final"
+        if set(report.dimensions) <= _ADDITIVE and "date" in report.dimensions and report.data_state == "final"
         for kind in report.search_types
     ]
 
 
-async def _ask(wanted: SyncSettings, wishes: Sequence[RefetchRequest]) -> None:
-    if not wishes:
+async def _send(settings: SyncSettings, requests: Sequence[RefetchRequest]) -> None:
+    if not requests:
         return
-    await require_topics(wanted)
-    topic = SYNC_REQUESTS.full_name(wanted.topic_prefix)
-    async with open_publisher(wanted.kafka, "gsc-stream") as publisher:
-        for wish in wishes:
+    await require_topics(settings)
+    topic = SYNC_REQUESTS.full_name(settings.topic_prefix)
+    async with open_publisher(settings.kafka, "gsc-stream") as publisher:
+        for item in requests:
             fields = {
-                "properties": [wish.property],
-                "reports": [wish.report],
-                "start": wish.start.isoformat(),
-                "end": wish.end.isoformat(),
+                "properties": [item.property],
+                "reports": [item.report],
+                "start": item.start.isoformat(),
+                "end": item.end.isoformat(),
             }
-            moment = now()
-            request = build_request(fields, now=moment, today=pacific_date(moment), requested_by="reconcile")
+            request = build_request(fields, now=now(), today=pacific_date(now()), requested_by="reconcile")
             await publisher.publish(topic, request.request_id, codec.encode(request))

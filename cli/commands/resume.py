@@ -1,17 +1,15 @@
-"""`gsc-stream resume`: calls in a scope may start again."""
+"""`gsc-stream resume`: allow calls in a scope again."""
 
 import click
 
-from cli.control import show_control, write_control
-from cli.output import (
-    json_option,
-)
+from cli.control import print_control, set_state
+from cli.options import json_option
 
 
 @click.command()
 @click.argument("scope")
-@click.option("--reason", default="", help="Why.")
+@click.option("--reason", default="", help="Reason, for the record.")
 @json_option
 def resume(scope: str, reason: str, as_json: bool) -> None:
-    """Let calls in SCOPE start again."""
-    show_control(write_control(scope, "running", reason, None), as_json)
+    """Allow calls in SCOPE again. Its deferred pages are fetched then."""
+    print_control(set_state(scope, "running", reason, None), as_json)

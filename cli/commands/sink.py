@@ -5,7 +5,7 @@ import click
 
 @click.command()
 def sink() -> None:
-    """Run a sink until SIGTERM."""
+    """Run a sink in the foreground until SIGTERM."""
     from sink.__main__ import main
 
     raise SystemExit(main())

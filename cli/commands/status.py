@@ -1,4 +1,4 @@
-"""`gsc-stream status`: how far everything is, and what it waits for."""
+"""`gsc-stream status`: progress and lag, and why anything waits."""
 
 import time
 from collections.abc import Mapping
@@ -8,7 +8,9 @@ from typing import Any
 import click
 import msgspec
 
-from cli.output import LedgerSettings, json_option, print_json, print_table, run, settings
+from cli.context import LedgerSettings, read_environment, run
+from cli.options import json_option
+from cli.output import print_json, print_table
 from pipeline.clock import now
 from pipeline.consumer_lag import LagReader
 from pipeline.contracts.partition_status import status_of
@@ -20,87 +22,82 @@ from pipeline.postgres import connection, database_errors
 from pipeline.retry import with_retries
 from pipeline.startup_checks import require_schema, require_topics
 
-WATCH_S = 2.0
+WATCH_EVERY_S = 2.0
 
 
 @click.command()
-@click.option("--watch", is_flag=True, help="Again every two seconds, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Repeat every two seconds, until Ctrl-C.")
 @json_option
 def status(watch: bool, as_json: bool) -> None:
-    """Show how each partition stands, lag, pages by state and halts."""
-    wanted = settings(LedgerSettings)
+    """Show the status of each partition, lag, pages by state, and halts."""
+    settings = read_environment(LedgerSettings)
     while True:
-        told = run(_status(wanted))
-        if as_json:
-            print_json(told)
-        else:
-            _show(told)
+        current = run(_read_status(settings))
+        print_json(current) if as_json else _print_status(current)
         if not watch:
             return
-        time.sleep(WATCH_S)
+        time.sleep(WATCH_EVERY_S)
 
 
-async def _status(wanted: LedgerSettings) -> dict[str, Any]:
-    await require_topics(wanted)
-    await require_schema(wanted, "gsc-stream")
-    halts = await read_halts(wanted.kafka, wanted.topic_prefix)
+async def _read_status(settings: LedgerSettings) -> dict[str, Any]:
+    await require_topics(settings)
+    await require_schema(settings, "gsc-stream")
+    halts = await read_halts(settings.kafka, settings.topic_prefix)
     topics = {"producer": SYNC_REQUESTS, "fetcher": BATCHES, "sink": RESULTS}
-    lags = {service: await _lags(wanted, service, topic) for service, topic in topics.items()}
+    lags = {service: await _read_lag(settings, service, topic) for service, topic in topics.items()}
     return {
         "partitions": _partitions(lags["fetcher"], now()),
-        "lag": {service: _lag(found) for service, found in lags.items()},
-        **await _ledger(wanted),
+        "lag": {service: {number: item.lag for number, item in lag.items()} for service, lag in lags.items()},
+        **await _read_ledger(settings),
         "halts": [control.scope for control in halts.active(now())],
     }
 
 
-async def _lags(wanted: LedgerSettings, service: str, topic: Topic) -> dict[int, PartitionLag]:
-    prefix = wanted.topic_prefix
-    reader = LagReader(wanted.kafka, group=group_id(prefix, service), topic=topic.full_name(prefix))
+async def _read_lag(settings: LedgerSettings, service: str, topic: Topic) -> dict[int, PartitionLag]:
+    prefix = settings.topic_prefix
+    reader = LagReader(settings.kafka, group=group_id(prefix, service), topic=topic.full_name(prefix))
     return dict(sorted((await with_retries(reader.read)).items()))
 
 
 def _partitions(fetchers: Mapping[int, PartitionLag], at: datetime) -> list[dict[str, Any]]:
-    """Of `gsc.batches`, as their owners tell it; an owner that is silent while there is work is STALLED."""
-    standings = {number: status_of(lag, at) for number, lag in fetchers.items()}
+    """Return the status of every partition of `gsc.batches`, as reported by its owner."""
+    statuses = {number: status_of(lag, at) for number, lag in fetchers.items()}
     return [
         {
             "partition": number,
-            "state": found.state,
+            "state": item.state,
             "lag": fetchers[number].lag,
-            "reason": found.reason,
-            "until": msgspec.to_builtins(found.until),
-            "told_at": msgspec.to_builtins(found.at),
+            "reason": item.reason,
+            "until": msgspec.to_builtins(item.until),
+            "reported_at": msgspec.to_builtins(item.at),
         }
-        for number, found in standings.items()
+        for number, item in statuses.items()
     ]
 
 
-def _lag(lags: Mapping[int, PartitionLag]) -> dict[int, int]:
-    return {number: lag.lag for number, lag in lags.items()}
-
-
-async def _ledger(wanted: LedgerSettings) -> dict[str, Any]:
-    async with connection(wanted.postgres_dsn.get_secret_value(), application="gsc-stream") as conn, database_errors():
+async def _read_ledger(settings: LedgerSettings) -> dict[str, Any]:
+    dsn = settings.postgres_dsn.get_secret_value()
+    async with connection(dsn, application="gsc-stream") as conn, database_errors():
         pages = dict(await (await conn.execute("select state, count(*) from gsc.pages group by state")).fetchall())
         days = "select count(complete_generation), count(*) filter (where truncated) from gsc.days"
         complete, truncated = await (await conn.execute(days)).fetchone() or (0, 0)
     return {"pages": pages, "days": {"complete": complete, "truncated": truncated}}
 
 
-def _show(told: dict[str, Any]) -> None:
-    lag = told["lag"]
+def _print_status(current: dict[str, Any]) -> None:
+    lag = current["lag"]
     rows = [
-        (item["partition"], item["state"], item["lag"], lag["sink"].get(item["partition"], "-"), _why(item))
-        for item in told["partitions"]
+        (item["partition"], item["state"], item["lag"], lag["sink"].get(item["partition"], "-"), _reason(item))
+        for item in current["partitions"]
     ]
     totals = ("all", "", sum(lag["fetcher"].values()), sum(lag["sink"].values()), "")
-    print_table("Partitions", ("partition", "state", "batches behind", "results behind", "why"), [*rows, totals])
-    click.echo(f"requests not planned yet: {sum(lag['producer'].values())}")
-    print_table("Pages", ("state", "pages"), sorted(told["pages"].items()))
-    click.echo(f"days complete: {told['days']['complete']}, of them truncated by Google: {told['days']['truncated']}")
-    click.echo(f"halts: {', '.join(told['halts']) or 'none'}")
+    print_table("Partitions", ("partition", "status", "fetcher lag", "sink lag", "reason"), [*rows, totals])
+    click.echo(f"sync requests not planned yet: {sum(lag['producer'].values())}")
+    print_table("Pages", ("state", "pages"), sorted(current["pages"].items()))
+    days = current["days"]
+    click.echo(f"complete days: {days['complete']}, of which truncated by Google: {days['truncated']}")
+    click.echo(f"halts: {', '.join(current['halts']) or 'none'}")
 
 
-def _why(item: dict[str, Any]) -> str:
+def _reason(item: dict[str, Any]) -> str:
     return f"{item['reason']}, until {item['until']}" if item["until"] else str(item["reason"])

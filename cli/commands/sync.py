@@ -1,4 +1,4 @@
-"""`gsc-stream sync`: ask for days, and wait for them if asked to."""
+"""`gsc-stream sync`: request days, and wait for their rows on request."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -6,7 +6,9 @@ from typing import Any
 
 import click
 
-from cli.output import SyncSettings, catalog_of, fail, fail_for, json_option, print_json, progress_bar, run, settings
+from cli.context import SyncSettings, fail, fail_for, load_catalog, read_environment, run
+from cli.options import json_option
+from cli.output import print_json, progress_bar
 from pipeline.clock import now, pacific_date
 from pipeline.contracts import codec
 from pipeline.contracts.identity import run_id
@@ -24,47 +26,52 @@ from pipeline.topic_reader import OffsetRange, OffsetRanges, TopicReader, open_t
 from producer.planner import plan
 from producer.sync_request import build_request, same_request, validate
 
-LOOK_EVERY_S = 0.5
-Place = tuple[str, int, int]
+POLL_EVERY_S = 0.5
+Source = tuple[str, int, int]
 """Topic, partition and offset of a message."""
 
 
 @click.command()
-@click.option("--property", "properties", multiple=True, help="A property of the catalog; may be given again.")
+@click.option("--property", "properties", multiple=True, help="A property of the catalog. Can be repeated.")
 @click.option("--all", "all_properties", is_flag=True, help="Every property of the catalog.")
-@click.option("--start", help="First day, YYYY-MM-DD, in California.")
+@click.option("--start", help="First day, YYYY-MM-DD, in Pacific time.")
 @click.option("--end", help="Last day, inclusive.")
-@click.option("--days", type=int, help="Instead: the last days, as far as there is data; once a day is enough.")
-@click.option("--report", "reports", multiple=True, help="A report of the catalog; default: those of each property.")
-@click.option("--request-id", help="Asking again under the same id changes nothing.  [default: a new one]")
-@click.option("--daily", is_flag=True, help="Before all backfills.")
-@click.option("--wait", is_flag=True, help="Until every page is in its last state; exit 1 when some are dead.")
+@click.option("--days", type=int, help="Instead of --start and --end: the last days that have data.")
+@click.option("--report", "reports", multiple=True, help="A report of the catalog. Can be repeated.  [default: all]")
+@click.option("--request-id", help="Id of the request; the same request again changes nothing.  [default: a new one]")
+@click.option("--daily", is_flag=True, help="Fetch before all backfills.")
+@click.option("--wait", is_flag=True, help="Wait until every page is finished; exit 1 if some are dead.")
 @json_option
 def sync(wait: bool, as_json: bool, **options: Any) -> None:
-    """Fetch days of properties."""
-    wanted = settings(SyncSettings)
-    catalog = catalog_of(wanted)
-    request = _request(options)
+    """Fetch days of properties from Search Console into PostgreSQL.
+
+    Example: gsc-stream sync --all --days 10 --wait
+    """
+    settings = read_environment(SyncSettings)
+    catalog = load_catalog(settings)
+    request = _build(options)
     if problems := validate(request, catalog, pacific_date(now())):
         fail("\n".join(map(str, problems)))
     if not any(True for _ in plan(request, catalog, 0, pacific_date(request.requested_at))):
-        click.echo(f"nothing to fetch: from {request.start} to {request.end} no report has data that is kept", err=True)
-    told: dict[str, Any] = {"request_id": request.request_id, "run_id": run_id(request.request_id)}
+        click.echo(
+            f"nothing to fetch: no report has data that it keeps from {request.start} to {request.end}", err=True
+        )
+    result: dict[str, Any] = {"request_id": request.request_id, "run_id": run_id(request.request_id)}
     if wait:
         try:
-            told |= run(_send_and_wait(wanted, request, show=not as_json))
-        except _Refused as error:
-            fail(f"the planner refuses the request: {error}", EXIT_FAILED)
+            result |= run(_send_and_wait(settings, request, show=not as_json))
+        except _RefusedError as error:
+            fail(f"the producer refuses the request: {error}", EXIT_FAILED)
     else:
-        run(_send(wanted, request))
+        run(_send(settings, request))
     if as_json:
-        print_json(told)
+        print_json(result)
     else:
-        click.echo(" ".join(f"{name}={value}" for name, value in told.items()))
-    raise SystemExit(1 if told.get("pages", {}).get("dead") else 0)
+        click.echo(" ".join(f"{name}={value}" for name, value in result.items()))
+    raise SystemExit(1 if result.get("pages", {}).get("dead") else 0)
 
 
-def _request(options: dict[str, Any]) -> SyncRequest:
+def _build(options: dict[str, Any]) -> SyncRequest:
     fields = {
         "start": options["start"],
         "end": options["end"],
@@ -81,68 +88,68 @@ def _request(options: dict[str, Any]) -> SyncRequest:
         fail_for(error, fields)
 
 
-async def _send(wanted: SyncSettings, request: SyncRequest) -> None:
-    await require_topics(wanted)
-    await _publish(wanted, request)
+async def _send(settings: SyncSettings, request: SyncRequest) -> None:
+    await require_topics(settings)
+    await _publish(settings, request)
 
 
-async def _publish(wanted: SyncSettings, request: SyncRequest) -> Place:
-    """Write the request; returns where it is."""
-    topic = SYNC_REQUESTS.full_name(wanted.topic_prefix)
-    async with open_publisher(wanted.kafka, "gsc-stream") as publisher:
+async def _publish(settings: SyncSettings, request: SyncRequest) -> Source:
+    """Publish the request; returns its position."""
+    topic = SYNC_REQUESTS.full_name(settings.topic_prefix)
+    async with open_publisher(settings.kafka, "gsc-stream") as publisher:
         position = await publisher.publish(topic, request.request_id, codec.encode(request))
     return topic, position.partition, position.offset
 
 
-async def _send_and_wait(wanted: SyncSettings, request: SyncRequest, *, show: bool) -> dict[str, object]:
-    await require_topics(wanted)
-    await require_schema(wanted, "gsc-stream")
-    prefix, run_ = wanted.topic_prefix, run_id(request.request_id)
+async def _send_and_wait(settings: SyncSettings, request: SyncRequest, *, show: bool) -> dict[str, object]:
+    await require_topics(settings)
+    await require_schema(settings, "gsc-stream")
+    prefix, run_ = settings.topic_prefix, run_id(request.request_id)
     async with (
-        connection(wanted.postgres_dsn.get_secret_value(), application="gsc-stream") as conn,
-        open_topic_reader(wanted.kafka, prefix, DEAD_LETTERS.full_name(prefix)) as reader,
+        connection(settings.postgres_dsn.get_secret_value(), application="gsc-stream") as conn,
+        open_topic_reader(settings.kafka, prefix, DEAD_LETTERS.full_name(prefix)) as reader,
     ):
         before = await runs.request_of(conn, run_)
         if before is not None and not same_request(before, request):
-            raise Invalid(f"{request.request_id!r} was given to another request before", field="--request-id")
-        letters = _NewLetters(reader, await reader.available())
-        place = await _publish(wanted, request)
-        with progress_bar("waiting for the planner", show=show) as bar:
-            while not (found := await runs.progress(conn, run_)):
-                if refusal := await letters.about(place):
-                    raise _Refused(refusal)
-                await asyncio.sleep(LOOK_EVERY_S)
-            while not _over(found, bar):
-                await asyncio.sleep(LOOK_EVERY_S)
-                found = await runs.progress(conn, run_) or found
-    return found
+            raise Invalid(f"another request has used the id {request.request_id!r} before", field="--request-id")
+        dead_letters = _NewDeadLetters(reader, await reader.available())
+        source = await _publish(settings, request)
+        with progress_bar("waiting for the producer", show=show) as bar:
+            while not (progress := await runs.progress(conn, run_)):
+                if reason := await dead_letters.reason_of(source):
+                    raise _RefusedError(reason)
+                await asyncio.sleep(POLL_EVERY_S)
+            while not _is_finished(progress, bar):
+                await asyncio.sleep(POLL_EVERY_S)
+                progress = await runs.progress(conn, run_) or progress
+    return progress
 
 
-def _over(found: Mapping[str, Any], bar: Callable[[str, int, int], None]) -> bool:
-    pages: Mapping[str, int] = found["pages"]
+def _is_finished(progress: Mapping[str, Any], bar: Callable[[str, int, int], None]) -> bool:
+    pages: Mapping[str, int] = progress["pages"]
     done, total = finished_count(pages), sum(pages.values())
-    bar(f"{found['rows']} rows, pages", done, total)
+    bar(f"{progress['rows']} rows, pages", done, total)
     return done == total
 
 
-class _Refused(Exception):
-    """The planner cannot plan it."""
+class _RefusedError(Exception):
+    """The producer cannot plan the request."""
 
 
-class _NewLetters:
-    """Dead letters that are written from now on: the planner puts a request there that it cannot plan."""
+class _NewDeadLetters:
+    """Dead letters published from now on: the producer dead-letters a request that it cannot plan."""
 
     def __init__(self, reader: TopicReader, seen: OffsetRanges) -> None:
         self._reader = reader
         self._seen = seen
 
-    async def about(self, place: Place) -> str | None:
-        """Why the message that was written there is dead, if it is."""
-        now_ = await self._reader.available()
-        news = {number: OffsetRange(self._seen[number].end, span.end) for number, span in now_.items()}
-        self._seen = now_
-        async for records in self._reader.records(news):
+    async def reason_of(self, source: Source) -> str | None:
+        """Return why the message was dead-lettered, or None when it was not."""
+        available = await self._reader.available()
+        new = {number: OffsetRange(self._seen[number].end, range_.end) for number, range_ in available.items()}
+        self._seen = available
+        async for records in self._reader.records(new):
             for letter in map(read_dead_letter, records):
-                if letter.source == place:
+                if letter.source == source:
                     return letter.error
         return None

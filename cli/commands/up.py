@@ -1,4 +1,4 @@
-"""`gsc-stream up`: the whole pipeline with real credentials, on servers of its own."""
+"""`gsc-stream up`: run the whole pipeline on this machine, on servers that it starts."""
 
 import os
 import shlex
@@ -12,17 +12,21 @@ from typing import Any
 import click
 import msgspec
 
-from cli.local_servers import choice, folder_option, kafka_option, on_this_machine, postgres_option, progress
-from cli.output import fail, json_option, print_json
+from cli.context import fail
+from cli.local_servers import choose_servers, folder_option, kafka_option, local_servers, postgres_option
+from cli.options import json_option
+from cli.output import log_progress, print_json
 from lab.embedded import Plan, problems_of, running_embedded
 from lab.processes import PYTHON
 from lab.run_folder import Endpoints, current_endpoints, lock_holder, make_folder
 from pipeline.settings import PREFIX, kafka_configuration
 
-LOOK_EVERY_S = 0.2
-DOWN_S = 90.0
-_OURS = ("GSC_KAFKA_BOOTSTRAP_SERVERS", "GSC_POSTGRES_DSN", "GSC_CATALOG", "GSC_API_ROOT", "GSC_HTTP_PORT", "GSC_LAB")
-"""Settings that are not the user's: `up` gives the services the servers, ports and catalog that it has itself."""
+POLL_EVERY_S = 0.2
+STOP_S = 90.0
+_SET_HERE = (
+    "GSC_KAFKA_BOOTSTRAP_SERVERS", "GSC_POSTGRES_DSN", "GSC_CATALOG", "GSC_API_ROOT", "GSC_HTTP_PORT", "GSC_LAB",
+)  # fmt: skip
+"""Settings that `up` sets itself: servers, ports and catalog."""
 
 
 @click.command()
@@ -31,93 +35,99 @@ _OURS = ("GSC_KAFKA_BOOTSTRAP_SERVERS", "GSC_POSTGRES_DSN", "GSC_CATALOG", "GSC_
     required=True,
     envvar="GSC_CATALOG",
     type=click.Path(path_type=Path),
-    help="Credentials, properties and reports.  [default: $GSC_CATALOG]",
+    help="File with credentials, properties and reports.  [default: $GSC_CATALOG]",
 )
-@click.option("--api-root", envvar="GSC_API_ROOT", default="https://searchconsole.googleapis.com", show_default=True)
-@click.option("--foreground", is_flag=True, help="Stay, until Ctrl-C or SIGTERM: for a supervisor or a container.")
+@click.option(
+    "--api-root",
+    envvar="GSC_API_ROOT",
+    default="https://searchconsole.googleapis.com",
+    show_default=True,
+    help="Root of the Search Console API.",
+)
+@click.option("--foreground", is_flag=True, help="Do not detach; stop on Ctrl-C or SIGTERM.")
 @folder_option
 @kafka_option
 @postgres_option
 @json_option
 def up(foreground: bool, as_json: bool, folder: Path, **options: Any) -> None:
-    """Run everything here with real credentials, and leave it running; `gsc-stream down` ends it.
+    """Start Kafka, PostgreSQL and the services here, and leave them running until `gsc-stream down`.
 
-    Data, ports and logs stay in the folder. GSC_... settings and proxies are handed on to the services.
+    Data, ports and logs stay in the folder. The services receive your GSC_... settings and proxy variables.
     """
     folder = folder.absolute()
-    with on_this_machine():
+    with local_servers():
         plan = _plan(folder, **options)
         if problems := problems_of(plan):
             fail("\n".join(problems))
         if pid := lock_holder(folder):
-            _tell_running(folder, pid, as_json=as_json)
+            _print_running(folder, pid, as_json=as_json)
         elif foreground:
-            _stay(plan, as_json=as_json)
+            _run_in_foreground(plan, as_json=as_json)
         else:
-            _tell(folder, _left_running(folder), as_json=as_json)
+            _print_endpoints(folder, _start_detached(folder), as_json=as_json)
 
 
 def _plan(folder: Path, *, catalog: Path, api_root: str, kafka: str | None, postgres: str | None) -> Plan:
-    own = {name: value for name, value in os.environ.items() if name.startswith(PREFIX) and value}  # noqa: TID251
-    # How a Kafka of the user's is talked to; the embedded one wants nothing.
-    client = {name: own.pop(name) for name in list(own) if name.startswith("GSC_KAFKA_") and name not in _OURS}
-    settings = {name: value for name, value in own.items() if name not in _OURS} | (client if kafka else {})
-    servers = choice(kafka, postgres, folder, kafka_configuration(client))
+    given = {name: value for name, value in os.environ.items() if name.startswith(PREFIX) and value}  # noqa: TID251
+    # Client settings are for the user's own Kafka; the embedded one needs none.
+    client = {name: given.pop(name) for name in list(given) if name.startswith("GSC_KAFKA_") and name not in _SET_HERE}
+    settings = {name: value for name, value in given.items() if name not in _SET_HERE} | (client if kafka else {})
+    servers = choose_servers(kafka, postgres, folder, kafka_configuration(client))
     return Plan(catalog.absolute(), api_root, folder, servers, settings)
 
 
-def _stay(plan: Plan, *, as_json: bool) -> None:
+def _run_in_foreground(plan: Plan, *, as_json: bool) -> None:
     try:
-        with running_embedded(plan, progress) as (services, reach):
-            _tell(plan.folder, reach, as_json=as_json)
+        with running_embedded(plan, log_progress) as (services, endpoints):
+            _print_endpoints(plan.folder, endpoints, as_json=as_json)
             while not (ended := services.ended()):
-                Event().wait(LOOK_EVERY_S)
+                Event().wait(POLL_EVERY_S)
             fail("\n".join(ended), 1)
     except KeyboardInterrupt:
-        progress("stopped")
+        log_progress("stopped")
 
 
-def _left_running(folder: Path) -> Endpoints:
-    """Start ourselves in the foreground of a session of its own, which no terminal ends, and wait until it is ready."""
+def _start_detached(folder: Path) -> Endpoints:
+    """Start this command with --foreground in a new session, which no terminal ends, and wait until it is ready."""
     make_folder(folder)
     argv = [*PYTHON, "-m", "cli", *sys.argv[1:], "--foreground"]
     with (folder / "up.log").open("wb") as log:
         child = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True
         )
-    with (folder / "up.log").open(encoding="utf-8", errors="replace") as told:
+    with (folder / "up.log").open(encoding="utf-8", errors="replace") as lines:
         try:
-            while not (reach := current_endpoints(folder)) and child.poll() is None:
-                time.sleep(LOOK_EVERY_S)
-                click.echo(told.read(), err=True, nl=False)
+            while not (endpoints := current_endpoints(folder)) and child.poll() is None:
+                time.sleep(POLL_EVERY_S)
+                click.echo(lines.read(), err=True, nl=False)
         except KeyboardInterrupt:
             child.terminate()
-            child.wait(DOWN_S)
+            child.wait(STOP_S)
             raise
-        if not reach:
-            click.echo(told.read(), err=True, nl=False)
+        if not endpoints:
+            click.echo(lines.read(), err=True, nl=False)
             raise SystemExit(child.returncode)
-    return reach
+    return endpoints
 
 
-def _tell_running(folder: Path, pid: int, *, as_json: bool) -> None:
-    reach = current_endpoints(folder)
-    if reach is None:
-        fail(f"{folder}: process {pid} is starting, or ending; its log: {folder / 'up.log'}", 1)
-    progress("It runs already; `gsc-stream down` first, to start it with other settings.")
-    _tell(folder, reach, as_json=as_json)
+def _print_running(folder: Path, pid: int, *, as_json: bool) -> None:
+    endpoints = current_endpoints(folder)
+    if endpoints is None:
+        fail(f"{folder}: process {pid} is starting or stopping; its log: {folder / 'up.log'}", 1)
+    log_progress("Already running. To start with other settings, run `gsc-stream down` first.")
+    _print_endpoints(folder, endpoints, as_json=as_json)
 
 
-def _tell(folder: Path, reach: Endpoints, *, as_json: bool) -> None:
+def _print_endpoints(folder: Path, endpoints: Endpoints, *, as_json: bool) -> None:
     if as_json:
-        print_json({"folder": str(folder), **msgspec.to_builtins(reach)})
+        print_json({"folder": str(folder), **msgspec.to_builtins(endpoints)})
         return
-    click.echo("The pipeline runs. Its addresses, for your shell:")
-    for name, value in reach.environment.items():
+    click.echo("The pipeline is running. Its addresses, for your shell:")
+    for name, value in endpoints.environment.items():
         click.echo(f"  export {name}={shlex.quote(value)}")
-    click.echo("Then: gsc-stream check; gsc-stream sync --all --start YYYY-MM-DD --end YYYY-MM-DD --wait")
-    click.echo("/live, /ready, /metrics, and of the producer /v1/syncs, /v1/runs and /v1/halts:")
-    for name, url in reach.http.items():
+    click.echo("Next: gsc-stream check; gsc-stream sync --all --start YYYY-MM-DD --end YYYY-MM-DD --wait")
+    click.echo("HTTP: /live, /ready and /metrics; the producer also serves /v1/syncs, /v1/runs and /v1/halts:")
+    for name, url in endpoints.http.items():
         click.echo(f"  {name:8} {url}")
     click.echo(f"Data and logs: {folder}")
-    click.echo(f"To end it: gsc-stream down --folder {shlex.quote(str(folder))}")
+    click.echo(f"To stop it: gsc-stream down --folder {shlex.quote(str(folder))}")

@@ -249,7 +249,7 @@ async def test_status_tells_what_a_partition_waits_for_and_until_when(
         await until(throttled, 20, "a partition waits for tokens")
         [waiting] = await standing("THROTTLED")
         assert waiting["reason"] == "credential reader-1: 46 calls a minute"
-        assert datetime.fromisoformat(waiting["until"]) > datetime.fromisoformat(waiting["told_at"])
+        assert datetime.fromisoformat(waiting["until"]) > datetime.fromisoformat(waiting["reported_at"])
         running.services.processes["fetcher"].kill()
 
         async def stalled() -> bool:

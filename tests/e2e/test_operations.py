@@ -208,7 +208,7 @@ async def test_reconcile_finds_what_is_wrong_and_asks_for_it(
         found = told(running, "reconcile", "--sample", "2", "--tolerance", "0", "--repair", code=1)
         kinds = {(item["kind"], date.fromisoformat(item["date"])) for item in found["findings"]}
         assert {("rows", busy[0][0]), ("totals", revised[0][0])} <= kinds
-        assert found["asked_again"]
+        assert found["requested"]
 
         async def nothing_found() -> bool:
             done = await asyncio.to_thread(command, running, "reconcile", "--sample", "2", "--tolerance", "0", "--json")

@@ -81,7 +81,7 @@ def test_a_killed_service_loses_and_doubles_nothing(
     with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_QUEUE_SIZE="40") as running:
 
         async def scene() -> None:
-            run = await running.ask(SMALL.days)
+            run = await running.request_sync(SMALL.days)
             await running.applied(run, 20)
             running.services.processes[victim].kill()
             running.services.start(victim)

@@ -152,7 +152,7 @@ def test_with_tls_passwords_and_least_privileges(secured: Secured, folder: Path)
 
 
 async def _synced(running: Running) -> dict[str, int]:
-    return await running.settled(await running.ask(DAYS))
+    return await running.settled(await running.request_sync(DAYS))
 
 
 def _command(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -121,9 +121,7 @@ async def test_everything_that_is_wrong_with_a_request_is_listed(client: TestCli
 
 
 async def test_an_id_of_another_request_is_a_conflict(world: World, client: TestClient[Any, Any]) -> None:
-    other = SyncRequest(
-        request_id="r", all_properties=True, start=TODAY, end=TODAY, requested_at=now(), rolling=True
-    )
+    other = SyncRequest(request_id="r", all_properties=True, start=TODAY, end=TODAY, requested_at=now(), rolling=True)
     world.requests[run_id("r")] = other
     response = await client.post("/v1/syncs", json=SYNC, headers=TOKEN)
     assert (response.status, (await response.json())["error"]["field"]) == (409, "request_id")
