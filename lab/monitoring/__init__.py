@@ -1,1 +1,1 @@
-"""What is looked at: dashboards, made from a list of panels."""
+"""Grafana dashboards as code."""

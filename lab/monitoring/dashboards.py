@@ -1,4 +1,4 @@
-"""Grafana's dashboards, from the panels: `python -m lab.monitoring.dashboards FOLDER` writes them."""
+"""Grafana's JSON for the dashboards: `python -m lab.monitoring.dashboards FOLDER` writes a file for each."""
 
 import sys
 from pathlib import Path
@@ -9,18 +9,19 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.common import LegendDisplayMode, LegendPlacement, StackingMode
 from grafana_foundation_sdk.models.dashboard import DataSourceRef
 
-from lab.monitoring.panels import BOARDS, Board, Panel
+from lab.monitoring.board import Board, Panel
+from lab.monitoring.panels import BOARDS
 
 _SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 _WIDTH, _HEIGHT = 12, 8
 
 
 def rendered(board: Board) -> str:
-    """The JSON of a dashboard."""
-    built = (
+    """Return the JSON of a dashboard."""
+    builder = (
         dashboard.Dashboard(board.title)
         .uid(f"gsc-stream-{board.name}")
-        .description(board.about)
+        .description(board.description)
         .tags(["gsc-stream"])
         .refresh("30s")
         .time("now-3h", "now")
@@ -28,18 +29,18 @@ def rendered(board: Board) -> str:
         .with_variable(dashboard.DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
     )
     for panel in board.panels:
-        built = built.with_panel(_picture(panel))
-    return JSONEncoder(sort_keys=True, indent=1).encode(built.build()) + "\n"
+        builder = builder.with_panel(_build_panel(panel))
+    return JSONEncoder(sort_keys=True, indent=1).encode(builder.build()) + "\n"
 
 
-def _picture(panel: Panel) -> timeseries.Panel | statetimeline.Panel:
-    picture = statetimeline.Panel() if panel.kind == "states" else _lines(stacked=panel.kind == "stacked")
-    picture = picture.title(panel.title).description(panel.about).unit(panel.unit).datasource(_SOURCE)
-    picture = picture.span(_WIDTH).height(_HEIGHT)
+def _build_panel(panel: Panel) -> timeseries.Panel | statetimeline.Panel:
+    builder = statetimeline.Panel() if panel.kind == "states" else _lines(stacked=panel.kind == "stacked")
+    builder = builder.title(panel.title).description(panel.description).unit(panel.unit).datasource(_SOURCE)
+    builder = builder.span(_WIDTH).height(_HEIGHT)
     for number, query in enumerate(panel.queries):
-        asked = prometheus.Dataquery().expr(query.expr).legend_format(query.legend).ref_id(chr(ord("A") + number))
-        picture = picture.with_target(asked.datasource(_SOURCE).range())
-    return picture
+        target = prometheus.Dataquery().expr(query.expr).legend_format(query.legend).ref_id(chr(ord("A") + number))
+        builder = builder.with_target(target.datasource(_SOURCE).range())
+    return builder
 
 
 def _lines(*, stacked: bool) -> timeseries.Panel:
@@ -49,7 +50,7 @@ def _lines(*, stacked: bool) -> timeseries.Panel:
 
 
 def write(folder: Path) -> None:
-    """Write every dashboard as `NAME.json`."""
+    """Write each dashboard as `NAME.json`."""
     for board in BOARDS:
         (folder / f"{board.name}.json").write_text(rendered(board), encoding="utf-8")
 

@@ -1,112 +1,70 @@
-"""Every panel of every dashboard, as data.
+"""The dashboards' panels.
 
-Gauges of the whole (lags, states, ledger) are told by every replica of the producer alike: their maximum is taken.
+Every replica of the producer exports the same lags, partition states and ledger figures, so their panels show the
+maximum over the replicas.
 """
 
-from dataclasses import dataclass
-from typing import Literal
-
-JOB = 'job=~".*gsc-stream.*"'
-"""Our scrapes: the name of the job in compose, a part of it in Kubernetes."""
-
-Kind = Literal["lines", "stacked", "states"]
-
-
-@dataclass(frozen=True)
-class Query:
-    """A query, and how its series are called."""
-
-    expr: str
-    legend: str = ""
-
-
-@dataclass(frozen=True)
-class Panel:
-    """A picture; `unit` as Grafana names units."""
-
-    title: str
-    unit: str
-    queries: tuple[Query, ...]
-    about: str
-    kind: Kind = "lines"
-
-
-@dataclass(frozen=True)
-class Board:
-    """A dashboard."""
-
-    name: str
-    title: str
-    about: str
-    panels: tuple[Panel, ...]
-
-
-def _rate(metric: str, by: str) -> str:
-    return f"sum by ({by}) (rate({metric}[$__rate_interval]))"
-
-
-def _quantiles(histogram: str) -> tuple[Query, ...]:
-    rate = f"sum by (le) (rate({histogram}_bucket[$__rate_interval]))"
-    return tuple(Query(f"histogram_quantile({share}, {rate})", name) for share, name in ((0.5, "p50"), (0.99, "p99")))
-
+from lab.monitoring.board import JOB, Board, Panel, Query, quantiles, rate
 
 _LAG = Board(
     "lag",
     "gsc-stream: lag",
-    "How far each service is behind, why, and when it will be done.",
+    "Consumer lag of each service, its cause, and the time until the work is done.",
     (
         Panel(
-            "Behind",
+            "Consumer lag",
             "short",
             (Query("sum by (group) (max by (group, partition) (gsc_lag_messages))", "{{group}}"),),
-            "Messages that a group has not committed. The planner pauses at 1,000: the rest waits in the ledger.",
+            "Messages that each consumer group has not committed. The producer stops publishing at 1,000 batches; "
+            "further pages stay pending in the ledger.",
         ),
         Panel(
-            "Age of the oldest message",
+            "Age of the oldest uncommitted message",
             "s",
             (Query("max by (group, partition) (gsc_lag_seconds)", "{{group}} {{partition}}"),),
-            "What is not yet committed, by partition: a partition whose age grows with the clock does not move.",
+            "By partition. An age that grows as fast as time passes means that the partition makes no progress.",
         ),
         Panel(
-            "How the partitions stand",
+            "Partition status",
             "short",
             (Query("max by (partition, state) (gsc_partition_state) == 1", "{{partition}} {{state}}"),),
-            "OK, THROTTLED (waits for tokens), HALTED, BACKPRESSURED (the sink is behind), STALLED, STOPPED.",
+            "OK; THROTTLED: the next call waits for a token; HALTED; BACKPRESSURED: the sink's lag is too high; "
+            "STALLED: work makes no progress; STOPPED: no owner.",
             "states",
         ),
         Panel(
             "Time to drain",
             "s",
-            (Query("max by (pace) (gsc_drain_seconds)", "at the {{pace}} pace"),),
-            "Until everything owed is there: at the pace of the last minute, and at the quota.",
+            (Query("max by (pace) (gsc_drain_seconds)", "at the {{pace}} rate"),),
+            "Estimated time until no page is pending or published, at the rate of the last minute and at the quota.",
         ),
         Panel(
-            "By partition",
+            "Consumer lag by partition",
             "short",
             (Query("max by (group, partition) (gsc_lag_messages)", "{{group}} {{partition}}"),),
-            "Messages not committed, by partition.",
+            "Messages that each consumer group has not committed.",
         ),
         Panel(
-            "Messages read",
+            "Messages consumed",
             "ops",
-            (Query(_rate("gsc_messages_consumed_total", "topic"), "{{topic}}"),),
-            "Messages a second, by topic.",
+            (Query(rate("gsc_messages_consumed_total", "topic"), "{{topic}}"),),
+            "Messages read per second, by topic.",
         ),
         Panel(
-            "Messages written",
+            "Messages published",
             "ops",
-            (Query(_rate("gsc_messages_published_total", "topic"), "{{topic}}"),),
-            "Messages a second that the broker has acknowledged, by topic.",
+            (Query(rate("gsc_messages_published_total", "topic"), "{{topic}}"),),
+            "Messages acknowledged by the broker per second, by topic.",
         ),
         Panel(
-            "Publishing",
+            "Publishing of pages",
             "short",
             (
                 Query("max(gsc_publishing_allowed)", "allowed"),
                 Query("sum(gsc_publisher_leader)", "publishers"),
-                Query("sum(rate(gsc_pages_published_total[$__rate_interval]))", "pages a second"),
+                Query("sum(rate(gsc_pages_published_total[$__rate_interval]))", "pages per second"),
             ),
-            "0 while the fetchers' lag is above the high mark. There is one publisher.",
+            "Publishing is allowed (1) unless the fetchers' lag is too high (0). One producer is the publisher.",
         ),
     ),
 )
@@ -114,75 +72,75 @@ _LAG = Board(
 _QUOTA = Board(
     "quota",
     "gsc-stream: quota",
-    "Calls against Google's limits, and where the time goes.",
+    "Calls compared with Google's quotas, and what the fetchers wait for.",
     (
         Panel(
-            "Calls a minute against the limit",
+            "Calls in the last minute",
             "short",
             (
                 Query("sum by (credential) (gsc_calls_last_minute)", "{{credential}}"),
-                Query("sum by (credential) (gsc_calls_allowed_per_minute)", "{{credential}}, let through"),
+                Query("sum by (credential) (gsc_calls_allowed_per_minute)", "{{credential}}, limit"),
             ),
-            "The limit falls after quota answers, and climbs back.",
+            "The limit is reduced when Google refuses calls because of a quota, and recovers step by step.",
         ),
         Panel(
             "Calls by outcome",
             "cpm",
-            (Query(f"60 * {_rate('gsc_calls_total', 'outcome')}", "{{outcome}}"),),
-            "Calls a minute.",
+            (Query(f"60 * {rate('gsc_calls_total', 'outcome')}", "{{outcome}}"),),
+            "Calls per minute.",
         ),
         Panel(
             "Where the time goes",
             "percentunit",
-            (Query(f"{_rate('gsc_wait_seconds_total', 'reason')} / scalar(count(gsc_calls_in_flight))", "{{reason}}"),),
-            "What kept the fetchers from starting a call. tokens: the quota is the limit, as it should be. "
-            "concurrency: all calls allowed at once are under way. http: nothing is queued, calls are under way. "
-            "publishing: their pages are on the way to the broker.",
+            (Query(f"{rate('gsc_wait_seconds_total', 'reason')} / scalar(count(gsc_calls_in_flight))", "{{reason}}"),),
+            "Share of the time in which a fetcher starts no call, by reason. tokens: the quota is the limit, as it "
+            "should be. concurrency: the maximum number of calls is in flight. http: nothing is queued, calls are in "
+            "flight. publishing: pages wait for the broker's acknowledgement.",
             "stacked",
         ),
         Panel(
             "Tokens",
             "short",
             (Query("sum by (credential) (gsc_tokens)", "{{credential}}"),),
-            "Calls that could start at once.",
+            "Calls that the credential's bucket allows immediately.",
         ),
         Panel(
-            "The busiest property",
+            "Calls of the busiest property",
             "short",
-            (Query("max(gsc_property_calls_last_minute_max)", "calls a minute"),),
-            "Of thousands of properties, only the busiest is shown.",
+            (Query("max(gsc_property_calls_last_minute_max)", "calls in the last minute"),),
+            "Only the busiest property is shown, because there may be thousands.",
         ),
         Panel(
-            "The property nearest to its limit",
+            "Utilization of the property nearest to its limit",
             "percentunit",
-            (Query("max(gsc_property_utilisation_max)", "utilisation"),),
-            "Calls of the last minute over what its bucket lets through.",
+            (Query("max(gsc_property_utilisation_max)", "utilization"),),
+            "Calls in the last minute as a share of what the property's bucket allows.",
         ),
         Panel(
-            "Quota answers and warnings, an hour",
+            "Quota refusals and warnings per hour",
             "short",
             (
                 Query("sum by (kind) (increase(gsc_quota_refusals_total[1h]))", "refused: {{kind}}"),
-                Query("sum by (kind) (increase(gsc_quota_warnings_total[1h]))", "nearly spent: {{kind}}"),
+                Query("sum by (kind) (increase(gsc_quota_warnings_total[1h]))", "near the quota: {{kind}}"),
             ),
-            "Answers of Google that a quota is spent, and minutes that came near to one.",
+            "Calls that Google refused because a quota is spent, and minutes with 80 % or more of a hard quota.",
         ),
-        Panel("Latency of a call", "s", _quantiles("gsc_call_seconds"), "From its start to its whole answer."),
+        Panel("Call latency", "s", quantiles("gsc_call_seconds"), "From the start of a call to its complete response."),
         Panel(
-            "Latency of a page",
+            "Page latency",
             "s",
-            _quantiles("gsc_page_seconds"),
-            "From a call's start until its rows are with the broker.",
+            quantiles("gsc_page_seconds"),
+            "From the start of a call until the broker has acknowledged its rows.",
         ),
         Panel(
-            "At once",
+            "Calls and batches in progress",
             "short",
             (
                 Query("sum(gsc_calls_in_flight)", "calls in flight"),
-                Query("sum(gsc_batches_uncommitted)", "repeated after a kill"),
-                Query("sum(gsc_queued_batches)", "queued"),
+                Query("sum(gsc_batches_uncommitted)", "batches started, not committed"),
+                Query("sum(gsc_queued_batches)", "batches queued"),
             ),
-            "Calls under way, and batches in the fetchers' memory.",
+            "Batches that are started and not committed are repeated if the fetcher is killed.",
         ),
     ),
 )
@@ -190,43 +148,50 @@ _QUOTA = Board(
 _FRESHNESS = Board(
     "freshness",
     "gsc-stream: freshness",
-    "What is there, and what is owed.",
+    "Which days are complete, and which pages are not finished.",
     (
         Panel(
             "Age of the newest complete day",
             "d",
             (Query("max by (series) (gsc_newest_day_age_days)", "{{series}}"),),
-            "Of the series that is most behind, and of the middle one. Google's data is two to three days old.",
+            "Of the series with the oldest data, and of the median series. Google publishes data after two to three "
+            "days.",
         ),
         Panel(
-            "Age of the oldest run that is owed",
+            "Age of the oldest unfinished run",
             "s",
             (Query("max by (priority) (gsc_oldest_pending_seconds)", "{{priority}}"),),
-            "Since it was planned.",
+            "Time since the run was planned, by priority.",
         ),
         Panel(
-            "Days", "short", (Query("max by (kind) (gsc_ledger_days)", "{{kind}}"),), "Days of series, by how they are."
+            "Days by state",
+            "short",
+            (Query("max by (kind) (gsc_ledger_days)", "{{kind}}"),),
+            "Days in the ledger, over all series.",
         ),
         Panel(
-            "Pages",
+            "Pages by state",
             "short",
             (Query("max by (state) (gsc_ledger_pages)", "{{state}}"),),
-            "Pages of the last 30 days' runs.",
+            "Pages of the runs of the last 30 days.",
         ),
         Panel(
-            "Days completed, an hour",
+            "Days completed per hour",
             "short",
             (Query("sum(increase(gsc_days_completed_total[1h]))", "days"),),
-            "Days of which every page came to be applied.",
+            "Days whose last page was applied.",
         ),
         Panel(
-            "Halts", "short", (Query("max(gsc_halts_active)", "halted scopes"),), "Scopes in which no call may start."
+            "Halts",
+            "short",
+            (Query("max(gsc_halts_active)", "halted scopes"),),
+            "Scopes in which no call may start.",
         ),
         Panel(
             "Age of the oldest halt",
             "s",
             (Query("max(gsc_oldest_halt_seconds)", "without an end"),),
-            "Of halts that somebody must end.",
+            "Of the halts without an end time, which last until an operator resumes the scope.",
         ),
     ),
 )
@@ -234,32 +199,36 @@ _FRESHNESS = Board(
 _SINK = Board(
     "sink",
     "gsc-stream: sink",
-    "Rows on their way into PostgreSQL.",
+    "Rows and transactions in PostgreSQL.",
     (
         Panel(
-            "Rows",
+            "Rows by outcome",
             "rowsps",
-            (Query(_rate("gsc_rows_total", "outcome"), "{{outcome}}"),),
-            "applied; skipped: not newer than what is there; deleted: gone from Google; kept: too many had gone.",
+            (Query(rate("gsc_rows_total", "outcome"), "{{outcome}}"),),
+            "applied: written; skipped: not newer than the stored row; deleted: Google no longer lists the row; kept: "
+            "Google no longer lists it, but too many rows of the day have vanished to delete them.",
         ),
         Panel(
             "Pages applied",
             "ops",
             (Query("sum(rate(gsc_pages_applied_total[$__rate_interval]))", "pages"),),
-            "A second.",
+            "Pages per second.",
         ),
-        Panel("Transactions", "s", _quantiles("gsc_transaction_seconds"), "Seconds of a transaction."),
         Panel(
-            "Results the sink is behind, as the fetchers see it",
+            "Transaction duration", "s", quantiles("gsc_transaction_seconds"), "Duration of the sink's transactions."
+        ),
+        Panel(
+            "Lag of the sink, as the fetchers see it",
             "short",
             (Query("max(gsc_sink_lag_messages)", "messages"),),
-            "They warn at 500, stop at 800, and go on below 500.",
+            "Results that the sink has not committed. The fetchers warn at 500, stop starting calls at 800, and "
+            "continue below 500.",
         ),
         Panel(
-            "Transactions a second",
+            "Transactions",
             "ops",
             (Query("sum(rate(gsc_transaction_seconds_count[$__rate_interval]))", "transactions"),),
-            "Each takes what has come, up to 16 MB.",
+            "Transactions per second. Each writes the results that have arrived, up to 16 MB.",
         ),
     ),
 )
@@ -267,49 +236,61 @@ _SINK = Board(
 _HEALTH = Board(
     "health",
     "gsc-stream: health",
-    "The processes, and what went wrong.",
+    "Processes, dead letters, commits and rebalances.",
     (
-        Panel("Up", "short", (Query(f"up{{{JOB}}}", "{{instance}}"),), "1 for each process that answers."),
+        Panel("Up", "short", (Query(f"up{{{JOB}}}", "{{instance}}"),), "1 for each process that answers scrapes."),
         Panel(
             "Memory",
             "bytes",
             (Query(f"process_resident_memory_bytes{{{JOB}}}", "{{instance}}"),),
-            "Of a process; 200 MB is the promise.",
+            "Resident memory of each process; below 200 MB is normal.",
         ),
         Panel(
-            "Processor",
+            "CPU",
             "percentunit",
             (Query(f"rate(process_cpu_seconds_total{{{JOB}}}[$__rate_interval])", "{{instance}}"),),
-            "Of one core.",
+            "Share of one core.",
         ),
         Panel(
-            "Dead letters, an hour",
+            "Dead letters per hour",
             "short",
             (Query("sum by (reason) (increase(gsc_dead_letters_total[1h]))", "{{reason}}"),),
-            "gsc-stream dead-letters list tells more.",
+            "By reason. `gsc-stream dead-letters list` shows the messages.",
         ),
         Panel(
-            "Pages, by what the fetchers did with them",
+            "Pages by outcome in the fetchers",
             "ops",
-            (Query(_rate("gsc_pages_total", "outcome"), "{{outcome}}"),),
-            "Set aside: of a halted scope, and published again when it is over.",
+            (Query(rate("gsc_pages_total", "outcome"), "{{outcome}}"),),
+            "rows: rows were published; dead: dead-lettered; deferred: the scope is halted, and the page is published "
+            "again after the halt.",
         ),
-        Panel("Commits", "ops", (Query(_rate("gsc_commits_total", "outcome"), "{{outcome}}"),), "Of offsets."),
         Panel(
-            "Rebalances, an hour",
+            "Offset commits",
+            "ops",
+            (Query(rate("gsc_commits_total", "outcome"), "{{outcome}}"),),
+            "Commits per second, by outcome.",
+        ),
+        Panel(
+            "Rebalances per hour",
             "short",
             (Query("sum by (kind) (increase(gsc_rebalances_total[1h]))", "{{kind}}"),),
-            "Partitions that changed hands. Lost: the group went on without asking the owner.",
+            "Partitions assigned, revoked and lost. lost: the group removed the owner, for example after a timeout.",
         ),
-        Panel("Partitions held", "short", (Query("gsc_partitions_held", "{{instance}}"),), "By each process."),
         Panel(
-            "Seconds since news",
+            "Partitions held",
+            "short",
+            (Query("gsc_partitions_held", "{{instance}}"),),
+            "Partitions assigned to each process.",
+        ),
+        Panel(
+            "Age of control state and figures",
             "s",
             (
                 Query("time() - gsc_control_confirmed_timestamp_seconds", "halts, {{instance}}"),
                 Query("time() - max(gsc_observed_timestamp_seconds)", "lags and ledger"),
             ),
-            "No call starts when the halts are not known to be up to date.",
+            "Time since the control topic was read to its end, and since lags and ledger were read. A fetcher starts "
+            "no call while it does not know the current halts.",
         ),
     ),
 )
