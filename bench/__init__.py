@@ -1,1 +1,1 @@
-"""Benchmarks: each measures one promise beside what it is compared with, and writes `bench/results/NAME.json`."""
+"""Benchmarks of the pipeline; each writes its figures to `bench/results/NAME.json`."""

@@ -1,44 +1,44 @@
-"""`python -m bench quota | halt | backpressure | limiter`."""
+"""Command line of the benchmarks: `python -m bench quota | halt | backpressure | limiter`."""
 
 import click
 
 
 @click.group()
 def main() -> None:
-    """Measure; figures go to bench/results."""
+    """Run a benchmark, print its figures as JSON, and write them to bench/results."""
 
 
 @main.command()
-@click.option("--minutes", default=3.0, show_default=True, help="Steady, before members change.")
+@click.option("--minutes", default=3.0, show_default=True, help="Duration of the phase before the first rebalance.")
 def quota(minutes: float) -> None:
-    """Calls a minute at the quota, through a join, a leave and a SIGKILL; some ten minutes."""
+    """Measure calls per minute at the quota, through a join, a leave and a SIGKILL (about 10 minutes)."""
     from bench.quota import run
 
     run(minutes)
 
 
 @main.command()
-@click.option("--halts", default=50, show_default=True)
+@click.option("--halts", default=50, show_default=True, help="Number of halts by HTTP.")
 def halt(halts: int) -> None:
-    """From the command to the last call started; some five minutes."""
+    """Measure the time from a halt to the last call that starts (about 5 minutes)."""
     from bench.halt import run
 
     run(halts)
 
 
 @main.command()
-@click.option("--seconds", default=60.0, show_default=True, help="For how long the sink is stopped.")
+@click.option("--seconds", default=60.0, show_default=True, help="Duration of the sink's outage.")
 def backpressure(seconds: float) -> None:
-    """The sink stopped in the middle of a backfill; some three minutes."""
+    """Measure queue, lag and memory while the sink is stopped during a backfill (about 3 minutes)."""
     from bench.backpressure import run
 
     run(seconds)
 
 
 @main.command()
-@click.option("--checks", default=200_000, show_default=True)
+@click.option("--checks", default=200_000, show_default=True, help="Number of checks.")
 def limiter(checks: int) -> None:
-    """The cost of one check; seconds."""
+    """Measure the CPU time of a check of the rate limiter (a few seconds)."""
     from bench.limiter import run
 
     run(checks)

@@ -1,97 +1,137 @@
-"""The sink stopped for a minute: who waits, how much piles up, and whether anything is lost."""
+"""Backpressure while the sink is stopped: what stops, how much is queued, and whether anything is lost."""
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import psutil
 
-from bench.environment import rss_mb, running_driver, running_world, start_fetcher
-from bench.results import tell, write
+from bench.environment import rss_mb, running_environment, running_pipeline, start_fetcher
+from bench.results import log_progress, write
 from lab.driver import Driver, all_finished
 from lab.scenario import Scenario
 from lab.search_console.settings import Quotas
 from pipeline.clock import monotonic
 from pipeline.retry import with_retries
 
-MARK = 1000
-STOP_AT = 800
+MAX_QUEUE_SIZE = 1000
+STOP_LAG = 800
+"""Results of sink lag at which the fetchers stop starting calls."""
+PAGES_BEFORE_STOP = 200
 SETTLE_S = 3.0
-"""The fetchers look at the sink's lag every second, and calls under way end."""
+"""The fetchers read the sink's lag every second, and calls in flight have to end."""
 SCENARIO = Scenario(days=200, properties=2, rows=20, latency_s=0.1, full_days=False)
 SEARCH_TYPES = ("web", "image", "video", "news")
 UNLIMITED = {"GSC_SITE_QPM": "100000", "GSC_USER_QPM": "100000", "GSC_PROJECT_QPM": "1000000"}
 
 
 @dataclass
-class Seen:
-    """What was sampled every second."""
+class Samples:
+    """Samples of every second."""
 
     queue: list[int] = field(default_factory=list)
-    behind: list[int] = field(default_factory=list)
+    """Consumer lag of the fetchers."""
+    sink_lag: list[int] = field(default_factory=list)
     rss_mb: dict[str, list[float]] = field(default_factory=dict)
+    """Resident memory by service."""
 
 
-def run(stopped_s: float) -> None:
-    """Stop the sink for so long in the middle of a backfill."""
+@dataclass(frozen=True)
+class Outage:
+    """When the sink was stopped, when the fetchers had to stop, and when the sink started, on the monotonic clock."""
+
+    stopped: float
+    limit_reached: float | None
+    """When the sink's lag reached STOP_LAG; None: never."""
+    restarted: float
+
+
+def run(outage_s: float) -> None:
+    """Stop the sink during a backfill, start it again after `outage_s` seconds, and write the figures."""
     quotas = Quotas(site_qpm=None, user_qpm=None, project_qpm=None)
+    settings = {"GSC_MAX_QUEUE_SIZE": str(MAX_QUEUE_SIZE), **UNLIMITED}
     with (
-        running_world(SCENARIO, quotas, SEARCH_TYPES) as world,
-        running_driver(world, "backpressure", GSC_MAX_QUEUE_SIZE=str(MARK), **UNLIMITED) as pilot,
+        running_environment(SCENARIO, quotas, SEARCH_TYPES) as environment,
+        running_pipeline(environment, "backpressure", **settings) as driver,
     ):
-        start_fetcher(pilot, "fetcher-1")
-        start_fetcher(pilot, "fetcher-2")
-        write("backpressure", asyncio.run(_play(pilot, stopped_s)))
+        start_fetcher(driver, "fetcher-1")
+        start_fetcher(driver, "fetcher-2")
+        write("backpressure", asyncio.run(_measure(driver, outage_s)))
 
 
-async def _play(pilot: Driver, stopped_s: float) -> dict[str, object]:
-    seen = Seen()
-    sampling = asyncio.create_task(_sample(pilot, seen))
-    work = await pilot.request_sync(SCENARIO.days)
-    while (await pilot.pages(work)).get("applied", 0) < 200:
-        await asyncio.sleep(0.2)
-    tell("the sink stops")
-    pilot.services.processes["sink"].stop()
-    stopped = monotonic()
-    reached = None
-    while monotonic() < stopped + stopped_s:
-        await asyncio.sleep(0.5)
-        if reached is None and seen.behind and seen.behind[-1] >= STOP_AT:
-            reached = monotonic()
-            tell(f"the sink is {seen.behind[-1]} results behind after {reached - stopped:.1f} s")
-    restarted = monotonic()
-    quiet_from = (reached or restarted) + SETTLE_S
-    while_stopped = sum(quiet_from < call["arrived"] < restarted for call in pilot.calls())
-    tell("the sink starts again")
-    pilot.services.start("sink")
-    while not all_finished(await pilot.pages(work)):
-        await asyncio.sleep(1.0)
-    if sampling.done():
-        sampling.result()
-    sampling.cancel()
-    pages = await pilot.pages(work)
-    different = await pilot.differences(SCENARIO.days)
+async def _measure(driver: Driver, outage_s: float) -> dict[str, object]:
+    samples = Samples()
+    async with _sampling(driver, samples):
+        run = await driver.request_sync(SCENARIO.days)
+        while (await driver.pages(run)).get("applied", 0) < PAGES_BEFORE_STOP:
+            await asyncio.sleep(0.2)
+        outage = await _stop_sink(driver, samples, outage_s)
+        calls_while_stopped = _calls_while_stopped(driver, outage)
+        log_progress("starting the sink again")
+        driver.services.start("sink")
+        while not all_finished(await driver.pages(run)):
+            await asyncio.sleep(1.0)
+    pages = await driver.pages(run)
     return {
-        "queue_max": max(seen.queue),
-        "queue_mark": MARK,
-        "calls_while_stopped": while_stopped,
-        "seconds_until_stopped": round((reached or restarted) - stopped, 1),
-        "results_behind_max": max(seen.behind),
-        "rss_max_mb": round(max(max(values) for values in seen.rss_mb.values()), 1),
-        "rss_max_mb_by_service": {name: round(max(values), 1) for name, values in seen.rss_mb.items()},
-        "lost": sum(n for state, n in pages.items() if state != "applied")
-        + sum(item.missing + item.unexpected + item.different for item in different),
+        "queue_max": max(samples.queue),
+        "queue_mark": MAX_QUEUE_SIZE,
+        "calls_while_stopped": calls_while_stopped,
+        "seconds_until_stopped": round((outage.limit_reached or outage.restarted) - outage.stopped, 1),
+        "results_behind_max": max(samples.sink_lag),
+        "rss_max_mb": round(max(max(values) for values in samples.rss_mb.values()), 1),
+        "rss_max_mb_by_service": {name: round(max(values), 1) for name, values in samples.rss_mb.items()},
+        "lost": await _count_lost(driver, pages),
         "pages": sum(pages.values()),
     }
 
 
-async def _sample(pilot: Driver, seen: Seen) -> None:
-    queue, behind = pilot.lag_of_fetchers(), pilot.lag_of_sink()
+async def _stop_sink(driver: Driver, samples: Samples, outage_s: float) -> Outage:
+    """Stop the sink, and watch its lag for the length of the outage."""
+    log_progress("stopping the sink")
+    driver.services.processes["sink"].stop()
+    stopped = monotonic()
+    limit_reached = None
+    while monotonic() < stopped + outage_s:
+        await asyncio.sleep(0.5)
+        if limit_reached is None and samples.sink_lag and samples.sink_lag[-1] >= STOP_LAG:
+            limit_reached = monotonic()
+            log_progress(f"the sink's lag is {samples.sink_lag[-1]} results after {limit_reached - stopped:.1f} s")
+    return Outage(stopped, limit_reached, monotonic())
+
+
+def _calls_while_stopped(driver: Driver, outage: Outage) -> int:
+    """Return the number of calls that started after the fetchers had to stop."""
+    quiet_from = (outage.limit_reached or outage.restarted) + SETTLE_S
+    return sum(quiet_from < call["arrived"] < outage.restarted for call in driver.calls())
+
+
+async def _count_lost(driver: Driver, pages: dict[str, int]) -> int:
+    """Return the number of pages that are not applied, plus the number of rows that differ from the simulator's."""
+    unapplied = sum(count for state, count in pages.items() if state != "applied")
+    differences = await driver.differences(SCENARIO.days)
+    return unapplied + sum(item.missing + item.unexpected + item.different for item in differences)
+
+
+@asynccontextmanager
+async def _sampling(driver: Driver, samples: Samples) -> AsyncIterator[None]:
+    """Take samples for the length of the block; raise the error that ended the sampling early, if any."""
+    task = asyncio.create_task(_sample(driver, samples))
+    try:
+        yield
+        if task.done():
+            task.result()
+    finally:
+        task.cancel()
+
+
+async def _sample(driver: Driver, samples: Samples) -> None:
+    queue, sink_lag = driver.lag_of_fetchers(), driver.lag_of_sink()
     while True:
-        seen.queue.append(await with_retries(queue.total))
-        seen.behind.append(await with_retries(behind.total))
-        for name, process in pilot.services.processes.items():
-            if process.running:  # and may end before it is measured
-                with suppress(psutil.NoSuchProcess):
-                    seen.rss_mb.setdefault(name, []).append(rss_mb(process))
+        samples.queue.append(await with_retries(queue.total))
+        samples.sink_lag.append(await with_retries(sink_lag.total))
+        for name, process in driver.services.processes.items():
+            if process.running:
+                with suppress(psutil.NoSuchProcess):  # it has exited since
+                    samples.rss_mb.setdefault(name, []).append(rss_mb(process))
         await asyncio.sleep(1.0)

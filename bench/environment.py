@@ -1,4 +1,4 @@
-"""The pipeline as a benchmark needs it: servers, simulator, planner and sink; the fetchers are the benchmark's."""
+"""What every benchmark runs on: servers, simulator, producer and sink. Each benchmark starts its own fetchers."""
 
 import asyncio
 import os
@@ -13,89 +13,94 @@ import httpx
 import msgspec
 import psutil
 
-from bench.results import tell
+from bench.results import log_progress
 from lab.database import create_database
-from lab.days import last_day
 from lab.driver import Driver
-from lab.local_pipeline import Services, Setup, prepare
+from lab.local_pipeline import Services, Setup, prepare, start_service
 from lab.processes import Process, free_port
-from lab.scenario import REPORTS, RunningSimulator, Scenario, start_simulator
+from lab.scenario import REPORTS, RunningSimulator, Scenario, last_day, start_simulator
 from lab.search_console.settings import Quotas
 from lab.servers import ServerChoice, Servers, running_servers
-from lab.services import start_service
 
 
 @dataclass(frozen=True)
-class World:
-    """Servers and a simulator that several pipelines can share, one after the other."""
+class Environment:
+    """Servers and a simulator, which several pipelines can use one after the other."""
 
     servers: Servers
-    google: RunningSimulator
+    simulator: RunningSimulator
     folder: Path
+    """Where the pipelines write their logs."""
 
 
 @contextmanager
-def running_world(
+def running_environment(
     scenario: Scenario, quotas: Quotas | None = None, search_types: Sequence[str] = ("web",)
-) -> Iterator[World]:
-    """Start them, for the length of a block."""
+) -> Iterator[Environment]:
+    """Run servers and simulator for the length of the block.
+
+    The variable GSC_BENCH_LOGS names a folder that keeps the logs. Raises LabError.
+    """
     with tempfile.TemporaryDirectory(prefix="gsc-bench-", ignore_cleanup_errors=True) as scratch:
-        folder = Path(os.environ.get("GSC_BENCH_LOGS", scratch))  # noqa: TID251 - to keep the services' logs
-        with running_servers(ServerChoice(), tell) as servers:
+        folder = Path(os.environ.get("GSC_BENCH_LOGS", scratch))  # noqa: TID251 - not a setting of the pipeline
+        with running_servers(ServerChoice(), log_progress) as servers:
             settings = msgspec.structs.replace(
                 scenario.simulator(last_day()), quotas=quotas or Quotas(), token_lifetime_s=3600
             )
             reports = [{**report, "search_types": [*search_types]} for report in REPORTS]
-            google = start_simulator(settings, folder, reports)
+            simulator = start_simulator(settings, folder, reports)
             try:
-                yield World(servers, google, folder)
+                yield Environment(servers, simulator, folder)
             finally:
-                google.process.stop()
+                simulator.process.stop()
 
 
 @contextmanager
-def running_driver(world: World, name: str, **extra: str) -> Iterator[Driver]:
-    """A planner and a sink with topics and a database of their own, for the length of a block."""
-    folder = world.folder / name
+def running_pipeline(environment: Environment, name: str, **extra: str) -> Iterator[Driver]:
+    """Run a producer and a sink, with their own topics and database, for the length of the block.
+
+    `extra`: settings of every service.
+    """
+    folder = environment.folder / name
     folder.mkdir(exist_ok=True)
-    servers = replace(world.servers, dsn=create_database(world.servers.dsn, f"bench_{name}"))
+    servers = replace(environment.servers, dsn=create_database(environment.servers.dsn, f"bench_{name}"))
     settings = {"GSC_TOPIC_PREFIX": f"bench-{name}", **extra}
-    setup = Setup(servers, world.google.root, world.google.catalog, folder, settings)
+    setup = Setup(servers, environment.simulator.root, environment.simulator.catalog, folder, settings)
     services = Services(setup)
     asyncio.run(prepare(setup))
     try:
         services.start("producer")
         services.start("sink")
-        yield Driver(setup, world.google, services)
+        yield Driver(setup, environment.simulator, services)
     finally:
         services.stop()
 
 
 @dataclass(frozen=True)
 class Fetcher:
-    """One of several."""
+    """A running fetcher, and the port of its metrics."""
 
     process: Process
     port: int
 
     def gauge(self, name: str) -> float:
-        """A metric without labels, of this moment."""
+        """Return the current value of a gauge without labels; 0 when it is missing."""
         text = httpx.get(f"http://127.0.0.1:{self.port}/metrics").text
-        found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
-        return float(found.group(1)) if found else 0.0
+        match = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
+        return float(match.group(1)) if match else 0.0
 
 
-def start_fetcher(pilot: Driver, name: str, **extra: str) -> Fetcher:
-    """Start one more fetcher, with logs of its own."""
+def start_fetcher(driver: Driver, name: str, **extra: str) -> Fetcher:
+    """Start another fetcher, which logs to the folder `name`; `extra` are settings of this fetcher."""
     port = free_port()
-    folder = pilot.setup.folder / name
+    folder = driver.setup.folder / name
     folder.mkdir(exist_ok=True)
-    environment = {**pilot.setup.environment, "GSC_HTTP_PORT": str(port), **extra}
-    process = start_service("fetcher", environment, folder)
-    pilot.services.processes[name] = process
+    settings = {**driver.setup.environment, "GSC_HTTP_PORT": str(port), **extra}
+    process = start_service("fetcher", settings, folder)
+    driver.services.processes[name] = process
     return Fetcher(process, port)
 
 
 def rss_mb(process: Process) -> float:
-    """Resident memory of a service."""
+    """Return the resident memory of a process in MB. Raises psutil.NoSuchProcess."""
     return float(psutil.Process(process.pid).memory_info().rss) / 2**20

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from time import perf_counter_ns
 
-from bench.results import tell, write
+from bench.results import log_progress, write
 from fetcher.rate_limiter import RateLimiter
 from fetcher.token_bucket import QuotaLimits
 from lab.call_log import percentile
@@ -26,7 +26,7 @@ def run(checks: int) -> None:
             limiter.take(batch, 0, now)
             granted += 1
         costs.append((perf_counter_ns() - began) / 1000)
-    tell(f"{granted} of {checks} were granted")
+    log_progress(f"{granted} of {checks} were granted")
     figures = {"p50_us": percentile(costs, 0.5), "p99_us": percentile(costs, 0.99), "max_us": max(costs)}
     write("limiter", {"checks": checks, "granted": granted, **figures})
 

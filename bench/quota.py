@@ -1,21 +1,25 @@
-"""At the quota and never above it: two credentials, six properties, fetchers that come, go and die."""
+"""Calls at the quota and never above it: two credentials, six properties, and fetchers that join, leave and die."""
 
 import asyncio
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from bench.environment import Fetcher, World, running_driver, running_world, start_fetcher
-from bench.results import tell, write
+from bench.environment import Environment, Fetcher, running_environment, running_pipeline, start_fetcher
+from bench.results import log_progress, write
 from lab.call_log import Call, minutes, page_of, peaks, repeats
 from lab.driver import Driver
 from lab.scenario import Scenario
 from pipeline.clock import monotonic
 
 ALLOWED = 960
+"""Calls per minute of a credential or property: 80 % of the quota of 1,200."""
+ALLOWED_PROJECT = 32_000
 CREDENTIALS = 2
 SETTLE_S = 30.0
-"""After a change of members: the session timeout of a killed one, and the burst of the new owner."""
+"""After a rebalance: the session timeout of a killed member, and the burst of the new owner."""
+PHASE_S = SETTLE_S + 60
+"""Duration of the phase after each rebalance."""
 CONCURRENCY = "64"
 SEQUENTIAL_S = 90.0
 SCENARIO = Scenario(
@@ -30,8 +34,8 @@ SEARCH_TYPES = ("web", "image", "video", "news")
 
 
 @dataclass(frozen=True)
-class Scene:
-    """When what happened, on the monotonic clock."""
+class Timeline:
+    """When the group's members changed, on the monotonic clock."""
 
     began: float
     joined: float
@@ -39,103 +43,104 @@ class Scene:
     killed: float
     ended: float
     in_flight_at_kill: int
-    """Batches called for, whose end was not committed, as the fetcher's own gauge said just before."""
+    """Batches that the killed fetcher had started and not committed, by its own gauge just before."""
     calls_at_kill: int
-    """Of them: calls under way."""
+    """Calls of these that were in flight."""
 
-    def quiet(self) -> list[tuple[float, float]]:
-        """Spans without a change of members."""
+    def stable_phases(self) -> list[tuple[float, float]]:
+        """Return start and end of each phase without a rebalance."""
         changes = [self.began, self.joined, self.left, self.killed, self.ended]
         return [(start + SETTLE_S, end) for start, end in pairwise(changes)]
 
 
 def run(steady_minutes: float) -> None:
-    """Steady for so long, then a join, a clean leave and a SIGKILL with a minute and a half after each."""
-    with running_world(SCENARIO, search_types=SEARCH_TYPES) as world:
-        with running_driver(world, "quota", GSC_MAX_CONCURRENCY=CONCURRENCY) as pilot:
-            scene = asyncio.run(_play(pilot, steady_minutes * 60))
-            calls = [call for call in pilot.calls() if call["arrived"] < scene.ended]
-        sequential = _sequential_rate(world)
-    write("quota", _figures(calls, scene, sequential))
+    """Run for the minutes without a change, then through a join, a leave and a SIGKILL, and write the figures."""
+    with running_environment(SCENARIO, search_types=SEARCH_TYPES) as environment:
+        with running_pipeline(environment, "quota", GSC_MAX_CONCURRENCY=CONCURRENCY) as driver:
+            timeline = asyncio.run(_rebalance(driver, steady_minutes * 60))
+            calls = [call for call in driver.calls() if call["arrived"] < timeline.ended]
+        sequential = _sequential_rate(environment)
+    write("quota", _figures(calls, timeline, sequential))
 
 
-async def _play(pilot: Driver, steady_s: float) -> Scene:
-    first, second = start_fetcher(pilot, "fetcher-1"), start_fetcher(pilot, "fetcher-2")
-    await pilot.request_sync(SCENARIO.days)
-    tell("waiting for the first call")
-    while not pilot.calls():
+async def _rebalance(driver: Driver, steady_s: float) -> Timeline:
+    first, second = start_fetcher(driver, "fetcher-1"), start_fetcher(driver, "fetcher-2")
+    await driver.request_sync(SCENARIO.days)
+    log_progress("waiting for the first call")
+    while not driver.calls():
         await asyncio.sleep(0.5)
     began = monotonic()
-    await _watch(pilot, SETTLE_S + steady_s)
-    third = start_fetcher(pilot, "fetcher-3")
+    await _log_calls(driver, SETTLE_S + steady_s)
+    third = start_fetcher(driver, "fetcher-3")
     joined = monotonic()
-    tell("a fetcher joins")
-    await _watch(pilot, SETTLE_S + 60)
+    log_progress("a fetcher joins")
+    await _log_calls(driver, PHASE_S)
     leaving = max((first, second), key=_calls_in_flight)
     left = monotonic()
-    tell(f"a fetcher with {_calls_in_flight(leaving)} calls under way leaves")
+    log_progress(f"a fetcher with {_calls_in_flight(leaving)} calls in flight leaves")
     leaving.process.stop()
-    await _watch(pilot, SETTLE_S + 60)
+    await _log_calls(driver, PHASE_S)
     busiest = max({first, second, third} - {leaving}, key=_calls_in_flight)
-    under_way, in_flight = _calls_in_flight(busiest), int(busiest.gauge("gsc_batches_uncommitted"))
+    calls, batches = _calls_in_flight(busiest), int(busiest.gauge("gsc_batches_uncommitted"))
     busiest.process.kill()
     killed = monotonic()
-    tell(f"a fetcher with {in_flight} batches in flight, {under_way} calls of them under way, is killed")
-    await _watch(pilot, SETTLE_S + 60)
-    return Scene(began, joined, left, killed, monotonic(), in_flight, under_way)
+    log_progress(f"a fetcher with {batches} uncommitted batches, {calls} of them with a call in flight, is killed")
+    await _log_calls(driver, PHASE_S)
+    return Timeline(began, joined, left, killed, monotonic(), batches, calls)
 
 
 def _calls_in_flight(fetcher: Fetcher) -> int:
     return int(fetcher.gauge("gsc_calls_in_flight"))
 
 
-async def _watch(pilot: Driver, seconds: float) -> None:
+async def _log_calls(driver: Driver, seconds: float) -> None:
+    """Log the number of calls in the last minute every 20 seconds; return after `seconds`."""
     end = monotonic() + seconds
-    while (left := end - monotonic()) > 0:
-        await asyncio.sleep(min(20.0, left))
+    while (remaining := end - monotonic()) > 0:
+        await asyncio.sleep(min(20.0, remaining))
         since = monotonic() - 60
-        recent = [call for call in pilot.calls() if call["arrived"] > since]
-        tell(f"  calls in the last minute: {len(recent)} of {ALLOWED * CREDENTIALS} allowed")
+        recent = [call for call in driver.calls() if call["arrived"] > since]
+        log_progress(f"  calls in the last minute: {len(recent)}, limit: {ALLOWED * CREDENTIALS}")
 
 
-def _sequential_rate(world: World) -> float:
-    """Calls a second with `max_concurrency=1`, on the same work."""
-    with running_driver(world, "sequential", GSC_MAX_CONCURRENCY="1") as pilot:
-        before = len(pilot.calls())
-        start_fetcher(pilot, "fetcher")
+def _sequential_rate(environment: Environment) -> float:
+    """Return the calls per second with `GSC_MAX_CONCURRENCY=1`, for the same sync."""
+    with running_pipeline(environment, "sequential", GSC_MAX_CONCURRENCY="1") as driver:
+        before = len(driver.calls())
+        start_fetcher(driver, "fetcher")
 
-        async def play() -> float:
-            await pilot.request_sync(SCENARIO.days)
-            while len(pilot.calls(before)) < 2:
+        async def measure() -> float:
+            await driver.request_sync(SCENARIO.days)
+            while len(driver.calls(before)) < 2:
                 await asyncio.sleep(0.5)
-            tell("the same work, one call at a time")
-            began, seen = monotonic(), len(pilot.calls(before))
+            log_progress("the same sync, one call at a time")
+            began, count = monotonic(), len(driver.calls(before))
             await asyncio.sleep(SEQUENTIAL_S)
-            return (len(pilot.calls(before)) - seen) / (monotonic() - began)
+            return (len(driver.calls(before)) - count) / (monotonic() - began)
 
-        return asyncio.run(play())
+        return asyncio.run(measure())
 
 
-def _figures(calls: list[Call], scene: Scene, sequential: float) -> dict[str, Any]:
-    project = peaks(calls, lambda _: "project")["project"]
-    quiet = [count for start, end in scene.quiet() for count in minutes(calls, start, end)]
-    steady_start, steady_end = scene.quiet()[0]
+def _figures(calls: list[Call], timeline: Timeline, sequential: float) -> dict[str, Any]:
+    phases = timeline.stable_phases()
+    stable = [count for start, end in phases for count in minutes(calls, start, end)]
+    steady_start, steady_end = phases[0]
     steady = sum(minutes(calls, steady_start, steady_end)) / (60 * max(1, int((steady_end - steady_start) // 60)))
     return {
         "peak_property": max(peaks(calls, lambda call: str(call["site"])).values()),
         "peak_credential": max(peaks(calls, lambda call: str(call["user"])).values()),
-        "peak_project": project,
+        "peak_project": peaks(calls, lambda _: "project")["project"],
         "allowed_property_and_credential": ALLOWED,
-        "allowed_project": 32_000,
-        "utilisation": round(sum(quiet) / (ALLOWED * CREDENTIALS * len(quiet)), 4),
-        "minutes_without_a_change": quiet,
+        "allowed_project": ALLOWED_PROJECT,
+        "utilisation": round(sum(stable) / (ALLOWED * CREDENTIALS * len(stable)), 4),
+        "minutes_without_a_change": stable,
         "speedup": round(steady / sequential, 1),
         "calls_per_s": round(steady, 2),
         "calls_per_s_sequential": round(sequential, 3),
-        "repeated_clean": repeats(calls, scene.left, scene.killed),
-        "repeated_kill": repeats(calls, scene.killed, scene.ended),
-        "in_flight_at_kill": scene.in_flight_at_kill,
-        "calls_under_way_at_kill": scene.calls_at_kill,
+        "repeated_clean": repeats(calls, timeline.left, timeline.killed),
+        "repeated_kill": repeats(calls, timeline.killed, timeline.ended),
+        "in_flight_at_kill": timeline.in_flight_at_kill,
+        "calls_under_way_at_kill": timeline.calls_at_kill,
         "refused": sum(call["status"] in (403, 429) for call in calls),
         "calls": len(calls),
         "pages": len({page_of(call) for call in calls}),

@@ -1,4 +1,4 @@
-"""Where the figures go: one JSON file for each benchmark, with the machine, the date and the command."""
+"""Results of the benchmarks: a JSON file for each, with the machine, the date and the command."""
 
 import json
 import os
@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parent / "results"
 
 
 def machine() -> dict[str, object]:
-    """What the figures were seen on."""
+    """Return a description of this machine."""
     return {
         "cpus": os.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 2**30),
@@ -24,20 +24,20 @@ def machine() -> dict[str, object]:
     }
 
 
-def tell(line: str) -> None:
-    """Progress, on stderr."""
+def log_progress(line: str) -> None:
+    """Print a progress line on stderr."""
     print(line, file=sys.stderr, flush=True)
 
 
 def write(name: str, figures: dict[str, Any]) -> None:
-    """Write and print the figures."""
-    whole = {
+    """Write the figures to the benchmark's file, and print them on stdout."""
+    result = {
         **figures,
         "machine": machine(),
         "date": now().isoformat(timespec="seconds"),
         "command": f"python -m bench {' '.join(sys.argv[1:])}",
     }
-    text = json.dumps(whole, indent=1)
+    text = json.dumps(result, indent=1)
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / f"{name}.json").write_text(text + "\n")
     print(text)

@@ -1,1 +1,1 @@
-"""The outside world made small: a Kafka broker, a PostgreSQL server and a Search Console simulator."""
+"""A Kafka broker, a PostgreSQL server and a Search Console simulator on one machine, and a pipeline that uses them."""

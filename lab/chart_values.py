@@ -1,6 +1,6 @@
-"""What the Helm chart takes from the code: the topics, and which settings there are.
+"""The parts of the Helm chart that are generated from the code: the topics, and the schema of the settings.
 
-`python -m lab.chart_values helm/gsc-stream` writes both into the chart; a test holds them against the code.
+`python -m lab.chart_values helm/gsc-stream` writes both into the chart; a test compares the chart with the code.
 """
 
 import json
@@ -14,29 +14,29 @@ from producer.settings import ProducerSettings
 from sink.settings import SinkSettings
 
 ELSEWHERE = {"kafka", "topic_prefix", "postgres_dsn", "catalog", "http_token", "http_host", "http_port", "log_format"}
-"""Settings that have a place of their own in the values, or are the chart's."""
+"""Settings that other values of the chart set, or that its templates set."""
 
 
 def topics() -> list[dict[str, Any]]:
-    """The topics, with their configuration as Kafka spells it."""
+    """Return the topics with their configuration, in Kafka's own names."""
     return [{"name": topic.name, "partitions": topic.partitions, "config": topic.config} for topic in ALL]
 
 
 def settings() -> dict[str, Any]:
-    """The JSON Schema of the chart's value `settings`."""
-    found: dict[str, Any] = {}
+    """Return the JSON Schema of the chart's value `settings`."""
+    fields: dict[str, Any] = {}
     for model in (ProducerSettings, FetcherSettings, SinkSettings):
-        found |= model.model_json_schema()["properties"]
-    kept = {name: _bare(field) for name, field in sorted(found.items()) if name not in ELSEWHERE}
-    return {"type": "object", "additionalProperties": False, "properties": kept}
+        fields |= model.model_json_schema()["properties"]
+    properties = {name: _constraints(field) for name, field in sorted(fields.items()) if name not in ELSEWHERE}
+    return {"type": "object", "additionalProperties": False, "properties": properties}
 
 
-def _bare(field: dict[str, Any]) -> dict[str, Any]:
+def _constraints(field: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in field.items() if name not in {"title", "description", "default"}}
 
 
 def write(chart: Path) -> None:
-    """Write both into the chart."""
+    """Write topics and schema into the chart's folder."""
     (chart / "files" / "topics.json").write_text(json.dumps(topics(), indent=1) + "\n", encoding="utf-8")
     path = chart / "values.schema.json"
     schema = json.loads(path.read_text(encoding="utf-8"))

@@ -1,35 +1,38 @@
-"""The table against the simulator's truth, row by row."""
+"""Comparison of a day's rows in the table with the simulator's, row by row. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import NamedTuple
 
-import httpx
-
 from pipeline.catalog import Catalog, Report
-from pipeline.contracts.reports import TYPES_WITHOUT_POSITION, value_dimensions
+from pipeline.contracts.reports import TYPES_WITHOUT_POSITION
 from pipeline.contracts.text import storable
-from pipeline.postgres import Connection
-from pipeline.schema import COLUMN_OF_DIMENSION
 
 Metrics = tuple[float, float, float, float | None]
-Table = dict[tuple[str, ...], Metrics]
+"""Clicks, impressions, CTR and position."""
+Table = Mapping[tuple[str, ...], Metrics]
+"""The rows of a day, by the values of their dimensions without the date."""
+SourceRow = tuple[list[str], int, int, float]
+"""A row of the simulator: the values of all dimensions, clicks, impressions and position."""
 
 
 class Difference(NamedTuple):
-    """A day of a series in which table and truth differ."""
+    """A day of a series in which the table differs from the source."""
 
     property: str
     report: str
     search_type: str
     date: date
     missing: int
+    """Rows of the source that are not in the table."""
     unexpected: int
+    """Rows of the table that are not in the source."""
     different: int
+    """Rows in both, with other metrics."""
 
 
 class Day(NamedTuple):
-    """One day of one series."""
+    """A day of a series."""
 
     property: str
     report: Report
@@ -37,60 +40,24 @@ class Day(NamedTuple):
     date: date
 
 
-def compared(day: Day, table: Mapping[tuple[str, ...], Metrics], truth: Table) -> Difference | None:
-    """What differs, or None. Pure."""
-    missing = len(truth.keys() - table.keys())
-    unexpected = len(table.keys() - truth.keys())
-    different = sum(table[key] != truth[key] for key in table.keys() & truth.keys())
-    if not missing and not unexpected and not different:
-        return None
-    return Difference(day.property, day.report.name, day.search_type, day.date, missing, unexpected, different)
-
-
-async def differences(conn: Connection, root: str, catalog: Catalog, days: list[date]) -> list[Difference]:
-    """Compare the whole table: every series of the catalog on every day."""
-    found = []
-    async with httpx.AsyncClient(base_url=root, timeout=120) as client:
-        for day in _days(catalog, days):
-            difference = compared(day, await _table(conn, day), await _truth(client, day))
-            if difference is not None:
-                found.append(difference)
-    return found
-
-
-def _days(catalog: Catalog, days: list[date]) -> list[Day]:
+def series_days(catalog: Catalog, days: Iterable[date]) -> list[Day]:
+    """Return the days of every series of the catalog: each property, report and search type."""
+    dates = list(days)
     return [
         Day(item.url, report, search_type, day)
         for item in catalog.properties
         for report in catalog.reports_of(item)
         for search_type in report.search_types
-        for day in days
+        for day in dates
     ]
 
 
-async def _table(conn: Connection, day: Day) -> Table:
-    columns = [COLUMN_OF_DIMENSION[name] for name in value_dimensions(day.report.dimensions)]
-    listed = ", ".join([*columns, "clicks", "impressions", "ctr", "position"])
-    # The view's and the columns' names come from the catalog, which allows nothing but words.
-    statement = f"select {listed} from gsc.{day.report.name} where property = %s and search_type = %s and date = %s"
-    cursor = await conn.execute(statement.encode(), (day.property, day.search_type, day.date))
-    width = len(columns)
-    return {row[:width]: row[width:] async for row in cursor}
-
-
-async def _truth(client: httpx.AsyncClient, day: Day) -> Table:
-    query = {
-        "site": day.property,
-        "date": day.date.isoformat(),
-        "type": day.search_type,
-        "dimensions": ",".join(day.report.dimensions),
-        "dataState": day.report.data_state,
-    }
-    rows = (await client.get("/_sim/truth", params=query)).raise_for_status().json()
-    wanted = [number for number, name in enumerate(day.report.dimensions) if name != "date"]
+def expected_table(day: Day, rows: Iterable[SourceRow]) -> Table:
+    """Return the simulator's rows as the table must hold them."""
+    dimensions = [number for number, name in enumerate(day.report.dimensions) if name != "date"]
     without_position = day.search_type in TYPES_WITHOUT_POSITION
     return {
-        tuple(storable(keys[number]) for number in wanted): (
+        tuple(storable(keys[number]) for number in dimensions): (
             float(clicks),
             float(impressions),
             clicks / impressions,
@@ -98,3 +65,13 @@ async def _truth(client: httpx.AsyncClient, day: Day) -> Table:
         )
         for keys, clicks, impressions, position in rows
     }
+
+
+def compare_day(day: Day, table: Table, source: Table) -> Difference | None:
+    """Return how the table differs from the source, or None when both are equal."""
+    missing = len(source.keys() - table.keys())
+    unexpected = len(table.keys() - source.keys())
+    different = sum(table[key] != source[key] for key in table.keys() & source.keys())
+    if not missing and not unexpected and not different:
+        return None
+    return Difference(day.property, day.report.name, day.search_type, day.date, missing, unexpected, different)

@@ -1,4 +1,4 @@
-"""A real PostgreSQL on TCP, from the binaries in a wheel, also when we are root."""
+"""An embedded PostgreSQL server on TCP, started from the binaries in a wheel; as root it runs as another account."""
 
 import os
 import secrets
@@ -14,9 +14,9 @@ import psycopg
 from psycopg import sql
 
 from lab.errors import LabError
-from lab.kafka_jars import Progress
-from lab.postgres_install import ORDINARY_ACCOUNT, can_run, ordinary_account, postgres_binaries
+from lab.postgres_install import UNPRIVILEGED_ACCOUNT, can_run, postgres_binaries, unprivileged_account
 from lab.processes import Command, Process, free_port
+from lab.progress import Progress
 
 READY_S = 30.0
 USER = "gsc"
@@ -31,152 +31,176 @@ _SETTINGS = {
     "jit": "off",
 }
 _NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+"""Settings for data that is deleted at the end of the run."""
 
 
 @dataclass(frozen=True)
 class DatabaseOptions:
-    """`folder`: where the data stays (none: temporary, fast and not durable). `port` 0: a free one."""
+    """How to start a server."""
 
     folder: Path | None = None
+    """Where the data is kept; None: in a temporary folder, with settings that are fast and not durable."""
     port: int = 0
+    """0: any free port."""
     settings: Mapping[str, str] = field(default_factory=dict)
-    """Server settings over ours."""
+    """Server settings that override the lab's own."""
 
 
 class Database:
-    """A server that answers."""
+    """A running server that accepts connections."""
 
     def __init__(self, command: Command, dsn: str) -> None:
         self._command = command
         self.dsn = dsn
-        """Of the database `gsc`."""
-        self.process = self._started()
+        """DSN of the database `gsc`."""
+        self.process = self._start()
 
-    def _started(self) -> Process:
+    def _start(self) -> Process:
         process = Process(self._command)
         try:
-            process.await_ready(lambda: _answers(self.dsn), READY_S)
+            process.await_ready(lambda: _accepts_connections(self.dsn), READY_S)
         except BaseException:
             process.stop()
             raise
         return process
 
     def create(self, name: str) -> str:
-        """Make another, empty database; returns its DSN."""
+        """Create another, empty database; return its DSN."""
         return create_database(self.dsn, name)
 
     def stop(self) -> None:
-        """Stop the server; `start` brings it back on the same port with the same data."""
+        """Stop the server; `start` starts it again on the same port with the same data."""
         self.process.stop()
 
     def start(self) -> None:
-        """Start the server again."""
-        self.process = self._started()
+        """Start the server again after `stop`. Raises LabError."""
+        self.process = self._start()
 
 
 def create_database(dsn: str, name: str) -> str:
-    """Make an empty database on the server of `dsn`; returns its DSN."""
+    """Create an empty database on the server of `dsn`; return the new database's DSN. Raises psycopg.Error."""
     with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
     return urlsplit(dsn)._replace(path=f"/{name}").geturl()
 
 
 def drop_database(dsn: str, name: str) -> None:
-    """Remove a database, also when somebody is connected to it."""
+    """Drop a database if it exists, and close its connections. Raises psycopg.Error."""
     with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
 
 
 @dataclass(frozen=True)
-class _Server:
-    """Where a server lives, and as whom."""
+class _Cluster:
+    """The folder of a server, and how its programs are run."""
 
     folder: Path
     binaries: Path
     account: int | None
     scratch: Path
 
-    def command(self, name: str, argv: list[str]) -> Command:
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def password_file(self) -> Path:
+        return self.folder / "password"
+
+    def command(self, name: str, program: str, arguments: list[str]) -> Command:
+        argv = [str(self.binaries / "bin" / program), *arguments]
         return Command(name, argv, self.folder / "postgres.log", _environment(), self.account, self.scratch)
 
 
 @contextmanager
 def running_database(options: DatabaseOptions, progress: Progress = print) -> Iterator[Database]:
-    """Start a server and stop it at the end of the block. Raises LabError."""
+    """Start a server; stop it at the end of the block. Raises LabError when it cannot be started."""
     with TemporaryDirectory(prefix="gsc-postgres-", ignore_cleanup_errors=True) as scratch:
-        Path(scratch).chmod(0o755)  # the account that the server runs as must come through
-        folder = options.folder or Path(scratch) / "server"
-        account = ordinary_account()
+        Path(scratch).chmod(0o755)  # the server's account must be able to reach the folders in it
+        account = unprivileged_account()
         binaries = postgres_binaries(account, progress)
         progress("starting PostgreSQL")
-        server = _Server(folder, binaries, account, Path(scratch))
-        password = _initialised(server)
-        port = options.port or free_port()
-        settings = {**_SETTINGS, **({} if options.folder else _NOT_DURABLE), **options.settings, "port": str(port)}
-        argv = [str(binaries / "bin" / "postgres"), "-D", str(folder / "data"), "-h", "127.0.0.1"]
-        argv += [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        command = server.command("PostgreSQL", argv)
-        database = Database(command, f"postgresql://{USER}:{password}@127.0.0.1:{port}/{USER}")
+        cluster = _Cluster(options.folder or Path(scratch) / "server", binaries, account, Path(scratch))
+        _initialize(cluster)
+        database = _start(cluster, options)
         try:
             yield database
         finally:
             database.process.stop()
 
 
+def _start(cluster: _Cluster, options: DatabaseOptions) -> Database:
+    port = options.port or free_port()
+    durability = {} if options.folder else _NOT_DURABLE
+    settings = {**_SETTINGS, **durability, **options.settings, "port": str(port)}
+    arguments = ["-D", str(cluster.data), "-h", "127.0.0.1"]
+    arguments += [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]
+    password = cluster.password_file.read_text(encoding="utf-8")
+    dsn = f"postgresql://{USER}:{password}@127.0.0.1:{port}/{USER}"
+    return Database(cluster.command("PostgreSQL", "postgres", arguments), dsn)
+
+
 def _environment() -> dict[str, str]:
     return {"LC_ALL": "C", "TZ": "UTC", "PATH": os.defpath}
 
 
-def _initialised(server: _Server) -> str:
-    """Make the cluster unless it is there; returns the password."""
-    server.folder.mkdir(parents=True, exist_ok=True)
-    password_file = server.folder / "password"
-    made = (server.folder / "data" / "PG_VERSION").exists()
-    if not made:
-        password_file.touch(mode=0o600)
-        password_file.write_text(secrets.token_urlsafe(18), encoding="utf-8")
-        _give(server.folder, server.account)
-    if server.account is not None and not can_run(server.account, "/bin/sh", "-c", 'cd "$1"', "sh", str(server.folder)):
-        raise LabError(
-            f"as root PostgreSQL runs as the account {ORDINARY_ACCOUNT}, which cannot reach {server.folder}: choose a"
-            " folder that it can, or run as an ordinary user"
-        )
-    if not made:
-        _initdb(server)
-    return password_file.read_text(encoding="utf-8")
+def _initialize(cluster: _Cluster) -> None:
+    """Create the data folder and a random password, unless they exist. Raises LabError."""
+    cluster.folder.mkdir(parents=True, exist_ok=True)
+    exists = (cluster.data / "PG_VERSION").exists()
+    if not exists:
+        cluster.password_file.touch(mode=0o600)
+        cluster.password_file.write_text(secrets.token_urlsafe(18), encoding="utf-8")
+        _change_owner(cluster.folder, cluster.account)
+    _check_access(cluster)
+    if not exists:
+        _create_data(cluster)
+        _create_database(cluster)
 
 
-def _give(folder: Path, account: int | None) -> None:
+def _change_owner(folder: Path, account: int | None) -> None:
     if account is not None:
         for path in (folder, *folder.rglob("*")):
             os.chown(path, account, account)
 
 
-def _initdb(server: _Server) -> None:
-    data, password = str(server.folder / "data"), str(server.folder / "password")
-    argv = [str(server.binaries / "bin" / "initdb"), "-D", data, "-U", USER, "-A", "scram-sha-256"]
-    argv += ["--pwfile", password, "-E", "UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-    argv += ["--no-locale", "--no-sync"]
-    process = Process(server.command("initdb", argv))
+def _check_access(cluster: _Cluster) -> None:
+    folder, account = str(cluster.folder), cluster.account
+    if account is not None and not can_run(account, "/bin/sh", "-c", 'cd "$1"', "sh", folder):
+        raise LabError(
+            f"PostgreSQL does not run as root but as the account {UNPRIVILEGED_ACCOUNT}, which cannot reach {folder}:"
+            " use a folder that every account can reach, or run gsc-stream as an ordinary user"
+        )
+
+
+def _create_data(cluster: _Cluster) -> None:
+    arguments = ["-D", str(cluster.data), "-U", USER, "-A", "scram-sha-256"]
+    arguments += ["--pwfile", str(cluster.password_file), "-E", "UTF8", "--locale-provider=builtin"]
+    arguments += ["--builtin-locale=C.UTF-8", "--no-locale", "--no-sync"]
+    process = Process(cluster.command("initdb", "initdb", arguments))
     if process.wait():
-        raise LabError(f"PostgreSQL could not make its data folder: {process.tail()}")
-    single = [str(server.binaries / "bin" / "postgres"), "--single", "-D", data, "postgres"]
-    done = subprocess.run(
-        single,
+        raise LabError(f"PostgreSQL cannot create its data folder {cluster.data}: {process.tail()}")
+
+
+def _create_database(cluster: _Cluster) -> None:
+    """Create the database in single-user mode, before the server accepts connections."""
+    command = cluster.command("PostgreSQL", "postgres", ["--single", "-D", str(cluster.data), "postgres"])
+    result = subprocess.run(
+        command.argv,
         input=f"create database {USER};\n",
         text=True,
         capture_output=True,
         check=False,
-        env=_environment(),
-        user=server.account,
-        group=server.account,
-        extra_groups=[] if server.account else None,
+        env=command.environment,
+        user=command.user,
+        group=command.user,
+        extra_groups=[] if command.user else None,
     )
-    if done.returncode:
-        raise LabError(f"PostgreSQL could not make its database: {done.stderr}")
+    if result.returncode:
+        raise LabError(f"PostgreSQL cannot create the database {USER}: {result.stderr}")
 
 
-def _answers(dsn: str) -> bool:
+def _accepts_connections(dsn: str) -> bool:
     try:
         with psycopg.connect(dsn, connect_timeout=2):
             return True

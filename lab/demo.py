@@ -1,4 +1,4 @@
-"""The main job in one command: the lab, the services, a sync, and the check of every row."""
+"""The demo: servers, simulator and services on this machine, a sync, and a comparison of every row."""
 
 import asyncio
 import tempfile
@@ -11,38 +11,43 @@ from typing import NamedTuple
 import httpx
 
 from lab.comparison import Difference
-from lab.days import last_day
 from lab.driver import Driver, all_finished
 from lab.errors import LabError
-from lab.kafka_jars import Progress
 from lab.local_pipeline import Services, Setup, prepare, running_services
-from lab.run_folder import locked
-from lab.scenario import RunningSimulator, Scenario, start_simulator
+from lab.progress import Progress
+from lab.run_folder import folder_lock
+from lab.scenario import RunningSimulator, Scenario, last_day, start_simulator
 from lab.servers import ServerChoice, running_servers
 from pipeline.clock import monotonic
+from pipeline.consumer_lag import LagReader
 from pipeline.ledger import runs
 from pipeline.ledger.pages import finished_count
-from pipeline.postgres import connection
+from pipeline.postgres import Connection, connection
 from pipeline.retry import with_retries
 
-LOOK_EVERY_S = 0.5
+POLL_S = 0.5
 
 
 class Snapshot(NamedTuple):
-    """How far the sync is."""
+    """The progress of a sync."""
 
     seconds: float
+    """Since the sync was requested."""
     rows: int
+    """Rows written."""
     pages_applied: int
+    """Pages in a final state."""
     pages_planned: int
     calls: int
     calls_last_minute: int
     lag_batches: int
+    """Consumer lag of the fetchers."""
     lag_results: int
+    """Consumer lag of the sink."""
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds to go at the pace so far; None while there is no pace."""
+        """Estimated seconds to the end, at the average speed so far; None before the first page is finished."""
         if not self.pages_applied:
             return None
         return self.seconds / self.pages_applied * (self.pages_planned - self.pages_applied)
@@ -50,91 +55,116 @@ class Snapshot(NamedTuple):
 
 @dataclass(frozen=True)
 class Summary:
-    """What the demo came to."""
+    """The result of the demo."""
 
     rows: int
+    """Rows in the table."""
     calls: int
     seconds: float
+    """From the sync request to the last page."""
     peak_calls_per_minute: int
+    """The highest of `peaks`."""
     peaks: dict[str, int]
+    """Most calls in any minute, by property and by user."""
     differences: list[Difference]
 
     @property
     def equal_to_source(self) -> bool:
-        """Whether the table is the truth, row by row."""
+        """Whether every row of the table is equal to the simulator's, and none is missing."""
         return not self.differences
 
 
 Show = Callable[[Snapshot], None]
+"""Receives a snapshot every POLL_S."""
 
 
 @contextmanager
 def running_demo(
     scenario: Scenario, choice: ServerChoice, progress: Progress
 ) -> Iterator[tuple[Setup, RunningSimulator, Services]]:
-    """Servers, simulator and services, for the length of a block. Raises LabError."""
+    """Run servers, simulator and services for the length of the block.
+
+    Raises LabError or PipelineError when one cannot be started, and OSError for the folder.
+    """
     with tempfile.TemporaryDirectory(prefix="gsc-demo-", ignore_cleanup_errors=True) as scratch:
         folder = choice.folder or Path(scratch)
-        with locked(folder), running_servers(choice, progress) as servers:
-            google = start_simulator(scenario.simulator(last_day()), folder)
+        with folder_lock(folder), running_servers(choice, progress) as servers:
+            simulator = start_simulator(scenario.simulator(last_day()), folder)
             try:
-                setup = Setup(servers, google.root, google.catalog, folder, scratch=Path(scratch))
+                setup = Setup(servers, simulator.root, simulator.catalog, folder, scratch=Path(scratch))
                 asyncio.run(prepare(setup))
                 progress("starting producer, fetcher and sink")
                 with running_services(setup) as services:
-                    yield setup, google, services
+                    yield setup, simulator, services
             finally:
-                google.process.stop()
+                simulator.process.stop()
 
 
 async def synchronize(setup: Setup, google: RunningSimulator, services: Services, days: int, show: Show) -> Summary:
-    """Ask for the days, watch until every page is in its last state, and compare. Raises LabError."""
-    pilot = Driver(setup, google, services)
+    """Sync the last days, show the progress until every page is finished, and compare the table with the simulator.
+
+    Raises LabError when a service exits, PipelineError and httpx.HTTPError.
+    """
+    driver = Driver(setup, google, services)
     began = monotonic()
-    run = await pilot.request_sync(days)
-    await _until_settled(pilot, run, show)
+    run = await driver.request_sync(days)
+    await _follow(driver, run, show)
     seconds = monotonic() - began
-    return await _summary(pilot, days, seconds)
+    return await _summarize(driver, days, seconds)
 
 
-async def _until_settled(pilot: Driver, run: str, show: Show) -> None:
-    batches, results = pilot.lag_of_fetchers(), pilot.lag_of_sink()
+async def _follow(driver: Driver, run: str, show: Show) -> None:
+    """Show a snapshot every POLL_S until all pages are finished."""
+    lags = driver.lag_of_fetchers(), driver.lag_of_sink()
     began = monotonic()
     async with (
-        connection(pilot.setup.servers.dsn, application="gsc-demo") as conn,
-        httpx.AsyncClient(base_url=pilot.google.root, timeout=30) as client,
+        connection(driver.setup.servers.dsn, application="gsc-demo") as conn,
+        httpx.AsyncClient(base_url=driver.google.root, timeout=30) as client,
     ):
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
-            if ended := pilot.services.ended():
+            await asyncio.sleep(POLL_S)
+            if ended := driver.services.ended():
                 raise LabError("\n".join(ended))
-            run_progress = await runs.progress(conn, run)
-            if run_progress is None:
+            progress = await _read_progress(conn, run)
+            if progress is None:
                 continue
-            pages: dict[str, int] = run_progress["pages"]  # type: ignore[assignment]
-            stats = (await client.get("/_sim/stats")).json()
-            ended_pages = finished_count(pages)
-            show(
-                Snapshot(
-                    monotonic() - began,
-                    int(str(run_progress["rows"])),
-                    ended_pages,
-                    sum(pages.values()),
-                    stats["calls"],
-                    stats["last_minute"],
-                    await with_retries(batches.total),
-                    await with_retries(results.total),
-                )
-            )
+            pages, rows = progress
+            show(await _snapshot(monotonic() - began, rows, pages, client, lags))
             if all_finished(pages):
                 return
 
 
-async def _summary(pilot: Driver, days: int, seconds: float) -> Summary:
-    async with httpx.AsyncClient(base_url=pilot.google.root, timeout=60) as client:
+async def _read_progress(conn: Connection, run: str) -> tuple[dict[str, int], int] | None:
+    """Return the run's pages by state and its applied rows; None until the run is planned."""
+    progress = await runs.progress(conn, run)
+    if progress is None:
+        return None
+    pages: dict[str, int] = progress["pages"]  # type: ignore[assignment]
+    return pages, int(str(progress["rows"]))
+
+
+async def _snapshot(
+    seconds: float, rows: int, pages: dict[str, int], client: httpx.AsyncClient, lags: tuple[LagReader, LagReader]
+) -> Snapshot:
+    stats = (await client.get("/_sim/stats")).json()
+    batches, results = lags
+    return Snapshot(
+        seconds,
+        rows,
+        finished_count(pages),
+        sum(pages.values()),
+        stats["calls"],
+        stats["last_minute"],
+        await with_retries(batches.total),
+        await with_retries(results.total),
+    )
+
+
+async def _summarize(driver: Driver, days: int, seconds: float) -> Summary:
+    async with httpx.AsyncClient(base_url=driver.google.root, timeout=60) as client:
         stats = (await client.get("/_sim/stats")).json()
-    async with connection(pilot.setup.servers.dsn, application="gsc-demo") as conn:
+    async with connection(driver.setup.servers.dsn, application="gsc-demo") as conn:
         row = await (await conn.execute("select count(*) from gsc.facts")).fetchone()
-    found = await pilot.differences(days)
+    differences = await driver.differences(days)
     peaks = {**stats["peak_by_site"], **stats["peak_by_user"]}
-    return Summary(row[0] if row else 0, stats["calls"], seconds, max(peaks.values(), default=0), peaks, found)
+    return Summary(row[0] if row else 0, stats["calls"], seconds, max(peaks.values(), default=0), peaks, differences)

@@ -1,4 +1,4 @@
-"""A pipeline that runs, in the hand of whoever started it: ask for days, look how far they are, compare."""
+"""What tests, benchmarks and the demo do with a running pipeline: request a sync, follow it, compare the result."""
 
 import json
 from dataclasses import dataclass
@@ -6,36 +6,37 @@ from typing import Any
 
 import httpx
 
-from lab.comparison import Difference, differences
-from lab.days import last_days
+from lab.comparison import Day, Difference, Table, compare_day, expected_table, series_days
 from lab.local_pipeline import Services, Setup
-from lab.scenario import RunningSimulator
+from lab.scenario import RunningSimulator, last_days
 from pipeline.catalog_file import read_catalog
 from pipeline.clock import now, pacific_date
 from pipeline.consumer_lag import LagReader
 from pipeline.contracts import codec
 from pipeline.contracts.identity import run_id
+from pipeline.contracts.reports import value_dimensions
 from pipeline.contracts.topics import BATCHES, RESULTS, SYNC_REQUESTS
 from pipeline.kafka import group_id
 from pipeline.ledger import runs
 from pipeline.ledger.pages import finished_count
-from pipeline.postgres import connection
+from pipeline.postgres import Connection, connection
 from pipeline.publisher import open_publisher
+from pipeline.schema import COLUMN_OF_DIMENSION
 from producer.sync_request import build_request
 
 
 @dataclass
 class Driver:
-    """The pipeline, its simulator and its processes."""
+    """A running pipeline: its setup, its simulator and its services."""
 
     setup: Setup
     google: RunningSimulator
     services: Services
 
     async def request_sync(self, days: int) -> str:
-        """Ask for the last days of every property; returns the run's id."""
-        wanted = last_days(days)
-        fields = {"start": wanted[-1].isoformat(), "end": wanted[0].isoformat(), "all": True}
+        """Publish a sync request for the last days of every property; return the run's id. Raises PipelineError."""
+        dates = last_days(days)
+        fields = {"start": dates[-1].isoformat(), "end": dates[0].isoformat(), "all": True}
         request = build_request(fields, now=now(), today=pacific_date(now()), requested_by="lab")
         topic = SYNC_REQUESTS.full_name(self.setup.prefix)
         async with open_publisher(self.setup.kafka, "gsc-lab") as publisher:
@@ -43,36 +44,69 @@ class Driver:
         return run_id(request.request_id)
 
     async def pages(self, run: str) -> dict[str, int]:
-        """Pages of the run by state; empty until it is planned."""
+        """Return the number of pages of the run by state; empty until the run is planned. Raises PipelineError."""
         async with connection(self.setup.servers.dsn, application="gsc-lab") as conn:
-            found = await runs.progress(conn, run)
-        return found["pages"] if found else {}  # type: ignore[return-value]
+            progress = await runs.progress(conn, run)
+        return progress["pages"] if progress else {}  # type: ignore[return-value]
 
     async def differences(self, days: int) -> list[Difference]:
-        """Table against truth."""
-        async with connection(self.setup.servers.dsn, application="gsc-lab") as conn:
-            return await differences(conn, self.google.root, read_catalog(self.setup.catalog), last_days(days))
+        """Compare the last days of every series of the catalog with the simulator, row by row.
+
+        Raises PipelineError, CatalogError, psycopg.Error and httpx.HTTPError.
+        """
+        catalog = read_catalog(self.setup.catalog)
+        async with (
+            connection(self.setup.servers.dsn, application="gsc-lab") as conn,
+            httpx.AsyncClient(base_url=self.google.root, timeout=120) as client,
+        ):
+            results = [
+                compare_day(day, await _read_table(conn, day), await _read_source(client, day))
+                for day in series_days(catalog, last_days(days))
+            ]
+        return [difference for difference in results if difference is not None]
 
     def lag_of_fetchers(self) -> LagReader:
-        """How far the fetchers are behind: the planner's queue."""
+        """Return a reader of the fetchers' consumer lag, the number of batches in the queue."""
         prefix = self.setup.prefix
         return LagReader(self.setup.kafka, group=group_id(prefix, "fetcher"), topic=BATCHES.full_name(prefix))
 
     def lag_of_sink(self) -> LagReader:
-        """How far the sink is behind."""
+        """Return a reader of the sink's consumer lag, in results."""
         prefix = self.setup.prefix
         return LagReader(self.setup.kafka, group=group_id(prefix, "sink"), topic=RESULTS.full_name(prefix))
 
     def calls(self, since: int = 0) -> list[dict[str, Any]]:
-        """The simulator's log from that line on."""
+        """Return the simulator's call log from line `since` on. Raises httpx.HTTPError."""
         log = httpx.get(f"{self.google.root}/_sim/log", params={"since": since}, timeout=60).raise_for_status()
         return [json.loads(line) for line in log.text.splitlines()]
 
     def post(self, path: str, body: object) -> None:
-        """Steer the simulator."""
+        """Send a request to the simulator's control API, for example to change its settings. Raises httpx.HTTPError."""
         httpx.post(f"{self.google.root}/_sim/{path}", json=body).raise_for_status()
 
 
 def all_finished(pages: dict[str, int]) -> bool:
-    """Whether there are pages, and every one is in its last state."""
+    """Return whether there are pages and all are in a final state; `pages` are numbers of pages by state."""
     return bool(pages) and finished_count(pages) == sum(pages.values())
+
+
+async def _read_table(conn: Connection, day: Day) -> Table:
+    columns = [COLUMN_OF_DIMENSION[name] for name in value_dimensions(day.report.dimensions)]
+    selected = ", ".join([*columns, "clicks", "impressions", "ctr", "position"])
+    # The catalog allows only word characters in report names, so the name of the view needs no quoting.
+    statement = f"select {selected} from gsc.{day.report.name} where property = %s and search_type = %s and date = %s"
+    cursor = await conn.execute(statement.encode(), (day.property, day.search_type, day.date))
+    width = len(columns)
+    return {row[:width]: row[width:] async for row in cursor}
+
+
+async def _read_source(client: httpx.AsyncClient, day: Day) -> Table:
+    query = {
+        "site": day.property,
+        "date": day.date.isoformat(),
+        "type": day.search_type,
+        "dimensions": ",".join(day.report.dimensions),
+        "dataState": day.report.data_state,
+    }
+    rows = (await client.get("/_sim/truth", params=query)).raise_for_status().json()
+    return expected_table(day, rows)

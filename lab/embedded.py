@@ -1,4 +1,4 @@
-"""A whole pipeline with real credentials, on servers whose data and ports stay in a folder."""
+"""A complete pipeline with real credentials, whose servers keep their data and ports in a folder."""
 
 import asyncio
 import os
@@ -12,12 +12,11 @@ import httpx
 from fetcher.credentials import AccessTokens
 from fetcher.rate_limiter import RateLimiter
 from fetcher.settings import FetcherSettings
-from lab.kafka_jars import Progress
-from lab.local_pipeline import Services, Setup, prepare, running_services
-from lab.processes import port_again
-from lab.run_folder import Endpoints, last_endpoints, locked, save_endpoints
+from lab.local_pipeline import NAMES, Services, Setup, prepare, running_services
+from lab.processes import previous_or_free_port
+from lab.progress import Progress
+from lab.run_folder import Endpoints, folder_lock, last_endpoints, save_endpoints
 from lab.servers import ServerChoice, Servers, running_servers
-from lab.services import NAMES
 from pipeline.catalog import Catalog, CatalogError
 from pipeline.catalog_file import read_catalog
 from pipeline.contracts.topics import BATCHES
@@ -27,43 +26,44 @@ from producer.settings import ProducerSettings
 from sink.settings import SinkSettings
 
 READY_S = 60.0
-_TOLD = ("GSC_KAFKA_BOOTSTRAP_SERVERS", "GSC_POSTGRES_DSN", "GSC_CATALOG", "GSC_API_ROOT", "GSC_TOPIC_PREFIX")
+_EXPORTED = ("GSC_KAFKA_BOOTSTRAP_SERVERS", "GSC_POSTGRES_DSN", "GSC_CATALOG", "GSC_API_ROOT", "GSC_TOPIC_PREFIX")
 _MODELS: tuple[type[Settings], ...] = (ProducerSettings, FetcherSettings, SinkSettings)
-_TO_COME = Servers("127.0.0.1:1", "postgresql://127.0.0.1:1/to-come")
+_PLACEHOLDERS = Servers("127.0.0.1:1", "postgresql://127.0.0.1:1/placeholder")
+"""Valid addresses, for checking the settings before the servers are started."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to run."""
+    """The pipeline to run."""
 
     catalog: Path
     api_root: str
     folder: Path
-    """Data, logs, and how the pipeline is reached."""
+    """Where data, logs and endpoints are kept."""
     choice: ServerChoice
     settings: Mapping[str, str] = field(default_factory=dict)
-    """Of every service, besides servers, catalog and ports."""
+    """Settings of every service, as environment variables, without servers, catalog and ports."""
 
     def setup(self, servers: Servers) -> Setup:
-        """The same, with its servers."""
+        """Return the setup of this pipeline on the servers."""
         return Setup(servers, self.api_root, self.catalog, self.folder, extra=self.settings)
 
 
 def problems_of(plan: Plan) -> list[str]:
-    """What would keep the services from running, a line each, found before anything is started."""
-    environment = plan.setup(_TO_COME).environment
-    problems = [problem for model in _MODELS for problem in _wrong_settings(model, environment)]
+    """Return a line for each mistake that would keep the services from running; start nothing."""
+    environment = plan.setup(_PLACEHOLDERS).environment
+    problems = [problem for model in _MODELS for problem in _settings_problems(model, environment)]
     try:
         catalog = read_catalog(plan.catalog)
     except CatalogError as error:
         return [*dict.fromkeys(problems), *error.problems]
-    problems += _wrong_credentials(catalog)
+    problems += _credential_problems(catalog)
     if not problems:
-        problems += _wrong_limits(read_settings(FetcherSettings, environment), catalog)
+        problems += _limit_problems(read_settings(FetcherSettings, environment), catalog)
     return list(dict.fromkeys(problems))
 
 
-def _wrong_settings(model: type[Settings], environment: Mapping[str, str]) -> list[str]:
+def _settings_problems(model: type[Settings], environment: Mapping[str, str]) -> list[str]:
     try:
         read_settings(model, environment)
     except SettingsError as error:
@@ -71,8 +71,8 @@ def _wrong_settings(model: type[Settings], environment: Mapping[str, str]) -> li
     return []
 
 
-def _wrong_credentials(catalog: Catalog) -> Sequence[str]:
-    """The files are read as a fetcher does."""
+def _credential_problems(catalog: Catalog) -> Sequence[str]:
+    """Read the credential files as a fetcher does."""
     try:
         AccessTokens(catalog.credentials).close()
     except CatalogError as error:
@@ -80,7 +80,7 @@ def _wrong_credentials(catalog: Catalog) -> Sequence[str]:
     return ()
 
 
-def _wrong_limits(settings: FetcherSettings, catalog: Catalog) -> list[str]:
+def _limit_problems(settings: FetcherSettings, catalog: Catalog) -> list[str]:
     try:
         RateLimiter(settings.limits(catalog), BATCHES.partitions)
     except Invalid as error:
@@ -90,29 +90,32 @@ def _wrong_limits(settings: FetcherSettings, catalog: Catalog) -> list[str]:
 
 @contextmanager
 def running_embedded(plan: Plan, progress: Progress) -> Iterator[tuple[Services, Endpoints]]:
-    """All of it, for the length of a block, in which it is ready. Raises LabError, or a flow of `pipeline.errors`."""
-    with locked(plan.folder):
-        before = last_endpoints(plan.folder)
-        known = before.ports if before else {}
-        ports = {name: port_again(known.get(name)) for name in ("kafka", "postgres", *NAMES)}
+    """Run servers and services for the length of the block, in which every service is ready.
+
+    Raises LabError or PipelineError when the pipeline cannot be started, and OSError for the folder.
+    """
+    with folder_lock(plan.folder):
+        previous = last_endpoints(plan.folder)
+        previous_ports = previous.ports if previous else {}
+        ports = {name: previous_or_free_port(previous_ports.get(name)) for name in ("kafka", "postgres", *NAMES)}
         with running_servers(replace(plan.choice, ports=ports), progress) as servers:
             setup = plan.setup(servers)
             asyncio.run(prepare(setup))
             progress("starting producer, fetcher and sink")
             with running_services(setup, ports) as services:
-                reach = _reach(setup, ports)
+                endpoints = _endpoints(setup, ports)
                 for name, process in services.processes.items():
-                    process.await_ready(lambda url=reach.http[name]: _is_ready(url), READY_S)  # type: ignore[misc]
-                save_endpoints(plan.folder, reach)
-                yield services, reach
+                    process.await_ready(lambda url=endpoints.http[name]: _is_ready(url), READY_S)  # type: ignore[misc]
+                save_endpoints(plan.folder, endpoints)
+                yield services, endpoints
 
 
-def _reach(setup: Setup, ports: dict[str, int]) -> Endpoints:
+def _endpoints(setup: Setup, ports: dict[str, int]) -> Endpoints:
     environment = setup.environment
-    host = environment["GSC_HTTP_HOST"]
-    here = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared, not bound
-    told = {name: environment[name] for name in _TOLD if name in environment}
-    return Endpoints(os.getpid(), told, {name: f"http://{here}:{ports[name]}" for name in NAMES}, ports)
+    bind_host = environment["GSC_HTTP_HOST"]
+    host = "127.0.0.1" if bind_host in {"0.0.0.0", "::"} else bind_host  # noqa: S104 - compared, not bound
+    exported = {name: environment[name] for name in _EXPORTED if name in environment}
+    return Endpoints(os.getpid(), exported, {name: f"http://{host}:{ports[name]}" for name in NAMES}, ports)
 
 
 def _is_ready(url: str) -> bool:

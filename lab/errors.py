@@ -1,5 +1,5 @@
-"""What the lab cannot do, in one line."""
+"""The error of the lab."""
 
 
 class LabError(Exception):
-    """Something that the lab needs is missing or does not work."""
+    """A server, program or file that the lab needs is missing or does not work; the message is for the user."""

@@ -1,4 +1,4 @@
-"""A whole pipeline on the lab's servers: topics, schema, three processes."""
+"""A pipeline on the lab's servers: its topics, its schema, and its three services as processes."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -6,32 +6,34 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from lab.processes import Process
+from lab.processes import PYTHON, Command, Process, inherited
 from lab.servers import Servers
-from lab.services import NAMES, start_service
 from pipeline.catalog_file import read_catalog
 from pipeline.kafka_admin import create_topics
 from pipeline.postgres import connection
 from pipeline.schema import create_report_views, migrate
 from pipeline.settings import kafka_configuration
 
+NAMES = ("producer", "fetcher", "sink")
+
 
 @dataclass(frozen=True)
 class Setup:
-    """Which servers, API and catalog the pipeline works with; `extra` are settings for every service."""
+    """The servers, API and catalog of a pipeline."""
 
     servers: Servers
     api_root: str
     catalog: Path
     folder: Path
-    """Where the logs go."""
+    """Where the services write their logs."""
     extra: Mapping[str, str] = field(default_factory=dict)
+    """More settings of every service, as environment variables."""
     scratch: Path | None = None
-    """A folder that is to go also if we are killed."""
+    """A temporary folder of this process, which is removed even if this process is killed."""
 
     @property
     def environment(self) -> dict[str, str]:
-        """The settings of the services."""
+        """The settings of the services, as environment variables."""
         return {
             "GSC_API_ROOT": self.api_root,
             "GSC_KAFKA_BOOTSTRAP_SERVERS": self.servers.bootstrap_servers,
@@ -45,49 +47,58 @@ class Setup:
 
     @property
     def kafka(self) -> dict[str, str]:
-        """librdkafka's configuration."""
+        """The configuration of a librdkafka client."""
         return kafka_configuration(self.environment)
 
     @property
     def prefix(self) -> str:
-        """Of the topics."""
+        """The prefix of the topics' names."""
         return self.extra.get("GSC_TOPIC_PREFIX", "gsc")
 
 
 async def prepare(setup: Setup) -> None:
-    """Create topics, schema and views. Raises the flows of `pipeline.errors`."""
+    """Create the topics, the schema and the report views. Raises PipelineError and CatalogError."""
     await create_topics(setup.kafka, setup.prefix)
     async with connection(setup.servers.dsn, application="gsc-lab") as conn:
         await migrate(conn)
         await create_report_views(conn, read_catalog(setup.catalog))
 
 
+def start_service(name: str, environment: Mapping[str, str], folder: Path, scratch: Path | None = None) -> Process:
+    """Start a service with these settings and the inherited variables; it logs to `NAME.log` in the folder."""
+    argv = [*PYTHON, "-m", name]
+    return Process(
+        Command(f"the {name}", argv, folder / f"{name}.log", {**inherited(), **environment}, scratch=scratch)
+    )
+
+
 class Services:
-    """The running processes, by name."""
+    """The service processes of a pipeline."""
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self.processes: dict[str, Process] = {}
+        """By name, in the order in which they were first started."""
 
     def start(self, name: str, **extra: str) -> Process:
-        """Start a service, with settings over those of the setup."""
+        """Start a service; `extra` settings override those of the setup."""
         setup = self._setup
         self.processes[name] = start_service(name, {**setup.environment, **extra}, setup.folder, setup.scratch)
         return self.processes[name]
 
     def stop(self) -> None:
-        """End all of them, in the order of the flow."""
+        """Stop all services, in the order in which they were first started."""
         for process in self.processes.values():
             process.stop()
 
     def ended(self) -> list[str]:
-        """What ended though nobody asked it to, each with the end of its log."""
-        return [f"{p.name} has ended: {p.tail()}" for p in self.processes.values() if not p.running]
+        """Return a message for each service that has exited, with the end of its log."""
+        return [f"{p.name} has exited: {p.tail()}" for p in self.processes.values() if not p.running]
 
 
 @contextmanager
 def running_services(setup: Setup, ports: Mapping[str, int] = MappingProxyType({})) -> Iterator[Services]:
-    """All three services, for the length of a block; `ports` of their HTTP faces by name, free ones by default."""
+    """Start the three services; stop them at the end of the block. `ports`: HTTP ports by name; default: free ports."""
     services = Services(setup)
     try:
         for name in NAMES:

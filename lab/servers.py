@@ -1,44 +1,43 @@
-"""Which servers the lab uses: given ones, containers, or its own."""
+"""The servers of a pipeline: Kafka and PostgreSQL that run already, in containers, or embedded."""
 
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
+from types import ModuleType
 
 import psycopg
 
-from lab import containers
-from lab.broker import BrokerOptions, running_broker, why_silent
+from lab.broker import BrokerOptions, connection_error, running_broker
 from lab.database import DatabaseOptions, running_database
 from lab.errors import LabError
-from lab.kafka_jars import Progress
+from lab.progress import Progress
 
-CONTAINER_READY_S = 60.0
-GIVEN_S = 3.0
-"""For a server that runs already to answer."""
+CONNECT_S = 3.0
+"""How long a Kafka that runs already may take to answer."""
 
 
 @dataclass(frozen=True)
 class ServerChoice:
-    """`kafka` (HOST:PORT) and `postgres` (a DSN) name servers that run already; the others are started."""
+    """Which servers to use, and which to start."""
 
     kafka: str | None = None
+    """A Kafka that runs already, HOST:PORT; None: start one."""
     postgres: str | None = None
+    """A PostgreSQL that runs already, as a DSN; None: start one."""
     folder: Path | None = None
-    """Where the embedded servers keep their data; none: nowhere."""
+    """Where the embedded servers keep their data; None: in temporary folders."""
     docker: bool = False
     """Start containers of the official images instead of embedded servers."""
     ports: Mapping[str, int] = field(default_factory=dict)
-    """Of the embedded servers, `kafka` and `postgres`; free ones by default."""
+    """Ports of the embedded servers, by the names `kafka` and `postgres`; default: free ports."""
     client: Mapping[str, str] = field(default_factory=dict)
-    """What a client of the Kafka that runs already needs besides its address."""
+    """Client configuration for the Kafka that runs already, without `bootstrap.servers`."""
 
 
 @dataclass(frozen=True)
 class Servers:
-    """Servers that answer."""
+    """Addresses of servers that accept connections."""
 
     bootstrap_servers: str
     dsn: str
@@ -46,16 +45,20 @@ class Servers:
 
 @contextmanager
 def running_servers(choice: ServerChoice, progress: Progress = print) -> Iterator[Servers]:
-    """The servers, for the length of a block. Raises LabError."""
+    """Yield the servers; stop those that were started at the end of the block.
+
+    Raises LabError when a server that runs already does not answer, or when one cannot be started.
+    """
     with ExitStack() as stack:
         yield Servers(_kafka(choice, stack, progress), _postgres(choice, stack, progress))
 
 
 def _kafka(choice: ServerChoice, stack: ExitStack, progress: Progress) -> str:
     if choice.kafka is not None:
-        return _reachable_kafka(choice.kafka, choice.client)
+        return _check_kafka(choice.kafka, choice.client)
     if choice.docker:
-        return _soon(_reachable_kafka, stack.enter_context(containers.running_kafka(progress)))
+        address: str = stack.enter_context(_containers().running_kafka(progress))
+        return address
     folder = choice.folder / "kafka" if choice.folder else None
     options = BrokerOptions(folder, choice.ports.get("kafka", 0))
     return stack.enter_context(running_broker(options, progress)).bootstrap_servers
@@ -63,33 +66,30 @@ def _kafka(choice: ServerChoice, stack: ExitStack, progress: Progress) -> str:
 
 def _postgres(choice: ServerChoice, stack: ExitStack, progress: Progress) -> str:
     if choice.postgres is not None:
-        return _reachable_postgres(choice.postgres)
+        return _check_postgres(choice.postgres)
     if choice.docker:
-        return _soon(_reachable_postgres, stack.enter_context(containers.running_postgres(progress)))
+        address: str = stack.enter_context(_containers().running_postgres(progress))
+        return address
     folder = choice.folder / "postgres" if choice.folder else None
     options = DatabaseOptions(folder, choice.ports.get("postgres", 0))
     return stack.enter_context(running_database(options, progress)).dsn
 
 
-def _soon(reachable: Callable[[str], str], address: str) -> str:
-    """The address, once it answers; a container has started before its server has."""
-    deadline = time.monotonic() + CONTAINER_READY_S
-    while True:
-        try:
-            return reachable(address)
-        except LabError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
+def _containers() -> ModuleType:
+    try:
+        from lab import containers
+    except ImportError as error:
+        raise LabError("GSC_LAB=docker needs testcontainers: install `gsc-stream[docker]`") from error
+    return containers
 
 
-def _reachable_kafka(servers: str, client: Mapping[str, str] = MappingProxyType({})) -> str:
-    if problem := why_silent({**client, "bootstrap.servers": servers}, timeout_s=GIVEN_S):
-        raise LabError(f"--kafka {servers}: no Kafka answers there: {problem}")
+def _check_kafka(servers: str, client: Mapping[str, str]) -> str:
+    if error := connection_error({**client, "bootstrap.servers": servers}, timeout_s=CONNECT_S):
+        raise LabError(f"--kafka {servers}: no Kafka answers there: {error}")
     return servers
 
 
-def _reachable_postgres(dsn: str) -> str:
+def _check_postgres(dsn: str) -> str:
     try:
         with psycopg.connect(dsn, connect_timeout=5):
             return dsn

@@ -1,7 +1,8 @@
-"""Keeps one command: `python -m lab.supervisor [SCRATCH] -- COMMAND...`.
+"""Supervisor of one command: `python -m lab.supervisor [SCRATCH] -- COMMAND...`.
 
-The command is ended when our standard input closes, so also when the process that started us is killed. That works on
-every system, without its help. Then the scratch folder goes as well: whoever would have removed it is gone.
+The supervisor stops the command when its own standard input is closed, so the command also stops when the parent
+process is killed: the operating system then closes the other end of the pipe. In that case the supervisor removes the
+scratch folder too, because the parent cannot.
 """
 
 import os
@@ -15,15 +16,15 @@ GRACE_S = 10.0
 
 
 def main(argv: list[str]) -> int:
-    """Run the command until it ends or stdin closes; returns its exit code."""
+    """Run the command until it exits or standard input is closed; return its exit code."""
     separator = argv.index("--")
     scratch, command = argv[1:separator], argv[separator + 1 :]
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True)
     print(child.pid, flush=True)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: _end(child))
+        signal.signal(number, lambda _number, _frame: _terminate(child))
     abandoned = threading.Event()
-    threading.Thread(target=_watch, args=(child, abandoned), daemon=True).start()
+    threading.Thread(target=_watch_stdin, args=(child, abandoned), daemon=True).start()
     code = child.wait()
     if abandoned.is_set():
         for folder in scratch:
@@ -31,18 +32,18 @@ def main(argv: list[str]) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _watch(child: subprocess.Popen[bytes], abandoned: threading.Event) -> None:
+def _watch_stdin(child: subprocess.Popen[bytes], abandoned: threading.Event) -> None:
     while os.read(0, 1024):
         pass
     abandoned.set()
-    _end(child)
+    _terminate(child)
     try:
         child.wait(GRACE_S)
     except subprocess.TimeoutExpired:
         os.killpg(child.pid, signal.SIGKILL)
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
+def _terminate(child: subprocess.Popen[bytes]) -> None:
     if child.poll() is None:
         child.terminate()
 

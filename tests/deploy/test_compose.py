@@ -15,9 +15,8 @@ from typing import Any
 import pytest
 
 from lab.containers import KAFKA_IMAGE, POSTGRES_IMAGE
-from lab.processes import Command, Process, free_port
+from lab.processes import Command, Process, free_port, inherited
 from lab.servers import Servers
-from lab.services import inherited
 from support.pipeline import is_ready
 from support.tools import compose
 from support.wait import until

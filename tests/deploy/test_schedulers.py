@@ -17,10 +17,9 @@ import pytest
 import yaml
 from croniter import croniter
 
-from lab.processes import free_port
+from lab.processes import free_port, inherited
 from lab.scenario import Scenario
 from lab.servers import Servers
-from lab.services import inherited
 from pipeline.clock import now, pacific_date
 from pipeline.contracts import codec
 from pipeline.contracts.identity import run_id

@@ -1,4 +1,4 @@
-"""`gsc-stream demo` with nothing given: Kafka and PostgreSQL are its own."""
+"""`gsc-stream demo` with its own Kafka and PostgreSQL."""
 
 import json
 import os
@@ -11,12 +11,12 @@ import pytest
 from support.pipeline import COMMAND
 
 
-def demo(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    # Settings of a pipeline of the user's are not the demo's, and what it starts is not asked through a proxy.
-    own = {"GSC_SITE_QPM": "1", "GSC_TOPIC_PREFIX": "/", "HTTP_PROXY": "http://127.0.0.1:1", **environment}
+def run_demo(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    # The demo must ignore settings of another pipeline, and must not use a proxy for its own processes.
+    unrelated = {"GSC_SITE_QPM": "1", "GSC_TOPIC_PREFIX": "/", "HTTP_PROXY": "http://127.0.0.1:1"}
     return subprocess.run(
         [COMMAND, "demo", "--json", "--rows", "50", *arguments],
-        env={**os.environ, **own},
+        env={**os.environ, **unrelated, **environment},
         capture_output=True,
         text=True,
         timeout=200,
@@ -24,37 +24,39 @@ def demo(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
     )
 
 
-def summary(*arguments: str) -> Any:
-    done = demo(*arguments)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+def demo_summary(*arguments: str) -> Any:
+    result = run_demo(*arguments)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
 
 
-def test_the_demo_needs_nothing() -> None:
-    found = summary("--days", "3")
-    assert found["equal_to_source"] is True
-    assert found["calls"] == 3 * 2 * 3 + 6
+def test_the_demo_needs_no_settings_and_its_table_equals_the_source() -> None:
+    summary = demo_summary("--days", "3")
+    assert summary["equal_to_source"] is True
+    assert summary["calls"] == 3 * 2 * 3 + 6
 
 
-def test_a_kept_folder_is_taken_up_again(open_folder: Path) -> None:
+def test_a_second_demo_in_a_kept_folder_has_the_same_result(open_folder: Path) -> None:
     kept = open_folder / "kept"
-    first = summary("--days", "1", "--keep", str(kept))
+    first = demo_summary("--days", "1", "--keep", str(kept))
     assert {"fetcher.log", "kafka", "postgres", "catalog.yaml"} <= {path.name for path in kept.iterdir()}
-    again = summary("--days", "1", "--keep", str(kept))
-    assert again["equal_to_source"] is True
-    assert (again["rows"], again["calls"]) == (first["rows"], first["calls"])
+    second = demo_summary("--days", "1", "--keep", str(kept))
+    assert second["equal_to_source"] is True
+    assert (second["rows"], second["calls"]) == (first["rows"], first["calls"])
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environment", "told"),
+    ("arguments", "environment", "message"),
     [
         (("--keep", "/dev/null"), {}, "/dev/null: not a folder"),
         (("--keep", "/proc/nope"), {}, "/proc/nope: No such file or directory"),
-        ((), {"XDG_CACHE_HOME": "/dev/null"}, "Kafka's jars cannot be kept in /dev/null/gsc-stream/kafka-"),
+        ((), {"XDG_CACHE_HOME": "/dev/null"}, "Kafka's jars cannot be stored in /dev/null/gsc-stream/kafka-"),
     ],
 )
-def test_a_folder_that_cannot_be_is_a_line(arguments: list[str], environment: dict[str, str], told: str) -> None:
-    done = demo(*arguments, **environment)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(told)
-    assert len(done.stderr.splitlines()) == 1
+def test_a_folder_that_cannot_be_used_is_reported_in_one_line(
+    arguments: list[str], environment: dict[str, str], message: str
+) -> None:
+    result = run_demo(*arguments, **environment)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith(message)
+    assert len(result.stderr.splitlines()) == 1

@@ -23,8 +23,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from lab.broker import BrokerOptions, running_broker
-from lab.broker_security import ADMIN, BrokerSecurity
+from lab.broker import ADMIN, BrokerOptions, BrokerSecurity, running_broker
 from lab.certificates import make_certificates
 from lab.database import create_database, drop_database
 from lab.local_pipeline import Services, Setup, prepare

@@ -11,9 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from lab.days import last_days
 from lab.run_folder import lock_holder
-from lab.scenario import Scenario, start_simulator
+from lab.scenario import Scenario, last_days, start_simulator
 from support.pipeline import COMMAND, a_world, asked, is_ready
 from support.wait import until
 

@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lab.services import inherited
+from lab.processes import inherited
 from support.tools import airflow
 
 DAG_RUNS = Path(__file__).with_name("dag_runs.py")

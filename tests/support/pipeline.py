@@ -16,10 +16,9 @@ from typing import Any
 import httpx
 import msgspec
 
-from lab.days import last_day
 from lab.driver import Driver, all_finished
 from lab.local_pipeline import Services, Setup, prepare
-from lab.scenario import REPORTS, Scenario, start_simulator
+from lab.scenario import REPORTS, Scenario, last_day, start_simulator
 from lab.search_console.settings import Fault, SimulatorSettings
 from lab.servers import Servers
 from pipeline.postgres import connection

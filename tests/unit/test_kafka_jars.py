@@ -1,3 +1,5 @@
+"""Kafka's jars are verified against the lock file, and downloaded when they are missing or damaged."""
+
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -6,11 +8,11 @@ import pytest
 
 from lab import kafka_jars
 from lab.errors import LabError
-from lab.kafka_jars import Jar, _fetch, kafka_classpath, locked
+from lab.kafka_jars import Jar, _download, kafka_classpath, locked_jars
 
 
-class OneJar:
-    """A Maven repository that gives the same file for everything."""
+class FakeRepository:
+    """A Maven repository that returns the same file for every artifact."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -22,44 +24,47 @@ class OneJar:
         return self._file
 
 
-def test_the_lock_names_every_jar_once_with_its_sum() -> None:
-    jars = locked()
+def test_the_lock_file_lists_every_jar_once_with_its_hash() -> None:
+    jars = locked_jars()
     assert len({jar.file_name for jar in jars}) == len(jars) == 45
     assert all(len(jar.sha256) == 64 and jar.size > 0 for jar in jars)
     assert any(jar.file_name == "kafka_2.13-4.4.0.jar" for jar in jars)
 
 
-def test_a_jar_is_kept_when_its_sum_is_right(tmp_path: Path) -> None:
-    fetched = tmp_path / "fetched"
-    fetched.write_bytes(b"good")
+def test_a_downloaded_jar_with_the_locked_hash_is_stored(tmp_path: Path) -> None:
+    downloaded = tmp_path / "downloaded"
+    downloaded.write_bytes(b"good")
     jar = Jar("g", "a", "1", sha256(b"good").hexdigest(), 4)
-    _fetch(OneJar(fetched), jar, tmp_path)  # type: ignore[arg-type]
+    _download(FakeRepository(downloaded), jar, tmp_path)  # type: ignore[arg-type]
     assert (tmp_path / "a-1.jar").read_bytes() == b"good"
 
 
-def test_a_jar_that_is_not_what_was_locked_is_refused(tmp_path: Path) -> None:
-    fetched = tmp_path / "fetched"
-    fetched.write_bytes(b"evil")
+def test_a_downloaded_jar_with_another_hash_is_rejected(tmp_path: Path) -> None:
+    downloaded = tmp_path / "downloaded"
+    downloaded.write_bytes(b"evil")
     jar = Jar("g", "a", "1", sha256(b"good").hexdigest(), 4)
-    with pytest.raises(LabError, match=r"a-1\.jar is not what was locked"):
-        _fetch(OneJar(fetched), jar, tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(LabError, match=r"a-1\.jar differs from the locked file"):
+        _download(FakeRepository(downloaded), jar, tmp_path)  # type: ignore[arg-type]
     assert not (tmp_path / "a-1.jar").exists()
 
 
-def test_a_kept_jar_that_is_damaged_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = [Jar("g", name, "1", sha256(name.encode()).hexdigest(), len(name)) for name in ("good", "damaged", "gone")]
-    fetched: list[str] = []
-    monkeypatch.setattr(kafka_jars, "locked", lambda: wanted)
+def test_missing_and_damaged_jars_are_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("good", "damaged", "gone")
+    jars = [Jar("g", name, "1", sha256(name.encode()).hexdigest(), len(name)) for name in names]
+    downloads: list[str] = []
+    monkeypatch.setattr(kafka_jars, "locked_jars", lambda: jars)
     monkeypatch.setattr(kafka_jars, "cache_folder", lambda: tmp_path)
-    monkeypatch.setattr(kafka_jars, "_fetch_all", lambda missing, *_: fetched.extend(jar.artifact for jar in missing))
+    monkeypatch.setattr(
+        kafka_jars, "_download_all", lambda missing, *_: downloads.extend(jar.artifact for jar in missing)
+    )
     (tmp_path / "good-1.jar").write_bytes(b"good")
     (tmp_path / "damaged-1.jar").write_bytes(b"dama")
     classpath = kafka_classpath(print)
-    assert fetched == ["damaged", "gone"]
+    assert downloads == ["damaged", "gone"]
     assert [Path(path).name for path in classpath.split(":")] == ["good-1.jar", "damaged-1.jar", "gone-1.jar"]
 
 
-def test_a_cache_folder_that_cannot_be_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_folder_that_cannot_be_created_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kafka_jars, "cache_folder", lambda: Path("/dev/null/cache"))
-    with pytest.raises(LabError, match="Kafka's jars cannot be kept in /dev/null/cache: Not a directory"):
+    with pytest.raises(LabError, match="Kafka's jars cannot be stored in /dev/null/cache: Not a directory"):
         kafka_classpath(print)

@@ -1,6 +1,7 @@
+"""One pipeline runs in a folder at a time, and stores its endpoints there."""
+
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -8,80 +9,78 @@ from pathlib import Path
 import pytest
 
 from lab.errors import LabError
-from lab.processes import free_port, port_again
 from lab.run_folder import (
     Endpoints,
     current_endpoints,
+    folder_lock,
     last_endpoints,
     lock_holder,
-    locked,
     save_endpoints,
     wait_until_free,
 )
 
-HOLD = """
-import sys, time
+HOLD_LOCK = """
+import sys
 from pathlib import Path
-from lab.run_folder import locked
-with locked(Path(sys.argv[1])):
-    print("held", flush=True)
-    time.sleep(600)
+from lab.run_folder import folder_lock
+with folder_lock(Path(sys.argv[1])):
+    print("locked", flush=True)
+    sys.stdin.read()
 """
 
 
-def a_reach(pid: int) -> Endpoints:
+def endpoints(pid: int) -> Endpoints:
     return Endpoints(pid, {"GSC_CATALOG": "catalog.yaml"}, {"sink": "http://127.0.0.1:1"}, {"sink": 1})
 
 
-def test_one_runs_in_a_folder(tmp_path: Path) -> None:
+def test_the_lock_excludes_a_second_pipeline_until_it_is_released(tmp_path: Path) -> None:
     folder = tmp_path / "new"
+    message = f"{folder}: process {os.getpid()} runs a pipeline in this folder already"
     assert lock_holder(folder) is None
-    with locked(folder):
+    with folder_lock(folder):
         assert lock_holder(folder) == os.getpid()
-        with pytest.raises(LabError, match=f"{folder}: a pipeline runs there already, process {os.getpid()}"):
-            locked(folder).__enter__()
+        with pytest.raises(LabError, match=message), folder_lock(folder):
+            pass
         assert not wait_until_free(folder, 0)
     assert lock_holder(folder) is None
-    with locked(folder):
+    with folder_lock(folder):
         assert lock_holder(folder) == os.getpid()
 
 
-def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
-    process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"held\n"
-    assert lock_holder(tmp_path) == process.pid
-    process.send_signal(signal.SIGKILL)
-    process.wait(20)
-    process.stdout.close()
+def test_the_lock_of_a_killed_process_is_released(tmp_path: Path) -> None:
+    argv = [sys.executable, "-c", HOLD_LOCK, str(tmp_path)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"locked\n"
+        assert lock_holder(tmp_path) == process.pid
+        process.send_signal(signal.SIGKILL)
     assert wait_until_free(tmp_path, 20)
 
 
-def test_a_file_is_no_folder(tmp_path: Path) -> None:
+def test_a_path_that_is_a_file_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert lock_holder(tmp_path / "file") is None
-    with pytest.raises(LabError, match="file: not a folder"):
-        locked(tmp_path / "file").__enter__()
+    with pytest.raises(LabError, match="file: not a folder"), folder_lock(tmp_path / "file"):
+        pass
 
 
-def test_how_it_is_reached_is_kept_for_the_next_time(tmp_path: Path) -> None:
+def test_endpoints_are_stored_privately_and_kept_after_the_pipeline(tmp_path: Path) -> None:
     assert last_endpoints(tmp_path) is None
-    with locked(tmp_path):
-        save_endpoints(tmp_path, a_reach(os.getpid()))
-        assert current_endpoints(tmp_path) == a_reach(os.getpid())
+    with folder_lock(tmp_path):
+        save_endpoints(tmp_path, endpoints(os.getpid()))
+        assert current_endpoints(tmp_path) == endpoints(os.getpid())
         assert (tmp_path / "running.json").stat().st_mode & 0o077 == 0
-        save_endpoints(tmp_path, a_reach(1))
-        assert current_endpoints(tmp_path) is None  # of somebody before
-    assert last_endpoints(tmp_path) == a_reach(1)
+    assert current_endpoints(tmp_path) is None
+    assert last_endpoints(tmp_path) == endpoints(os.getpid())
+
+
+def test_endpoints_of_an_earlier_process_are_not_current(tmp_path: Path) -> None:
+    with folder_lock(tmp_path):
+        save_endpoints(tmp_path, endpoints(1))
+        assert current_endpoints(tmp_path) is None
+    assert last_endpoints(tmp_path) == endpoints(1)
+
+
+def test_a_damaged_file_of_endpoints_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "running.json").write_text("{")
     assert last_endpoints(tmp_path) is None
-
-
-def test_a_port_is_had_again_unless_somebody_has_it() -> None:
-    port = free_port()
-    assert port_again(port) == port
-    assert port_again(None) != 0
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", port))
-        taken.listen()
-        assert port_again(port) != port
