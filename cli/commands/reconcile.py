@@ -69,7 +69,7 @@ def reconcile(start: date | None, end: date | None, repair: bool, as_json: bool,
     if as_json:
         found = {
             "findings": [item._asdict() for item in findings],
-            "asked_again": [item._asdict() for item in requests],
+            "requested": [item._asdict() for item in requests],
         }
         print_json({"days": days, **found})
     else:
