@@ -1,4 +1,4 @@
-"""Plan against ledger against table: what is missing, doubled, stale or cut off, and how to ask for it again."""
+"""Reconcile: compares plan, ledger and table, and finds days that are missing, stale, truncated or different."""
 
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
@@ -9,27 +9,27 @@ from pipeline.postgres import Connection, database_errors, queries
 
 Kind = Literal["dead", "late", "unplanned", "stale", "rows", "kept", "truncated", "totals"]
 KINDS: Mapping[Kind, str] = {
-    "dead": "a page of the day is in the dead letters",
-    "late": "a page of the day has been on its way for more than a day",
-    "unplanned": "the day was never asked for, while days before and after it were",
+    "dead": "a page of the day is dead-lettered",
+    "late": "a page of the day has been pending or published for more than a day",
+    "unplanned": "the day was never requested, while days before and after it were",
     "stale": "Google called the day incomplete when it was fetched, and it was not fetched again",
-    "rows": "the table has other rows than the ledger says",
-    "kept": "rows that Google no longer lists were kept, since they are too many to be believed",
-    "truncated": "the day is at Google's cap: some rows are not listed, and no one can fetch them",
+    "rows": "the table and the ledger have different numbers of rows",
+    "kept": "rows that Google no longer lists were kept, because they are implausibly many",
+    "truncated": "the day is at Google's cap: the remaining rows are not available",
     "totals": "clicks or impressions differ from the API's own totals of the day",
 }
 REPAIRABLE: frozenset[Kind] = frozenset({"dead", "late", "unplanned", "stale", "rows", "totals"})
 LATE_AFTER = timedelta(days=1)
 STALE_AFTER = timedelta(days=4)
-"""A day is final two to three days after its end."""
+"""Data is final two to three days after the day ends."""
 REPEATED_AT_BORDERS = 0.01
-"""Rows that the API lists on two pages, as a share of the day's rows."""
+"""Share of a day's rows that the API may list on two pages."""
 
 _SQL = queries("maintenance", "reconcile.sql")
 
 
 class Day(NamedTuple):
-    """One day of one series, in the ledger and in the table; columns of the query `days`."""
+    """A day of a series, in the ledger and in the table: the columns of the query `days`."""
 
     property: str
     report: str
@@ -52,7 +52,7 @@ class Day(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """What is wrong with a day."""
+    """Something that is wrong with a day."""
 
     kind: Kind
     property: str
@@ -63,7 +63,7 @@ class Finding(NamedTuple):
 
 
 class RefetchRequest(NamedTuple):
-    """Days to ask for again."""
+    """Days to request again."""
 
     property: str
     report: str
@@ -72,14 +72,14 @@ class RefetchRequest(NamedTuple):
 
 
 async def read_days(conn: Connection, start: date, end: date) -> list[Day]:
-    """Every day between the two that the ledger knows, or should know. Raises Retryable."""
+    """Return every day of the period that the ledger has, or that lies between such days. Raises Retryable."""
     async with database_errors():
         rows = await (await conn.execute(_SQL["days"], {"start": start, "end": end})).fetchall()
     return [Day(*row) for row in rows]
 
 
 def findings_of(day: Day, now: datetime) -> list[Finding]:
-    """What is wrong with a day. Pure."""
+    """Return everything that is wrong with a day. Pure."""
     return [
         Finding(kind, day.property, day.report, day.search_type, day.date, detail)
         for kind, detail in (*_pages(day, now), *_rows(day), *_freshness(day))
@@ -99,7 +99,7 @@ def _rows(day: Day) -> Iterable[tuple[Kind, str]]:
     if day.vanished_kept:
         yield "kept", f"{day.vanished_kept} rows"
     if day.complete_generation is None or day.complete_generation != day.generation:
-        return  # nothing is promised of a day that is being fetched
+        return  # a day that is being fetched may differ
     fewest = day.ledger_rows if day.pages == 1 else int(day.ledger_rows * (1 - REPEATED_AT_BORDERS))
     if not fewest <= day.rows - day.vanished_kept <= day.ledger_rows:
         yield "rows", f"{day.rows} in the table, {day.ledger_rows} in the ledger"
@@ -117,7 +117,7 @@ def _freshness(day: Day) -> Iterable[tuple[Kind, str]]:
 def differing_totals(
     days: Iterable[Day], totals: Mapping[date, tuple[float, float]], tolerance: float
 ) -> Iterable[Finding]:
-    """Complete days whose sums are not those of the API, by more than a share of `tolerance`. Pure."""
+    """Yield complete days whose sums differ from the API's by more than the share `tolerance`. Pure."""
     for day in days:
         clicks, impressions = totals.get(day.date, (0.0, 0.0))
         if day.complete_generation is None or day.may_change:
@@ -135,12 +135,12 @@ def _close(ours: float, theirs: float, tolerance: float) -> bool:
 
 
 def refetch_requests(findings: Iterable[Finding]) -> list[RefetchRequest]:
-    """What to ask for so that the findings go away: days in a row are one request. Pure."""
-    wanted = sorted({(f.property, f.report, f.date) for f in findings if f.kind in REPAIRABLE})
-    wishes = []
+    """Return the requests that repair the findings; consecutive days are one request. Pure."""
+    days = sorted({(f.property, f.report, f.date) for f in findings if f.kind in REPAIRABLE})
+    requests = []
     for (property_, report, _), run in groupby(
-        enumerate(wanted), key=lambda item: (*item[1][:2], item[1][2].toordinal() - item[0])
+        enumerate(days), key=lambda item: (*item[1][:2], item[1][2].toordinal() - item[0])
     ):
-        days = [item[1][2] for item in run]
-        wishes.append(RefetchRequest(property_, report, days[0], days[-1]))
-    return wishes
+        dates = [item[1][2] for item in run]
+        requests.append(RefetchRequest(property_, report, dates[0], dates[-1]))
+    return requests

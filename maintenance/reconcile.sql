@@ -1,5 +1,5 @@
 -- name: days
--- Every day of every series between the two dates that the ledger knows something of, or that lies between such days.
+-- Every day of every series in the period that the ledger has, or that lies between such days.
 with pages as (
     select p.series, p.date, p.generation, p.state, p.published_at, r.planned_at
     from gsc.pages p join gsc.runs r using (run_id)

@@ -1,4 +1,4 @@
-"""Dead letters tried again: pages are owed again, other messages go back to the topic that they were read from."""
+"""Redrive: dead pages become pending again, other dead letters are published to their topic again."""
 
 import asyncio
 from collections.abc import Iterable
@@ -13,9 +13,9 @@ from pipeline.postgres import Connection
 
 
 @dataclass
-class Redriven:
-    """What became of the letters: owed again, forwarded, or skipped since their page is applied or on its way, or
-    since what is left of them is only their beginning."""
+class RedriveCounts:
+    """Numbers of dead letters whose page is pending again, that were forwarded to their topic, and that were skipped:
+    their page is not dead any more, or their value was truncated."""
 
     pending: int = 0
     forwarded: int = 0
@@ -24,48 +24,50 @@ class Redriven:
 
 @dataclass(frozen=True)
 class Letter:
-    """A dead letter, and the batch that it is about, if that can be read.
+    """A dead letter with the batch that it is about, if it can be decoded.
 
-    `is_batch`: the message is the batch itself, and not a result of one.
+    `is_batch`: the message is the batch itself, not a result of it.
     """
 
-    buried: StoredDeadLetter
+    stored: StoredDeadLetter
     batch: Batch | None
     is_batch: bool
 
 
-def opened(buried: StoredDeadLetter) -> Letter:
-    """Read what is in a dead letter, as far as it can be read."""
-    value = buried.record.value
+def decode_letter(stored: StoredDeadLetter) -> Letter:
+    """Return a dead letter with its batch, as far as it can be decoded."""
+    value = stored.record.value
     try:
-        return Letter(buried, codec.decode(Batch, value), is_batch=True)
+        return Letter(stored, codec.decode(Batch, value), is_batch=True)
     except Invalid:
         pass
     try:
-        return Letter(buried, codec.decode_result(value).batch, is_batch=False)
+        return Letter(stored, codec.decode_result(value).batch, is_batch=False)
     except Invalid:
-        return Letter(buried, None, is_batch=False)
+        return Letter(stored, None, is_batch=False)
 
 
-async def redrive(letters: Iterable[Letter], conn: Connection, kafka: DeadLetterPublisher, rate: float) -> Redriven:
-    """Try letters again, at most `rate` a second. Raises Retryable; what was done before stays done."""
-    done = Redriven()
+async def redrive(
+    letters: Iterable[Letter], conn: Connection, kafka: DeadLetterPublisher, rate: float
+) -> RedriveCounts:
+    """Redrive dead letters, at most `rate` a second. Raises Retryable; what was done before stays done."""
+    counts = RedriveCounts()
     for letter in letters:
-        await _redrive(letter, conn, kafka, done)
+        await _redrive(letter, conn, kafka, counts)
         await asyncio.sleep(1 / rate)
-    return done
+    return counts
 
 
-async def _redrive(letter: Letter, conn: Connection, kafka: DeadLetterPublisher, done: Redriven) -> None:
-    batch, buried = letter.batch, letter.buried
+async def _redrive(letter: Letter, conn: Connection, kafka: DeadLetterPublisher, counts: RedriveCounts) -> None:
+    batch, stored = letter.batch, letter.stored
     states = await pages.states(conn, [batch.batch_id]) if batch else {}
     state = states.get(batch.batch_id) if batch else None
     if batch and letter.is_batch and state is not None:
-        revived = await pages.redrive(conn, batch.batch_id)
-        done.pending += revived
-        done.skipped += not revived
-    elif state in ("applied", "cancelled") or buried.source is None or buried.cut:
-        done.skipped += 1
+        pending = await pages.redrive(conn, batch.batch_id)
+        counts.pending += pending
+        counts.skipped += not pending
+    elif state in ("applied", "cancelled") or stored.source is None or stored.cut:
+        counts.skipped += 1
     else:
-        await kafka.forward(buried.source[0], buried.record.key, buried.record.value, ())
-        done.forwarded += 1
+        await kafka.forward(stored.source[0], stored.record.key, stored.record.value, ())
+        counts.forwarded += 1

@@ -1,4 +1,4 @@
-"""Old results written again, beside live work: a job over a range of `gsc.results`."""
+"""Replay: writes a range of `gsc.results` to PostgreSQL again, beside live work."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from pipeline.ledger import runs
 from pipeline.postgres import Connection, database_errors, queries
 from pipeline.topic_reader import OffsetRange, TopicReader
 from sink.assembly import ReceivedResult, read_result
-from sink.writer import Applied, Writer, write_apart
+from sink.writer import Applied, Writer, write_separately
 
 BATCH_BYTES = 16_000_000
 _SQL = queries("maintenance", "replay.sql")
@@ -25,7 +25,7 @@ _SQL = queries("maintenance", "replay.sql")
 
 @dataclass(frozen=True)
 class Selection:
-    """Which results: written in a time (`since`, `until`), of properties, of days. None and () are all."""
+    """Which results to write: by the time of the message (`since`, `until`), property and day. None and (): all."""
 
     since: datetime | None = None
     until: datetime | None = None
@@ -33,8 +33,8 @@ class Selection:
     start: date | None = None
     end: date | None = None
 
-    def takes(self, batch: Batch) -> bool:
-        """Whether a result of this batch is among them."""
+    def matches(self, batch: Batch) -> bool:
+        """Return whether results of this batch are selected."""
         return (
             (not self.properties or batch.property in self.properties)
             and (self.start is None or batch.date >= self.start)
@@ -44,22 +44,22 @@ class Selection:
 
 @dataclass(frozen=True)
 class NewGeneration:
-    """A generation of its own for everything that is replayed, so that it overwrites what is newer."""
+    """A new generation for the replayed results, so that they overwrite newer rows."""
 
     run_id: str
     generation: int
 
-    def of(self, message: Rows | PageOutcome) -> Rows | PageOutcome:
-        """The message as if it had been planned now."""
+    def apply(self, message: Rows | PageOutcome) -> Rows | PageOutcome:
+        """Return the message with this run and generation."""
         batch = message.batch
         page = page_of(batch)._replace(generation=self.generation)
-        reborn = msgspec.structs.replace(batch, batch_id=batch_id(page), run_id=self.run_id, generation=self.generation)
-        return msgspec.structs.replace(message, batch=reborn)
+        new = msgspec.structs.replace(batch, batch_id=batch_id(page), run_id=self.run_id, generation=self.generation)
+        return msgspec.structs.replace(message, batch=new)
 
 
 @dataclass
 class ReplayCounts:
-    """What was read, and what came of it. `rows_written` are new or changed ones, the others were there already."""
+    """Counts of a replay. `rows_written` are new or changed rows; the other rows existed already."""
 
     messages: int = 0
     selected: int = 0
@@ -73,7 +73,7 @@ class ReplayCounts:
     rows_by_property: dict[str, int] = field(default_factory=dict)
 
     def add(self, applied: Applied) -> None:
-        """A transaction was written."""
+        """Add the counts of a transaction."""
         self.pages += applied.pages
         self.rows_written += applied.written
         self.rows_deleted += applied.deleted
@@ -84,117 +84,117 @@ Show = Callable[[ReplayCounts], None]
 
 
 class Replay:
-    """One job. Interrupted, the same selection goes on where it was; ended, it begins anew."""
+    """One replay. After an interruption the same selection continues; after its end it starts again."""
 
-    def __init__(self, selection: Selection, rebirth: NewGeneration | None, writer: Writer | None) -> None:
+    def __init__(self, selection: Selection, generation: NewGeneration | None, writer: Writer | None) -> None:
         self._selection = selection
-        self._rebirth = rebirth
+        self._generation = generation
         self._writer = writer
         """None: only count."""
 
     @property
     def name(self) -> str:
-        """The same for the same selection."""
-        told = msgspec.json.encode((msgspec.to_builtins(self._selection), self._rebirth is not None))
-        return blake2b(told, digest_size=8).hexdigest()
+        """The name of the replay: equal for equal selections."""
+        key = msgspec.json.encode((msgspec.to_builtins(self._selection), self._generation is not None))
+        return blake2b(key, digest_size=8).hexdigest()
 
     async def run(
-        self, reader: TopicReader, spans: Mapping[int, OffsetRange], conn: Connection, show: Show
+        self, reader: TopicReader, ranges: Mapping[int, OffsetRange], conn: Connection, show: Show
     ) -> ReplayCounts:
-        """Read the spans and write what is selected. Raises Retryable when a server goes away: run it again then."""
-        tally = ReplayCounts()
+        """Read the ranges and write the selected results. Raises Retryable when a server goes away."""
+        counts = ReplayCounts()
         waiting: list[Record] = []
         waiting_bytes = 0
-        async for records in reader.records(spans):
+        async for records in reader.records(ranges):
             waiting += records
             waiting_bytes += sum(len(record.value or b"") for record in records)
             if waiting_bytes >= BATCH_BYTES:
-                await self._write(waiting, tally, conn)
+                await self._write(waiting, counts, conn)
                 waiting, waiting_bytes = [], 0
-                show(tally)
-        await self._write(waiting, tally, conn)
-        show(tally)
-        return tally
+                show(counts)
+        await self._write(waiting, counts, conn)
+        show(counts)
+        return counts
 
-    async def _write(self, records: list[Record], tally: ReplayCounts, conn: Connection) -> None:
-        tally.messages += len(records)
-        received = list(self._selected(records, tally))
+    async def _write(self, records: list[Record], counts: ReplayCounts, conn: Connection) -> None:
+        counts.messages += len(records)
+        received = list(self._selected(records, counts))
         if self._writer is None:
             return
         if received:
             await runs.restore_runs(conn, (item.message.batch for item in received), now())
-            await self._write_whole(self._writer, received, tally)
+            await self._write_whole(self._writer, received, counts)
         ends = {record.partition: record.offset + 1 for record in records}
         await save_progress(conn, self.name, ends)
 
     @staticmethod
-    async def _write_whole(writer: Writer, received: list[ReceivedResult], tally: ReplayCounts) -> None:
+    async def _write_whole(writer: Writer, received: list[ReceivedResult], counts: ReplayCounts) -> None:
         async def write(part: list[ReceivedResult]) -> None:
-            tally.add(await writer.write(part))
+            counts.add(await writer.write(part))
 
-        async def unstorable(_: ReceivedResult, __: Invalid) -> None:
-            tally.unstorable += 1  # the sink has put it into the dead letters
+        async def refused(_: ReceivedResult, __: Invalid) -> None:
+            counts.unstorable += 1  # the sink has dead-lettered it
 
-        await write_apart(received, write, unstorable)
+        await write_separately(received, write, refused)
 
-    def _selected(self, records: Iterable[Record], tally: ReplayCounts) -> Iterable[ReceivedResult]:
+    def _selected(self, records: Iterable[Record], counts: ReplayCounts) -> Iterable[ReceivedResult]:
         for record in records:
             try:
-                found = read_result(record)
+                result = read_result(record)
             except Invalid:
-                tally.unreadable += 1
+                counts.unreadable += 1
                 continue
-            if self._selection.takes(found.message.batch):
-                self._count(found.message, tally)
-                yield self._reborn(found)
+            if self._selection.matches(result.message.batch):
+                self._count(result.message, counts)
+                yield self._with_generation(result)
 
     @staticmethod
-    def _count(message: Rows | PageOutcome, tally: ReplayCounts) -> None:
-        tally.selected += 1
+    def _count(message: Rows | PageOutcome, counts: ReplayCounts) -> None:
+        counts.selected += 1
         if isinstance(message, Rows):
-            tally.rows += len(message.clicks)
+            counts.rows += len(message.clicks)
             name = message.batch.property
-            tally.rows_by_property[name] = tally.rows_by_property.get(name, 0) + len(message.clicks)
+            counts.rows_by_property[name] = counts.rows_by_property.get(name, 0) + len(message.clicks)
 
-    def _reborn(self, found: ReceivedResult) -> ReceivedResult:
-        if self._rebirth is None:
-            return found
-        again = self._rebirth.of(found.message)
-        return ReceivedResult(found.record._replace(value=codec.encode(again)), again)
+    def _with_generation(self, result: ReceivedResult) -> ReceivedResult:
+        if self._generation is None:
+            return result
+        message = self._generation.apply(result.message)
+        return ReceivedResult(result.record._replace(value=codec.encode(message)), message)
 
 
-async def begin(conn: Connection, name: str, spans: Mapping[int, OffsetRange]) -> dict[int, OffsetRange]:
-    """What is left of an interrupted replay of that name; or the spans, when there is none."""
+async def begin(conn: Connection, name: str, ranges: Mapping[int, OffsetRange]) -> dict[int, OffsetRange]:
+    """Return what an interrupted replay of that name has left, or record and return the ranges of a new one."""
     async with database_errors(), conn.transaction():
-        rows = await (await conn.execute(_SQL["left"], {"replay": name})).fetchall()
-        left = {number: OffsetRange(start, end) for number, start, end in rows if start < end}
-        if left:
-            return left
+        rows = await (await conn.execute(_SQL["remaining"], {"replay": name})).fetchall()
+        remaining = {number: OffsetRange(start, end) for number, start, end in rows if start < end}
+        if remaining:
+            return remaining
         columns = {
-            "partitions": list(spans),
-            "starts": [s.start for s in spans.values()],
-            "ends": [s.end for s in spans.values()],
+            "partitions": list(ranges),
+            "starts": [s.start for s in ranges.values()],
+            "ends": [s.end for s in ranges.values()],
         }
         await conn.execute(_SQL["forget"], {"replay": name})
         await conn.execute(_SQL["begin"], {"replay": name, **columns})
-        return dict(spans)
+        return dict(ranges)
 
 
 async def save_progress(conn: Connection, name: str, ends: Mapping[int, int]) -> None:
-    """Everything before these offsets is written."""
+    """Record that everything before these offsets is written."""
     async with database_errors():
         columns = {"partitions": list(ends), "offsets": list(ends.values())}
         await conn.execute(_SQL["progress"], {"replay": name, **columns})
 
 
 async def finish(conn: Connection, name: str) -> None:
-    """The replay is over: the same selection begins anew."""
+    """Forget the replay, so that the same selection starts again."""
     async with database_errors():
         await conn.execute(_SQL["forget"], {"replay": name})
 
 
 async def begin_generation(conn: Connection, name: str) -> NewGeneration:
-    """A run of its own, with the newest generation."""
+    """Create a run for the replay, with the newest generation."""
     moment = now()
     return NewGeneration(
         *await runs.create_replay_run(conn, f"replay-{name}-{round(moment.timestamp() * 1000)}", moment)

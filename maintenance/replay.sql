@@ -1,4 +1,4 @@
--- name: left
+-- name: remaining
 select partition, next_offset, end_offset from gsc.replays where replay = %(replay)s
 
 -- name: forget

@@ -1,1 +1,1 @@
-"""Writes rows once, however often they arrive."""
+"""The sink: writes rows to PostgreSQL once, however often they arrive."""

@@ -16,7 +16,7 @@ from pipeline.postgres import connection
 from pipeline.process import load_settings, run_service, run_until_stopped, stall_reason
 from pipeline.publisher import Publisher
 from pipeline.startup_checks import require_schema, require_topics
-from sink.service import SERVICE, BatchSize, Sink, Writing
+from sink.service import SERVICE, BatchSize, ResultWriter, Sink
 from sink.settings import SinkSettings
 from sink.writer import Writer
 
@@ -34,29 +34,29 @@ async def _serve(settings: SinkSettings, stop: asyncio.Event) -> None:
     publisher = Publisher(settings.kafka, "gsc-sink")
 
     @asynccontextmanager
-    async def open_writer() -> AsyncIterator[Writing]:
+    async def open_writer() -> AsyncIterator[ResultWriter]:
         async with connection(settings.postgres_dsn.get_secret_value(), application="gsc-sink") as conn:
             yield Writer(conn, settings.delete_ratio)
 
-    async def bury_(letter: DeadLetter) -> None:
+    async def send_dead_letter(letter: DeadLetter) -> None:
         await publish_dead_letter(publisher, prefix, letter)
 
     group = GroupConfig(group_id(prefix, "sink"), RESULTS.full_name(prefix), settings.session_timeout_s)
     member = GroupMember(settings.kafka, group)
     size = BatchSize(settings.sink_batch_bytes, settings.sink_linger_ms / 1000)
     limit = DeadLetterLimit(settings.dead_letter_limit, settings.dead_letter_ratio)
-    sink = Sink(member, size, open_writer, bury_, limit)
-    face = HttpServer(
+    sink = Sink(member, size, open_writer, send_dead_letter, limit)
+    server = HttpServer(
         settings,
         SERVICE,
-        not_ready=lambda: None if sink.connected else "PostgreSQL cannot be reached",
+        not_ready=lambda: None if sink.connected else "PostgreSQL is not connected",
         not_live=lambda: stall_reason(member.last_poll, monotonic()),
     )
-    await face.start()
+    await server.start()
     try:
         await run_until_stopped(stop, member.run(stop, sink), sink.run(stop))
     finally:
-        await face.stop()
+        await server.stop()
         await publisher.close()
 
 

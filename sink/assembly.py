@@ -1,4 +1,4 @@
-"""Which chunks make a whole fetch, and what is left to wait for. Pure."""
+"""Joining the chunks of a fetch, and finding what is incomplete. Pure."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,17 +16,17 @@ FetchKey = tuple[str, str]
 
 @dataclass(frozen=True)
 class ReceivedResult:
-    """A result that could be read, and where it lay."""
+    """A decoded result, with its record."""
 
     record: Record
     message: Rows | PageOutcome
 
 
 def read_result(record: Record) -> ReceivedResult:
-    """A result as it was read. Raises Invalid with the reason."""
+    """Return the decoded result. Raises Invalid with the reason."""
     message = codec.decode_result(record.value)
     if message.batch.batch_id != batch_id(page_of(message.batch)):
-        raise Invalid("not the id of what the batch asks for", field="batch.batch_id")
+        raise Invalid("is not the id of the page that the batch requests", field="batch.batch_id")
     if isinstance(message, Rows):
         check(message)
     return ReceivedResult(record, message)
@@ -34,19 +34,19 @@ def read_result(record: Record) -> ReceivedResult:
 
 @dataclass
 class Assembly:
-    """What one transaction does."""
+    """The work of one transaction."""
 
     fetches: list[list[ReceivedResult]] = field(default_factory=list)
-    """Whole fetches, each with its chunks in order; one for each page."""
+    """Complete fetches, each with its chunks in order; one per page."""
     outcomes: list[ReceivedResult] = field(default_factory=list)
     parked: list[ReceivedResult] = field(default_factory=list)
-    """Chunks whose fetch is not whole."""
+    """Chunks of incomplete fetches."""
 
 
 def assemble(received: Iterable[ReceivedResult], parked: Mapping[FetchKey, list[ReceivedResult]]) -> Assembly:
-    """Join new chunks with those that were parked. A chunk that came twice counts once.
+    """Join new chunks with parked ones. A repeated chunk counts once.
 
-    Raises Invalid when chunks that are all of a fetch do not make up its page.
+    Raises Invalid when all chunks of a fetch together are not its page.
     """
     work = Assembly()
     open_fetches: dict[FetchKey, dict[int, ReceivedResult]] = {}
@@ -58,13 +58,14 @@ def assemble(received: Iterable[ReceivedResult], parked: Mapping[FetchKey, list[
         key = (message.batch.batch_id, message.fetch_id)
         chunks = open_fetches.setdefault(key, {_chunk(old): old for old in parked.get(key, ())})
         chunks[message.chunk] = item
-    whole: dict[str, list[ReceivedResult]] = {}
+    complete: dict[str, list[ReceivedResult]] = {}
     for (page, _), chunks in open_fetches.items():
-        if _is_whole(chunks):
-            # Two whole fetches of a page in one batch: the first is applied, as it would be one after the other.
-            whole.setdefault(page, [chunks[number] for number in sorted(chunks)])
-    work.fetches = list(whole.values())
-    work.parked = [item for (page, _), chunks in open_fetches.items() if page not in whole for item in chunks.values()]
+        if _is_complete(chunks):
+            # Of two complete fetches of a page in one batch the first is applied, as in two batches.
+            complete.setdefault(page, [chunks[number] for number in sorted(chunks)])
+    work.fetches = list(complete.values())
+    incomplete = (chunks for (page, _), chunks in open_fetches.items() if page not in complete)
+    work.parked = [item for chunks in incomplete for item in chunks.values()]
     return work
 
 
@@ -72,11 +73,11 @@ def _chunk(item: ReceivedResult) -> int:
     return item.message.chunk if isinstance(item.message, Rows) else 0
 
 
-def _is_whole(chunks: dict[int, ReceivedResult]) -> bool:
+def _is_complete(chunks: dict[int, ReceivedResult]) -> bool:
     messages = [item.message for item in chunks.values() if isinstance(item.message, Rows)]
     if len(messages) < max(message.chunks for message in messages):
         return False
-    told = {(message.chunks, message.page_rows, message.next_start_row) for message in messages}
-    if told != {(len(messages), sum(len(message.clicks) for message in messages), messages[0].next_start_row)}:
+    stated = {(message.chunks, message.page_rows, message.next_start_row) for message in messages}
+    if stated != {(len(messages), sum(len(message.clicks) for message in messages), messages[0].next_start_row)}:
         raise Invalid(f"the chunks of fetch {messages[0].fetch_id!r} do not make up its page", field="page_rows")
     return True

@@ -1,4 +1,4 @@
-"""Days that became whole: they are marked complete, and rows that the newest fetch no longer has are deleted."""
+"""Completion of days: marks days complete, and deletes rows that the newest fetch no longer has."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from pipeline.metrics import counter
 from pipeline.postgres import Connection, queries
 
 CAP = 50_000
-"""Rows a day, search type and property that Google lists at most, or a little more."""
+"""Google lists about this many rows per property, search type and day at most."""
 _SQL = queries("sink", "writer.sql")
 _log = logger(__name__)
 
@@ -19,17 +19,17 @@ _log = logger(__name__)
 async def complete_days(
     conn: Connection, touched: Mapping[DayGeneration, Sequence[Rows]], delete_ratio: float
 ) -> tuple[int, int]:
-    """Complete those of the touched days whose pages are all applied; returns (days, rows deleted).
+    """Mark those of the days complete whose pages are all applied; returns (days, rows deleted).
 
-    `touched`: the pages of this transaction by day. `delete_ratio`: the share of a day's rows that may vanish.
+    `touched` are the pages of this transaction by day, `delete_ratio` the share of a day's rows that may be deleted.
     """
     deleted = 0
-    whole = await ledger_pages.complete_days(conn, list(touched))
-    for day, rows in whole.items():
+    complete = await ledger_pages.complete_days(conn, list(touched))
+    for day, rows in complete.items():
         values = {**day._asdict(), "rows": rows, "cap": CAP, "may_change": any(map(_may_change, touched[day]))}
         if (await conn.execute(_SQL["complete_day"], values)).rowcount:
             deleted += await _sweep(conn, values, touched[day][0].batch, delete_ratio)
-    return len(whole), deleted
+    return len(complete), deleted
 
 
 def _may_change(page: Rows) -> bool:
@@ -37,7 +37,7 @@ def _may_change(page: Rows) -> bool:
 
 
 async def _sweep(conn: Connection, day: dict[str, Any], batch: Batch, delete_ratio: float) -> int:
-    """Delete the day's rows of older generations, unless they are too many to be believed; returns how many."""
+    """Delete the day's rows of older generations, unless they are implausibly many; returns how many."""
     row = await (await conn.execute(_SQL["vanished"], day)).fetchone()
     vanished, all_rows = row or (0, 0)
     if vanished > delete_ratio * all_rows:

@@ -8,10 +8,11 @@ from pipeline.settings import DeadLetterSettings, HttpSettings, KafkaSettings, P
 
 
 class SinkSettings(KafkaSettings, PostgresSettings, HttpSettings, DeadLetterSettings):
-    """Environment variables of the same names in capitals, after `GSC_`."""
+    """Environment variables: the names in upper case, after `GSC_`."""
 
     delete_ratio: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """The share of a day's rows that may vanish with a newer fetch; above it they are kept, and that is told."""
+    """Largest share of a day's rows that may be deleted because a newer fetch no longer has them. More are kept, and
+    logged."""
     sink_batch_bytes: Annotated[int, Field(ge=1, le=1_000_000_000)] = 16_000_000
     sink_linger_ms: Annotated[int, Field(ge=0, le=60_000)] = 100
-    """How long a batch waits for more messages."""
+    """How long a transaction waits for more results."""

@@ -1,4 +1,4 @@
-"""Results into PostgreSQL: rows, ledger and completion in one transaction, however often they arrive."""
+"""Writes results to PostgreSQL: rows, ledger and completion of days in one transaction, idempotently."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _SQL = queries("sink", "writer.sql")
 
 @dataclass(frozen=True)
 class Applied:
-    """What one transaction did, in rows, pages and days."""
+    """What one transaction did, in pages, rows and days."""
 
     pages: int = 0
     rows: int = 0
@@ -44,7 +44,7 @@ class Writer:
         return await runs.unknown_runs(self._conn, [runs.run_of(item.message.batch) for item in received])
 
     async def write(self, received: list[ReceivedResult]) -> Applied:
-        """Apply what is whole, park the rest. Raises Retryable, or Invalid for what cannot be stored."""
+        """Apply complete fetches and park other chunks. Raises Retryable, or Invalid for an unstorable value."""
         async with database_errors():
             work = assemble(received, await self._parked(received))
             await self._prepare(work)
@@ -72,7 +72,7 @@ class Writer:
         return parked
 
     async def _prepare(self, work: Assembly) -> None:
-        """Series and months that are new, each in a transaction of its own: nobody waits for them."""
+        """Create new series and months, each in its own transaction, so that no other sink waits for this one."""
         await self._conn.execute(_SQL["stage"])
         for item in work.outcomes:
             await self._series_of(item.message.batch)
@@ -98,11 +98,11 @@ class Writer:
         pages = [_messages(chunks) for chunks in work.fetches]
         if not pages:
             return Applied()
-        newest = await self._locked_days(pages)
+        newest = await self._lock_days(pages)
         finished = await ledger_pages.finished(self._conn, [page[0].batch.batch_id for page in pages])
         written = await self._write_rows(await self._to_write(pages, newest, finished))
         for chunks, page in zip(work.fetches, pages, strict=True):
-            if finished.get(page[0].batch.batch_id) != "cancelled":
+            if page[0].batch.batch_id not in finished:  # another fetch of a finished page changes nothing
                 series = await self._series_of(page[0].batch)
                 await ledger_pages.apply(self._conn, series, page[-1], chunks[-1].record)
         await self._conn.execute(_SQL["unpark"], {"batches": [page[0].batch.batch_id for page in pages]})
@@ -110,18 +110,18 @@ class Writer:
         rows = sum(page[0].page_rows for page in pages)
         return Applied(len(pages), rows, written, deleted, days)
 
-    async def _locked_days(self, pages: list[list[Rows]]) -> dict[tuple[int, date], int]:
-        """Lock the days, always in the same order; returns the generation in which each was last complete."""
+    async def _lock_days(self, pages: list[list[Rows]]) -> dict[tuple[int, date], int]:
+        """Lock the days, always in the same order; returns the generation in which each was last complete, or 0."""
         days = sorted({(await self._series_of(page[0].batch), page[0].batch.date) for page in pages})
         parameters = {"series": [day[0] for day in days], "dates": [day[1] for day in days]}
-        await self._conn.execute(_SQL["make_days"], parameters)
+        await self._conn.execute(_SQL["insert_days"], parameters)
         cursor = await self._conn.execute(_SQL["lock_days"], parameters)
         return {(series, day): generation or 0 async for series, day, generation in cursor}
 
     async def _to_write(
         self, pages: list[list[Rows]], newest: dict[tuple[int, date], int], finished: Mapping[str, str]
     ) -> list[list[Rows]]:
-        """Pages whose rows are wanted, of days that no newer generation has completed."""
+        """Return the pages that are not finished yet, of days that no newer generation has completed."""
         return [
             page
             for page in pages
@@ -130,8 +130,8 @@ class Writer:
         ]
 
     async def _write_rows(self, pages: list[list[Rows]]) -> int:
-        """COPY into the staging table, then the guarded upsert; returns the rows written."""
-        # The newest generation of a row first: a row that is repeated, on two pages or in two runs, is staged once.
+        """COPY into the staging table, then run the guarded upsert; returns the number of rows written."""
+        # Newest generation first: a row that occurs on two pages or in two runs is staged once.
         pages.sort(key=lambda page: -page[0].batch.generation)
         seen: set[tuple[int, date, bytes]] = set()
         async with self._conn.cursor() as cursor:
@@ -159,7 +159,7 @@ class Writer:
             await self._conn.execute(_SQL["park"], parameters)
 
     async def _complete(self, pages: list[list[Rows]]) -> tuple[int, int]:
-        """Complete the days that are whole now, and delete what vanished; returns (days, rows deleted)."""
+        """Complete days whose last page this was; returns (days, rows deleted)."""
         touched: dict[ledger_pages.DayGeneration, list[Rows]] = {}
         for page in pages:
             batch = page[0].batch
@@ -172,33 +172,33 @@ def _messages(chunks: list[ReceivedResult]) -> list[Rows]:
     return [item.message for item in chunks if isinstance(item.message, Rows)]
 
 
-async def write_apart(
+async def write_separately(
     received: list[ReceivedResult],
     write: Callable[[list[ReceivedResult]], Awaitable[None]],
-    unstorable: Callable[[ReceivedResult, Invalid], Awaitable[None]],
+    refused: Callable[[ReceivedResult, Invalid], Awaitable[None]],
 ) -> None:
-    """Write; what is refused is halved until the message at fault is alone, and told to `unstorable`."""
+    """Write all results. On Invalid, halve them until the invalid message is alone, and pass it to `refused`."""
     if not received:
         return
     try:
         await write(received)
     except Invalid as error:
         if len(received) == 1:
-            await unstorable(received[0], error)
+            await refused(received[0], error)
             return
         middle = len(received) // 2
-        await write_apart(received[:middle], write, unstorable)
-        await write_apart(received[middle:], write, unstorable)
+        await write_separately(received[:middle], write, refused)
+        await write_separately(received[middle:], write, refused)
 
 
 def _block(message: Rows, series: int, seen: set[tuple[int, date, bytes]]) -> bytes:
-    """The lines of one chunk, without rows that were staged before."""
+    """Return the lines of one chunk, without rows that are staged already."""
     lines = []
     day = message.batch.date
     for key, line in copy_text(message, series):
-        place = (series, day, key)
-        if place not in seen:
-            seen.add(place)
+        row = (series, day, key)
+        if row not in seen:
+            seen.add(row)
             lines.append(line)
     return ("\n".join(lines) + "\n").encode("utf-8", "backslashreplace") if lines else b""
 

@@ -14,7 +14,7 @@ on conflict do nothing
 -- name: unpark
 delete from gsc.parked_chunks where batch_id = any(%(batches)s)
 
--- name: make_days
+-- name: insert_days
 insert into gsc.days (series, date)
 select distinct * from unnest(%(series)s::integer[], %(dates)s::date[]) as d (series, date) order by 1, 2
 on conflict do nothing

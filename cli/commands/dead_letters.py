@@ -10,7 +10,7 @@ import click
 from cli.context import LedgerSettings, fail, read_environment, run
 from cli.options import json_option, moment
 from cli.output import print_json, print_table
-from maintenance.redrive import Letter, opened
+from maintenance.redrive import Letter, decode_letter
 from maintenance.redrive import redrive as redrive_letters
 from pipeline.contracts.topics import DEAD_LETTERS
 from pipeline.dead_letters import read_dead_letter
@@ -48,8 +48,8 @@ class Filter:
     def matches(self, letter: Letter) -> bool:
         """Return whether the dead letter is selected."""
         return (
-            self.reason in (None, letter.buried.reason)
-            and self.service in (None, letter.buried.service)
+            self.reason in (None, letter.stored.reason)
+            and self.service in (None, letter.stored.service)
             and (self.property is None or (letter.batch is not None and letter.batch.property == self.property))
         )
 
@@ -88,9 +88,9 @@ def show(place: str, as_json: bool) -> None:
     letters, states = run(_read(settings, Filter(), (int(partition), int(offset))))
     if not letters:
         fail(f"PLACE: there is no dead letter at {place}")
-    buried = letters[0].buried
-    value = (buried.record.value or b"").decode("utf-8", "backslashreplace")
-    fields = {**_line(letters[0], states), "attempts": buried.attempts, "value": value}
+    stored = letters[0].stored
+    value = (stored.record.value or b"").decode("utf-8", "backslashreplace")
+    fields = {**_line(letters[0], states), "attempts": stored.attempts, "value": value}
     if as_json:
         print_json(fields)
     else:
@@ -144,7 +144,7 @@ async def _read(
     await require_schema(settings, "gsc-stream")
     letters = sorted(
         [letter async for letter in _letters(settings, selected, place)],
-        key=lambda letter: letter.buried.record.timestamp_ms,
+        key=lambda letter: letter.stored.record.timestamp_ms,
     )
     ids = [letter.batch.batch_id for letter in letters if letter.batch]
     async with connection(settings.postgres_dsn.get_secret_value(), application="gsc-stream") as conn:
@@ -161,22 +161,22 @@ async def _letters(settings: LedgerSettings, selected: Filter, place: tuple[int,
             ranges = {partition: OffsetRange(offset, offset + 1)} if exists else {}
         async for records in reader.records(ranges):
             for record in records:
-                if selected.matches(letter := opened(read_dead_letter(record))):
+                if selected.matches(letter := decode_letter(read_dead_letter(record))):
                     yield letter
 
 
 def _line(letter: Letter, states: Mapping[str, str]) -> dict[str, Any]:
-    buried, batch = letter.buried, letter.batch
-    source = buried.source
+    stored, batch = letter.stored, letter.batch
+    source = stored.source
     return {
-        "place": f"{buried.record.partition}:{buried.record.offset}",
-        "reason": buried.reason,
-        "service": buried.service,
+        "place": f"{stored.record.partition}:{stored.record.offset}",
+        "reason": stored.reason,
+        "service": stored.service,
         "source": f"{source[0]}:{source[1]}:{source[2]}" if source else None,
-        "first_seen": buried.first_seen.isoformat(timespec="seconds"),
+        "first_seen": stored.first_seen.isoformat(timespec="seconds"),
         "property": batch.property if batch else None,
         "page": states.get(batch.batch_id) if batch else None,
-        "error": buried.error,
+        "error": stored.error,
     }
 
 

@@ -99,10 +99,7 @@ def test_halts_are_published_and_listed_whatever_the_catalog_has(environment: di
     run(environment, "topics").check_returncode()
     done = run(environment, "halt", "property:sc-domain:typo.com", "--reason", "x")
     assert (done.returncode, done.stdout) == (0, "halted property:sc-domain:typo.com\n")
-    assert (
-        done.stderr
-        == "warning: scope: the catalog has no property 'sc-domain:typo.com'; the record was published anyway\n"
-    )
+    assert done.stderr.startswith("warning: scope: the catalog has no property 'sc-domain:typo.com'; ")
     written = json_output({**environment, "GSC_CATALOG": "/nowhere"}, "halt", "credential:nobody", "--reason", "x")
     assert (written["scope"], written["state"], written["reason"]) == ("credential:nobody", "halted", "x")
     assert len(json_output(environment, "halts")) == 2

@@ -60,7 +60,7 @@ async def complete(conn: Connection) -> int | None:
     return row[0] if row else None
 
 
-async def test_a_page_its_ledger_and_its_day(conn: Connection, writer: Writer) -> None:
+async def test_a_page_its_ledger_row_and_its_day_are_written_together(conn: Connection, writer: Writer) -> None:
     applied = await write(writer, some_rows(generation(5), ["a", "b"]))
     assert applied == Applied(pages=1, rows=2, written=2, deleted=0, days=1)
     assert await table(conn) == {"a": 1.0, "b": 2.0}
@@ -68,14 +68,15 @@ async def test_a_page_its_ledger_and_its_day(conn: Connection, writer: Writer) -
     assert await complete(conn) == 5
 
 
-async def test_the_same_again_changes_nothing(conn: Connection, writer: Writer) -> None:
+async def test_another_fetch_of_an_applied_page_changes_nothing(conn: Connection, writer: Writer) -> None:
     await write(writer, some_rows(generation(5), ["a", "b"]))
     other = some_rows(generation(5), ["a", "c"], fetch_id="again", clicks=[9.0, 9.0])
     assert (await write(writer, other)).written == 0
     assert await table(conn) == {"a": 1.0, "b": 2.0}
+    assert await (await conn.execute("select fetch_id from gsc.pages")).fetchall() == [("fetch-1",)]
 
 
-async def test_an_older_generation_never_overwrites(conn: Connection, writer: Writer) -> None:
+async def test_an_older_generation_never_overwrites_a_newer_one(conn: Connection, writer: Writer) -> None:
     await write(writer, some_rows(generation(5), ["a", "b"]))
     await write(writer, some_rows(generation(4), ["a", "z"], clicks=[99.0, 99.0]))
     assert await table(conn) == {"a": 1.0, "b": 2.0}
@@ -83,7 +84,7 @@ async def test_an_older_generation_never_overwrites(conn: Connection, writer: Wr
     assert await complete(conn) == 5
 
 
-async def test_a_newer_generation_changes_adds_and_removes(conn: Connection, writer: Writer) -> None:
+async def test_a_newer_generation_changes_adds_and_deletes_rows(conn: Connection, writer: Writer) -> None:
     await write(writer, some_rows(generation(5), ["a", "b", "gone"]))
     applied = await write(writer, some_rows(generation(6), ["a", "b", "new"], clicks=[7.0, 8.0, 9.0]))
     assert applied.deleted == 1
@@ -97,7 +98,7 @@ async def test_too_many_vanished_rows_are_kept(conn: Connection, writer: Writer)
 
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))
-async def test_chunks_and_pages_in_any_order(conn: Connection, writer: Writer, order: Sequence[int]) -> None:
+async def test_chunks_and_pages_may_arrive_in_any_order(conn: Connection, writer: Writer, order: Sequence[int]) -> None:
     first, second = generation(5, row_limit=2), generation(5, row_limit=2, start_row=2)
     messages = [
         some_rows(first, ["a"], chunk=0, chunks=2, page_rows=2, next_start_row=2),
@@ -115,7 +116,7 @@ async def test_chunks_and_pages_in_any_order(conn: Connection, writer: Writer, o
     assert await (await conn.execute("select * from gsc.parked_chunks")).fetchall() == []
 
 
-async def test_an_orphan_of_a_killed_fetch_leaves_no_row(conn: Connection, writer: Writer) -> None:
+async def test_an_orphan_chunk_of_a_killed_fetch_leaves_no_row(conn: Connection, writer: Writer) -> None:
     batch = generation(5)
     await write(writer, some_rows(batch, ["stale"], chunk=0, chunks=2, page_rows=2, fetch_id="killed"))
     assert await table(conn) == {}
@@ -136,7 +137,7 @@ async def test_a_row_repeated_at_a_border_counts_once(conn: Connection, writer: 
     assert await table(conn) == {"a": 1.0, "b": 2.0, "c": 3.0}
 
 
-async def test_outcomes_settle_pages_that_were_published(conn: Connection, writer: Writer) -> None:
+async def test_outcomes_change_published_pages(conn: Connection, writer: Writer) -> None:
     await write(writer, some_rows(generation(5, row_limit=1), ["a"], next_start_row=1))
     following = generation(5, row_limit=1, start_row=1)
     await write(writer, PageOutcome(batch=following, state="deferred", reason="halted", detail="", at=NOW))
@@ -146,13 +147,13 @@ async def test_outcomes_settle_pages_that_were_published(conn: Connection, write
     assert await complete(conn) is None
 
 
-async def test_strange_text_is_stored(conn: Connection, writer: Writer) -> None:
+async def test_unusual_text_is_stored(conn: Connection, writer: Writer) -> None:
     texts = ["nul\x00", "tab\t", "new\nline", "back\\slash", "\\N", "日本語 🚀", "x" * 20_000, "'", '"']
     await write(writer, some_rows(generation(5), texts))
     assert set(await table(conn)) == {text.replace("\x00", "\\x00") for text in texts}
 
 
-async def test_runs_that_nobody_planned_are_told(writer: Writer) -> None:
+async def test_unknown_runs_are_reported(writer: Writer) -> None:
     batches = (a_batch(run_id="nobody", generation=5), generation(5), a_batch(run_id="run-4", generation=5))
     received = [ReceivedResult(Record("", 0, 0, None, b"", 0), some_rows(batch, ["a"])) for batch in batches]
     assert await writer.unknown_runs(received) == {("nobody", 5), ("run-4", 5)}
