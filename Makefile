@@ -5,6 +5,8 @@ PYTHON ?= python3
 # uv from the PATH, or one of our own in .tooling.
 UV := $(shell command -v uv 2>/dev/null || echo .tooling/bin/uv)
 BIN := .venv/bin
+# Test processes. Each starts its own Kafka and PostgreSQL; most tests wait more than they compute.
+WORKERS ?= 4
 WHEEL := --frozen --no-editable --reinstall-package gsc-stream --quiet
 
 .PHONY: help demo test lint types imports unit tests bench-quota bench-halt bench-backpressure bench-limiter dashboards chart build format install install-demo clean
@@ -31,7 +33,7 @@ unit: install ## The tests without servers
 	$(BIN)/pytest tests/unit tests/contracts
 
 tests: install ## All tests
-	GSC_TEST_INSTALLED=1 $(BIN)/pytest
+	GSC_TEST_INSTALLED=1 $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 
 bench-quota: install ## Calls a minute at the quota, through a join, a leave and a kill (10 min)
 	$(BIN)/python -m bench quota

@@ -1,1 +1,1 @@
-"""What lies between the services, and knows none of them."""
+"""Code that the producer, the fetcher and the sink share. It imports none of them."""

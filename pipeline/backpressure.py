@@ -1,10 +1,10 @@
-"""When work pauses because a consumer group is behind, and when it resumes. Pure."""
+"""Backpressure: work pauses while a consumer group is far behind. Pure."""
 
 
 class LagThreshold:
-    """Paused from `pause_at` messages of lag on, until the lag is below `resume_below`.
+    """Pauses at a lag of `pause_at` messages or more, and resumes when the lag is below `resume_below`.
 
-    Two thresholds, so that a lag that moves around one number does not pause and resume with every reading.
+    With two thresholds, a lag that varies around one number does not pause and resume at every reading.
     """
 
     def __init__(self, pause_at: int, resume_below: int) -> None:
@@ -13,6 +13,6 @@ class LagThreshold:
         self.paused = False
 
     def update(self, lag: int) -> bool:
-        """Record a reading of the lag, in messages; returns whether work is paused."""
+        """Record a reading of the lag, in messages, and return whether work is paused."""
         self.paused = lag >= (self._resume_below if self.paused else self._pause_at)
         return self.paused

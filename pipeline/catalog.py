@@ -1,7 +1,7 @@
-"""The catalog: which credentials read which properties, and which reports are kept of them. Pure."""
+"""The catalog: credentials, the properties that they read, and the reports kept for each property. Pure."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -21,34 +21,46 @@ from pipeline.contracts.reports import DIMENSIONS, SEARCH_TYPES, illegal_combina
 from pipeline.settings import QueriesPerMinute
 
 T = TypeVar("T")
+H = TypeVar("H", bound=Hashable)
+
+_PROPERTY_URL = re.compile(r"sc-domain:[^\s\x00-\x1f\x7f-\x9f/]+|https?://[^\s\x00-\x1f\x7f-\x9f]+/")
 
 
-def _not_empty(items: tuple[T, ...]) -> tuple[T, ...]:
-    """Not a minimum length, which pydantic would also report for a list whose only item is invalid."""
+def repeated(items: Iterable[H]) -> Iterator[tuple[int, H]]:
+    """Yield each item that equals an earlier one, with its index."""
+    seen: set[H] = set()
+    for index, item in enumerate(items):
+        if item in seen:
+            yield index, item
+        seen.add(item)
+
+
+def _check_not_empty(items: tuple[T, ...]) -> tuple[T, ...]:
+    # `Field(min_length=1)` counts valid items only, and so reports a list whose only item is wrong a second time.
     if not items:
         raise ValueError("must not be empty")
     return items
 
 
-def _unique(items: tuple[T, ...]) -> tuple[T, ...]:
-    if duplicates := [item for number, item in enumerate(items) if item in items[:number]]:
-        raise ValueError(f"{duplicates[0]!r} appears twice")
+def _check_unique(items: tuple[H, ...]) -> tuple[H, ...]:
+    for _, item in repeated(items):
+        raise ValueError(f"{item!r} is repeated")
     return items
 
 
-def _site(url: str) -> str:
-    if not re.fullmatch(r"sc-domain:[^\s\x00-\x1f\x7f-\x9f/]+|https?://[^\s\x00-\x1f\x7f-\x9f]+/", url):
-        raise ValueError("must be sc-domain:NAME, or an http(s) address that ends with a slash and has no blanks")
+def _check_property_url(url: str) -> str:
+    if not _PROPERTY_URL.fullmatch(url):
+        raise ValueError("must be sc-domain:NAME, or an http(s) URL that ends with a slash, without blanks")
     return url
 
 
-NotEmpty = AfterValidator(_not_empty)
-Unique = AfterValidator(_unique)
+NotEmpty = AfterValidator(_check_not_empty)
+Unique = AfterValidator(_check_unique)
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 ReportName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,50}$")]
 
 TABLES = frozenset({"runs", "pages", "days", "series", "facts", "parked_chunks", "migrations", "replays"})
-"""Tables of the schema. A report becomes a view there, so it cannot have one of these names."""
+"""Tables in the schema `gsc`. A report is a view in the same schema, so it cannot have one of these names."""
 
 
 class _Strict(BaseModel):
@@ -56,9 +68,9 @@ class _Strict(BaseModel):
 
 
 class Credential(_Strict):
-    """A Google account that reads properties. `file` is its JSON file as issued by Google, relative to the catalog.
+    """A Google account that reads properties. `file` is its key file as Google issues it.
 
-    `external_account` is workload identity federation: the file has no secret, but the path of the platform's token.
+    `external_account` is workload identity federation: its file holds no secret, but the place of the platform's token.
     """
 
     id: Identifier
@@ -69,14 +81,14 @@ class Credential(_Strict):
 
     @property
     def file_field(self) -> str:
-        """The name of the field `file` in errors, with the path and line of the catalog if it was read from a file."""
+        """The name of the field `file` in errors, after the catalog's path and line if they are known."""
         return f"{self._place}credentials.{self.id}.file"
 
     def located_at(self, path: Path, line: int) -> "Credential":
-        """Return the credential as an entry of the catalog at `path`, to which its file is relative."""
-        located = self.model_copy(update={"file": (path.parent / self.file).absolute()})
-        located._place = f"{path}:{line}: "  # noqa: SLF001 - of the same class
-        return located
+        """Return a copy that is an entry of the catalog at `path`: `file` is resolved against the catalog's folder."""
+        copy = self.model_copy(update={"file": (path.parent / self.file).absolute()})
+        copy._place = f"{path}:{line}: "  # noqa: SLF001 - of the same class
+        return copy
 
 
 class Report(_Strict):
@@ -86,24 +98,24 @@ class Report(_Strict):
     search_types: Annotated[tuple[SearchType, ...], NotEmpty, Unique] = ("web",)
     data_state: DataState = "final"
     retention: Annotated[int, Field(ge=1, le=36_500)] | None = None
-    """Days to keep; None: all."""
+    """The number of days to keep. None keeps all."""
     dimensions: Annotated[tuple[str, ...], NotEmpty, Unique]
 
     @field_validator("name")
     @classmethod
-    def _not_a_table(cls, name: str) -> str:
+    def _check_name(cls, name: str) -> str:
         if name in TABLES or name.startswith("facts_"):
-            raise ValueError(f"{name!r} is the name of a table")
+            raise ValueError(f"{name!r} is the name of a table of gsc-stream")
         return name
 
     @field_validator("dimensions")
     @classmethod
-    def _legal(cls, dimensions: tuple[str, ...], others: ValidationInfo) -> tuple[str, ...]:
-        """Checked last. `others` are the fields above that are valid."""
+    def _check_combination(cls, dimensions: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        """Check the dimensions with the fields above, unless one of those is wrong: its own error is reported."""
         if unknown := [name for name in dimensions if name not in DIMENSIONS]:
             raise ValueError(f"unknown dimension {unknown[0]!r}; known: {', '.join(DIMENSIONS)}")
-        if {"search_types", "data_state"} <= others.data.keys():
-            problem = illegal_combination(dimensions, others.data["search_types"], others.data["data_state"])
+        if {"search_types", "data_state"} <= info.data.keys():
+            problem = illegal_combination(dimensions, info.data["search_types"], info.data["data_state"])
             if problem:
                 raise ValueError(problem)
         return dimensions
@@ -117,20 +129,21 @@ DEFAULT_REPORTS = (
     Report(name="by_query", dimensions=("date", "query")),
     Report(name="page_query", dimensions=("date", "query", "page", "country", "device")),
 )
-"""The reports of a catalog without `reports`: the streams that other tools offer."""
+"""The reports of a catalog that names none: the streams that other Search Console connectors offer."""
 
 
 class Property(_Strict):
-    """A site in Search Console, exactly as the API spells it."""
+    """A site in Search Console. `url` is spelled as the API spells it."""
 
-    url: Annotated[str, Field(max_length=2048), AfterValidator(_site)]
+    url: Annotated[str, Field(max_length=2048), AfterValidator(_check_property_url)]
     credential: Identifier
     reports: Annotated[tuple[ReportName, ...], NotEmpty, Unique] | None = None
+    """Names of reports. None means all reports of the catalog."""
     site_qpm: QueriesPerMinute | None = None
 
 
 class Catalog(_Strict):
-    """A valid catalog: every reference in it resolves."""
+    """All credentials, properties and reports. `read_catalog` checks that every reference resolves."""
 
     credentials: Annotated[tuple[Credential, ...], NotEmpty]
     properties: Annotated[tuple[Property, ...], NotEmpty]
@@ -143,7 +156,7 @@ class Catalog(_Strict):
 
     @cached_property
     def property_by_url(self) -> Mapping[str, Property]:
-        """Properties by url."""
+        """Properties by URL."""
         return {item.url: item for item in self.properties}
 
     @cached_property
@@ -152,20 +165,23 @@ class Catalog(_Strict):
         return {report.name: report for report in self.reports}
 
     def unknown_scope(self, scope: str) -> str | None:
-        """Return what a halt scope names and the catalog lacks, such as `property 'sc-domain:typo.com'`, or None."""
+        """Return the credential or property of a halt scope if the catalog lacks it, else None.
+
+        The text is such as `property 'sc-domain:typo.com'`.
+        """
         kind, _, name = scope.partition(":")
         known = {"credential": self.credential_by_id, "property": self.property_by_url}.get(kind)
         return None if known is None or name in known else f"{kind} {name!r}"
 
     def reports_of(self, item: Property) -> tuple[Report, ...]:
-        """Return the reports of a property in the catalog's order."""
+        """Return the reports kept for a property, in the catalog's order."""
         if item.reports is None:
             return self.reports
         return tuple(report for report in self.reports if report.name in item.reports)
 
 
 class CatalogError(Exception):
-    """What is wrong with the catalog or with a file that it names, one line per problem."""
+    """The catalog, or a file that it names, is wrong. `problems` has one line for each problem."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))

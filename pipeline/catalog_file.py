@@ -1,54 +1,76 @@
-"""The catalog file: YAML into a `Catalog`. Every error names file, line and field."""
+"""The catalog file: YAML 1.2, read into a `Catalog`. Every error names the file, the line and the field."""
 
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
-from ruamel.yaml.constructor import ConstructorError, RoundTripConstructor
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.constructor import ConstructorError, RoundTripConstructor, SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import Node, ScalarNode
 
-from pipeline.catalog import Catalog, CatalogError
+from pipeline.catalog import Catalog, CatalogError, repeated
 
-Loc = tuple[str | int, ...]
-"""The path of a field, such as `("properties", 0, "url")`."""
+Location = tuple[str | int, ...]
+"""A path into the file, such as `("properties", 0, "url")`."""
 
-_PLAIN_MESSAGES = {"model_type": "must be a mapping of fields", "tuple_type": "must be a list"}
-"""For pydantic's messages that use Python's terms."""
+_MESSAGES = {"model_type": "must be a mapping of fields", "tuple_type": "must be a list"}
+"""Messages in YAML's terms, by the type of pydantic's error, whose own messages use Python's."""
 
 
 class _Constructor(RoundTripConstructor):
-    """Adds the line to values that YAML accepts and Python does not, such as a 30th of February."""
+    """Keeps the line of every value. Refuses unknown tags, which the base class would keep for writing them back."""
 
-    def construct_object(self, node: Any, deep: bool = False) -> Any:
+    def construct_object(self, node: Node, deep: bool = False) -> Any:
+        """Add the line to what Python raises for a value that it cannot convert, such as a 30th of February."""
         try:
-            return super().construct_object(node, deep=deep)
+            return super().construct_object(node, deep)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            raise ConstructorError(None, None, f"{str(node.value)[:100]!r}: {error}", node.start_mark) from error
+            kind = str(node.tag).rpartition(":")[2]
+            value = f"{node.value[:100]!r} is " if isinstance(node, ScalarNode) else ""
+            text = f"{value}not a valid {kind}; put quotes around text that looks like one"
+            raise ConstructorError(None, None, text, node.start_mark) from error
+
+    def check_mapping_key(self, node: Node, key_node: Node, mapping: Any, key: Any, value: Any) -> bool:
+        """Refuse a repeated key in a few words: the base class quotes both values, which may be most of the file."""
+        if key in mapping:
+            raise ConstructorError(None, None, f"duplicate key {key!r}", key_node.start_mark)
+        return super().check_mapping_key(node, key_node, mapping, key, value)
+
+
+_Constructor.add_constructor(None, SafeConstructor.construct_undefined)
+_Constructor.add_constructor("tag:yaml.org,2002:str", RoundTripConstructor.construct_scalar)
 
 
 def read_catalog(path: Path) -> Catalog:
-    """Read and check a catalog; paths of credential files become absolute. Raises CatalogError."""
-    data = _parse(path)
+    """Read and check a catalog. Paths of credential files become absolute, relative to the catalog's folder.
+
+    Raises CatalogError with one line for each problem.
+    """
+    root = _parse(path)
+    if root is None:
+        raise CatalogError(f"{path}: empty")
     try:
-        catalog = Catalog.model_validate(data)
+        catalog = Catalog.model_validate(root)
     except ValidationError as error:
-        raise CatalogError(*(_message(path, data, problem) for problem in error.errors())) from error
-    if problems := [f"{path}:{_line(data, loc)}: {_dotted(loc)}: {text}" for loc, text in _reference_errors(catalog)]:
+        raise CatalogError(*(_describe(path, root, details) for details in error.errors())) from error
+    if problems := [f"{path}:{_line(root, loc)}: {_dotted(loc)}: {text}" for loc, text in _reference_problems(catalog)]:
         raise CatalogError(*problems)
     credentials = tuple(
-        credential.located_at(path, _line(data, ("credentials", number, "file")))
+        credential.located_at(path, _line(root, ("credentials", number, "file")))
         for number, credential in enumerate(catalog.credentials)
     )
     return Catalog.model_construct(**{**dict(catalog), "credentials": credentials})
 
 
 def _parse(path: Path) -> Any:
-    """Return the data, with the line of every value. Raises CatalogError."""
-    yaml = YAML(typ="rt", pure=True)
+    """Return the document, or None if the file has none; mappings and lists know the lines of their items."""
+    yaml = YAML()
     yaml.Constructor = _Constructor
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CatalogError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -56,50 +78,45 @@ def _parse(path: Path) -> Any:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
-        # ruamel.yaml prints both values of a duplicate key.
-        problem = (error.problem or "").partition(" with value")[0]
-        raise CatalogError(f"{path}{line}: {', '.join(filter(None, (error.context, problem)))}") from error
+        raise CatalogError(f"{path}{line}: {', '.join(filter(None, (error.context, error.problem)))}") from error
     except YAMLError as error:
         raise CatalogError(f"{path}: {' '.join(str(error).split())}") from error
     except RecursionError as error:
         raise CatalogError(f"{path}: nested too deeply") from error
-    if data is None:
-        raise CatalogError(f"{path}: the file is empty")
-    return data
 
 
-def _message(path: Path, data: Any, problem: Any) -> str:
-    loc, value = problem["loc"], problem["input"]
-    message = _PLAIN_MESSAGES.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
+def _describe(path: Path, root: Any, details: ErrorDetails) -> str:
+    loc = details["loc"]
+    message = _MESSAGES.get(details["type"]) or details["msg"].removeprefix("Value error, ")
+    value = details["input"]
     shown = f", got {value!r}" if isinstance(value, str | int | float | bool | None) else ""
-    return f"{path}:{_line(data, loc)}: {_dotted(loc)}: {message}{shown}"
+    return f"{path}:{_line(root, loc)}: {_dotted(loc)}: {message}{shown}"
 
 
-def _dotted(loc: Loc) -> str:
-    return ".".join(map(str, loc)) or "catalog"
+def _dotted(loc: Location) -> str:
+    return ".".join(str(part) for part in loc) or "catalog"
 
 
-def _line(data: Any, loc: Loc) -> int:
-    """Return the line, from 1, of the deepest value on the path that exists."""
-    node, line = data, 1
+def _line(root: Any, loc: Location) -> int:
+    """Return the line, counted from 1, of the deepest part of a location that the file has."""
+    node, line = root, 0
     for part in loc:
-        try:
-            line = (node.lc.item(part) if isinstance(part, int) else node.lc.value(part))[0] + 1
-            node = node[part]
-        except (AttributeError, LookupError, TypeError):  # a missing field, or the value is not a collection
+        if not isinstance(node, CommentedMap | CommentedSeq) or part not in (node.lc.data or {}):
             break
-    return line
+        line = node.lc.data[part][0]  # followed by the column and, in a mapping, by the place of the value
+        node = node[part]
+    return line + 1
 
 
-def _reference_errors(catalog: Catalog) -> list[tuple[Loc, str]]:
-    """Return references to unknown names, and duplicate names, each with its path."""
-    problems: list[tuple[Loc, str]] = []
+def _reference_problems(catalog: Catalog) -> list[tuple[Location, str]]:
+    """Return each reference to a missing entry and each repeated name, with its location."""
+    problems: list[tuple[Location, str]] = []
     for kind, names in (
         ("credentials", [credential.id for credential in catalog.credentials]),
         ("properties", [item.url for item in catalog.properties]),
         ("reports", [report.name for report in catalog.reports]),
     ):
-        problems += [((kind, i), f"{name!r} appears twice") for i, name in enumerate(names) if name in names[:i]]
+        problems += [((kind, i), f"{name!r} is repeated") for i, name in repeated(names)]
     for i, item in enumerate(catalog.properties):
         if item.credential not in catalog.credential_by_id:
             problems.append((("properties", i, "credential"), f"unknown credential {item.credential!r}"))

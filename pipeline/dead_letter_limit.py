@@ -1,4 +1,4 @@
-"""How many messages of a partition may be dead-lettered before the service stops. Pure."""
+"""The number of dead letters that stops a service. Pure."""
 
 from collections import defaultdict, deque
 
@@ -6,31 +6,32 @@ from pipeline.errors import Fatal
 
 
 class DeadLetterLimit:
-    """Stops a service that dead-letters most of what it reads, as after a bad deployment.
+    """Stops a service that dead-letters too much of what it reads, as after a bad deployment.
 
-    Of the last `limit / ratio` messages of a partition, fewer than `limit` may be dead letters. A few poisonous
-    messages never stop a service.
+    Fewer than `limit` of the last `limit / ratio` messages of a partition may be dead-lettered. A single message that
+    cannot be processed never reaches the limit.
     """
 
     def __init__(self, limit: int, ratio: float) -> None:
         self._limit = limit
         self._window = round(limit / ratio)
-        self._results: defaultdict[int, deque[bool]] = defaultdict(lambda: deque(maxlen=self._window))
+        self._dead: defaultdict[int, deque[bool]] = defaultdict(lambda: deque(maxlen=self._window))
 
     def done(self, partition: int) -> None:
-        """Record a message that was processed."""
-        self._results[partition].append(False)
+        """Count a message that was processed."""
+        self._dead[partition].append(False)
 
     def dead(self, partition: int, reason: str) -> None:
-        """Record a message that was dead-lettered. Raises Fatal when the limit is reached."""
-        results = self._results[partition]
-        results.append(True)
-        if (count := sum(results)) >= self._limit:
+        """Count a message that was dead-lettered. Raises Fatal when the limit is reached."""
+        outcomes = self._dead[partition]
+        outcomes.append(True)
+        if (count := sum(outcomes)) >= self._limit:
             raise Fatal(
-                f"{count} of the last {len(results)} messages of partition {partition} are dead letters, the last one:"
-                f" {reason}; fix the cause, then start again (GSC_DEAD_LETTER_LIMIT, GSC_DEAD_LETTER_RATIO)"
+                f"{count} of the last {len(outcomes)} messages of partition {partition} are dead letters, the last one:"
+                f" {reason}; see `gsc-stream dead-letters`, remove the cause, then start the service again"
+                " (GSC_DEAD_LETTER_LIMIT and GSC_DEAD_LETTER_RATIO set the limit)"
             )
 
     def forget(self, partition: int) -> None:
-        """Forget a partition that has another owner now."""
-        self._results.pop(partition, None)
+        """Drop the counts of a partition that was revoked."""
+        self._dead.pop(partition, None)

@@ -1,18 +1,23 @@
-"""The errors that the services handle. Each is handled in one way, wherever it comes from.
+"""The errors of the pipeline, by what the caller does about them. Modules map the errors of their libraries to these.
 
 PipelineError
-├── Retryable    a passing fault: try again with backoff
-├── Invalid      this input is wrong and stays wrong: dead-letter it and continue
-└── Fatal        nothing in this scope can succeed: stop and report
+├── Retryable    the fault may pass: try again with backoff, a bounded number of times
+├── Invalid      the input is wrong and stays wrong: dead-letter it, and go on with the next
+└── Fatal        nothing in the scope can succeed: halt the scope, or end the process
 """
 
 
 class PipelineError(Exception):
-    """The root of the tree. Never raised itself."""
+    """The base class. Code raises one of its subclasses."""
 
 
 class Retryable(PipelineError):
-    """A passing fault: the same operation may succeed later."""
+    """A temporary fault. The same operation may succeed later."""
+
+    def __init__(self, reason: str, *, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+        """Seconds to wait, if the server named a time."""
 
 
 class Invalid(PipelineError):
@@ -21,12 +26,12 @@ class Invalid(PipelineError):
     def __init__(self, reason: str, *, field: str | None = None) -> None:
         super().__init__(f"{field}: {reason}" if field else reason)
         self.field = field
-        """Path of the invalid field, such as `properties.0.url`."""
+        """The path of the wrong field, such as `properties.0.url`."""
         self.reason = reason
 
 
 class Fatal(PipelineError):
-    """Continuing is pointless or harmful. `scope` is the halt scope that is affected."""
+    """A fault that makes further work in `scope`, a halt scope, pointless or harmful."""
 
     def __init__(self, reason: str, *, scope: str = "all") -> None:
         super().__init__(reason)

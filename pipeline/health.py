@@ -1,4 +1,4 @@
-"""The HTTP server of a service: /live, /ready, /metrics, and the routes of an API."""
+"""The HTTP server of a service: /live, /ready and /metrics on one port, and the routes that the service adds."""
 
 import hmac
 from collections.abc import Awaitable, Callable, Sequence
@@ -7,7 +7,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from pipeline.log import logger
-from pipeline.metric_catalogue import Service
+from pipeline.metric_catalog import Service
 from pipeline.metrics import exposition
 from pipeline.process import StartError
 from pipeline.settings import HttpSettings
@@ -15,20 +15,20 @@ from pipeline.settings import HttpSettings
 _log = logger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Condition = Callable[[], str | None]
-"""Return why a condition is not met, or None when it is."""
+Check = Callable[[], str | None]
+"""Returns None if all is well, else the reason why not."""
 
 
 class HttpServer:
-    """Serves probes, metrics and `routes` from `start` to `stop`."""
+    """Serves the probes, the metrics and the routes of one service."""
 
     def __init__(
         self,
         settings: HttpSettings,
         service: Service,
         *,
-        not_ready: Condition,
-        not_live: Condition = lambda: None,
+        not_ready: Check,
+        not_live: Check = lambda: None,
         routes: Sequence[web.RouteDef] = (),
     ) -> None:
         self._settings = settings
@@ -44,8 +44,8 @@ class HttpServer:
         )
 
     async def start(self) -> int:
-        """Listen; returns the port. Raises StartError when the address cannot be used."""
-        # Without decompression a body with a wrong encoding is invalid JSON, not an internal error.
+        """Listen on the port and return its number. Raises StartError if the port is in use."""
+        # aiohttp would answer 500 to a body that it cannot decompress. Left compressed, a body is invalid JSON: 400.
         runner = web.AppRunner(self._app, access_log=None, auto_decompress=False)
         await runner.setup()
         site = web.TCPSite(runner, self._settings.http_host, self._settings.http_port)
@@ -61,23 +61,23 @@ class HttpServer:
         return port
 
     async def stop(self) -> None:
-        """Stop listening."""
+        """Close the port."""
         if self._runner is not None:
             await self._runner.cleanup()
 
 
 @web.middleware
 async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Return aiohttp's own errors, such as an unknown path, as JSON too."""
+    """Answer aiohttp's own errors in JSON too, such as 404 for an unknown path."""
     try:
         return await handler(request)
     except web.HTTPError as error:
         return problem(error.status, error.reason)
 
 
-def _probe(condition: Condition) -> Callable[[web.Request], Awaitable[web.Response]]:
+def _probe(check: Check) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def answer(_: web.Request) -> web.Response:
-        reason = condition()
+        reason = check()
         return web.json_response({"ok": reason is None, "reason": reason}, status=503 if reason else 200)
 
     return answer
@@ -91,17 +91,17 @@ def _metrics(service: Service) -> Callable[[web.Request], Awaitable[web.Response
 
 
 def problem(status: int, message: str, field: str | None = None) -> web.Response:
-    """Return an error as JSON, with the name of the invalid field, if any."""
+    """Return an error as JSON. `field` is the request's field that is wrong, if there is one."""
     return web.json_response({"error": {"field": field, "message": message}}, status=status)
 
 
 def unauthorized(request: web.Request, settings: HttpSettings) -> web.Response | None:
-    """Return the answer to a request without the valid bearer token, or None when it has the token."""
+    """Return the response to a request without the right bearer token, or None if the request has it."""
     if settings.http_token is None:
-        return problem(403, "requests are not accepted: GSC_HTTP_TOKEN is not set")
+        return problem(403, "the API is off: set GSC_HTTP_TOKEN to allow requests")
     given = request.headers.get("Authorization", "")
     expected = f"Bearer {settings.http_token.get_secret_value()}"
-    # aiohttp decodes bytes that are not UTF-8 as surrogates.
+    # aiohttp decodes headers with `surrogateescape`.
     if hmac.compare_digest(given.encode(errors="surrogateescape"), expected.encode()):
         return None
     return problem(401, "the bearer token is missing or wrong", "Authorization")

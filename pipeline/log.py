@@ -1,4 +1,4 @@
-"""Logging: one shape of log lines for every service."""
+"""Structured logs, in the same form in every service."""
 
 import logging
 import socket
@@ -12,35 +12,45 @@ from pipeline.contracts.messages import Batch
 from pipeline.contracts.records import Record
 from pipeline.settings import Settings
 
-# Without local variables, which may contain tokens.
-_tracebacks = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
-_SECRET = ("password", "secret", "token", "authorization", "assertion")
+# Tracebacks leave out local variables, since they may hold tokens.
+_json_tracebacks = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+_console_tracebacks = structlog.dev.RichTracebackFormatter(show_locals=False)
+_SECRET_WORDS = ("password", "secret", "token", "authorization", "assertion")
 
 
-def _without_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _mask_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for name in event:
-        if any(word in name.lower() for word in _SECRET):
+        if any(word in name.lower() for word in _SECRET_WORDS):
             event[name] = "***"
     return event
 
 
-def configure_logging(settings: Settings, service: str) -> None:
-    """Log to stderr, lines of libraries included, as JSON or for a console."""
-    to_console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
+def _process_fields(service: str) -> structlog.typing.Processor:
+    """Return a processor that adds the fields of this process.
 
+    structlog's context variables would be missing in callbacks from librdkafka's threads.
+    """
     process = {"service": service, "instance": socket.gethostname()}
+    return lambda _, __, event: {**event, **process}
 
-    # Not with context variables, which callbacks in librdkafka's threads do not have.
-    def with_process(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        return {**event, **process}
 
+def _renderers(log_format: str) -> list[structlog.typing.Processor]:
+    if log_format == "console" or (log_format == "auto" and sys.stderr.isatty()):
+        return [structlog.dev.ConsoleRenderer(exception_formatter=_console_tracebacks)]
+    return [_json_tracebacks, structlog.processors.JSONRenderer()]
+
+
+def configure_logging(settings: Settings, service: str) -> None:
+    """Send all log lines to stderr, those of libraries too, as JSON or in colour for a terminal."""
     shared: list[structlog.typing.Processor] = [
-        with_process,
+        _process_fields(service),
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
-        _without_secrets,
+        _mask_secrets,
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -48,22 +58,19 @@ def configure_logging(settings: Settings, service: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    renderers: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer()] if to_console else [_tracebacks, structlog.processors.JSONRenderer()]
-    )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(settings.log_format)],
         )
     )
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level.upper())
-    # These log a line for every request or fetch at INFO.
-    for chatty in ("httpx", "httpcore", "aiokafka", "aiohttp.access", "faust", "mode"):
-        logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
+    # These log every request or every poll at INFO.
+    for library in ("httpx", "httpcore", "aiokafka", "aiohttp.access", "faust", "mode"):
+        logging.getLogger(library).setLevel(max(logging.WARNING, root.level))
 
 
 def batch_fields(batch: Batch) -> dict[str, object]:
@@ -84,11 +91,11 @@ def day_fields(batch: Batch) -> dict[str, object]:
 
 
 def record_fields(record: Record) -> dict[str, object]:
-    """Return the fields of a log line about a message."""
+    """Return the fields of a log line about a Kafka message."""
     return {"topic": record.topic, "partition": record.partition, "offset": record.offset}
 
 
 def logger(name: str) -> structlog.stdlib.BoundLogger:
-    """Return a logger. Its lines are an event name in snake_case and fields."""
+    """Return a logger. Its lines are an event name in snake_case, and fields."""
     bound: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return bound

@@ -1,5 +1,6 @@
-"""The metrics of the catalogue as Prometheus instruments. Each service exposes its own part."""
+"""The instruments of the metric catalog, and their exposition for each service."""
 
+from functools import cache
 from typing import TypeVar
 
 from prometheus_client import (
@@ -13,43 +14,37 @@ from prometheus_client import (
     generate_latest,
 )
 
-from pipeline.metric_catalogue import ALL, METRICS, Metric, Service
+from pipeline.metric_catalog import METRICS, Metric, Service
 
 Instrument = TypeVar("Instrument", Counter, Gauge, Histogram)
 
 _KINDS = {"counter": Counter, "gauge": Gauge, "histogram": Histogram}
-_registries = {service: CollectorRegistry() for service in ALL}
 
 
-def _create(metric: Metric) -> Counter | Gauge | Histogram:
+def _build(metric: Metric) -> Counter | Gauge | Histogram:
     instrument: Counter | Gauge | Histogram = _KINDS[metric.kind](
         metric.name, metric.help, metric.labels, registry=None
     )
-    for value in metric.known:
+    for value in metric.initial:
         instrument.labels(value)
-    for service in metric.services:
-        _registries[service].register(instrument)
     return instrument
 
 
-_instruments = {metric.name: _create(metric) for metric in METRICS}
-for _registry in _registries.values():
-    for _collector in (GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR):
-        _registry.register(_collector)
+_instruments = {metric.name: _build(metric) for metric in METRICS}
 
 
 def counter(name: str) -> Counter:
-    """Return the counter with that name in the catalogue."""
+    """Return the counter with this name in the metric catalog. Raises KeyError, or TypeError for another kind."""
     return _instrument(name, Counter)
 
 
 def gauge(name: str) -> Gauge:
-    """Return the gauge with that name in the catalogue."""
+    """Return the gauge with this name in the metric catalog. Raises KeyError, or TypeError for another kind."""
     return _instrument(name, Gauge)
 
 
 def histogram(name: str) -> Histogram:
-    """Return the histogram with that name in the catalogue."""
+    """Return the histogram with this name in the metric catalog. Raises KeyError, or TypeError for another kind."""
     return _instrument(name, Histogram)
 
 
@@ -61,5 +56,16 @@ def _instrument(name: str, kind: type[Instrument]) -> Instrument:
 
 
 def exposition(service: Service) -> bytes:
-    """Return the metrics of a service and of its process, in Prometheus' text format."""
-    return generate_latest(_registries[service])
+    """Return the metrics of a service, of its process and of Python, in Prometheus' text format."""
+    return generate_latest(_registry(service))
+
+
+@cache
+def _registry(service: Service) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    for collector in (GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR):
+        registry.register(collector)
+    for metric in METRICS:
+        if service in metric.services:
+            registry.register(_instruments[metric.name])
+    return registry

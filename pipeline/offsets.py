@@ -1,68 +1,69 @@
-"""Which offsets may be committed while many records of a partition are in flight. Pure.
+"""The offsets that may be committed while several records of a partition are in flight. Pure.
 
-Only offsets below which everything is done are committed. What is done beyond them travels as a bitmap in the commit's
-metadata, so that the next owner does not repeat it. The method is that of Confluent's parallel-consumer.
+A commit covers only offsets below which every record is done. The offsets that are done above it go into the commit's
+metadata as a bitmap, so that the next owner of the partition skips them, as Confluent's parallel-consumer does.
 """
 
 import base64
-import binascii
 import zlib
 
 METADATA_LIMIT = 3000
-"""Characters. A broker accepts 4,096 by default (`offset.metadata.max.bytes`); the partition status needs the rest."""
-_PREFIX = "1:"  # version of the format
-_MAX_BITS = 1_000_000  # limits what corrupt metadata can make us unpack
+"""Characters of the bitmap. A broker accepts 4,096 bytes of metadata by default (`offset.metadata.max.bytes`), and the
+partition status follows the bitmap."""
+_PREFIX = "1:"
+"""The version of the format."""
+_MAX_BITS = 1_000_000
+"""The largest bitmap that is unpacked, since damaged metadata may expand without bound."""
 
 
 class OffsetTracker:
-    """What was read, is in flight, and is done of one partition since it was assigned."""
+    """The offsets of one partition that are in flight or done since the partition was assigned."""
 
     def __init__(self, first: int, metadata: str = "") -> None:
         self._committable = first
-        self._restored = frozenset(first + bit for bit in _unpack(metadata))
         self._in_flight: set[int] = set()
-        self._done: set[int] = set(self._restored)
+        self._done = {first + bit for bit in _unpack(metadata)}
         self._end = first
 
     def is_done(self, offset: int) -> bool:
-        """Return whether the offset is done, by this owner or the previous one."""
+        """Return whether this owner or an earlier one has finished the record."""
         return offset < self._committable or offset in self._done
 
     def started(self, offset: int) -> None:
-        """Record that the record was read and is being processed. Offsets may have gaps."""
+        """Record that work on a record begins. Offsets may have gaps, left by compaction and by transactions."""
         self._in_flight.add(offset)
         self._end = max(self._end, offset + 1)
 
     def done(self, offset: int) -> None:
-        """Record that the record is done and need not be read again."""
+        """Record that a record is finished and need not be read again."""
         self._in_flight.discard(offset)
         self._done.add(offset)
         self._end = max(self._end, offset + 1)
         self._advance()
 
     def _advance(self) -> None:
-        while self._end in self._done:  # done by the previous owner, and not read again
+        while self._end in self._done:  # finished by an earlier owner, and therefore not started here
             self._end += 1
         floor = min(self._in_flight, default=self._end)
-        # Offsets below the floor are done or do not exist. Those that the previous owner did above `_end` were not read
-        # yet, and stay.
+        # Every offset below the floor is done or does not exist. Offsets above `_end` that an earlier owner finished
+        # stay in `_done` until the records before them have been read.
         if floor > self._committable:
             self._committable = floor
             self._done = {offset for offset in self._done if offset >= floor}
 
     @property
     def committable(self) -> int:
-        """The offset below which every record that was read is done."""
+        """The lowest offset below which every record that was read is done."""
         return self._committable
 
     @property
     def in_flight(self) -> int:
-        """The number of records being processed."""
+        """The number of records that are started and not done."""
         return len(self._in_flight)
 
     @property
     def metadata(self) -> str:
-        """The bitmap of what is done beyond `committable`. Offsets that do not fit are left out and repeated."""
+        """The offsets done above `committable`, as text. Offsets that do not fit are left out, and will be repeated."""
         bits = sorted(offset - self._committable for offset in self._done)
         while bits:
             packed = _pack(bits)
@@ -80,12 +81,12 @@ def _pack(bits: list[int]) -> str:
 
 
 def _unpack(metadata: str) -> list[int]:
-    """Return the bits that are set; none for unknown metadata: repeating a call is safe, skipping one is not."""
+    """Return the bits that are set. Other text has none: it is safe to repeat a call, and wrong to skip one."""
     if not metadata.startswith(_PREFIX):
         return []
     try:
         packed = base64.b85decode(metadata.removeprefix(_PREFIX))
         bitmap = zlib.decompressobj().decompress(packed, _MAX_BITS // 8)
-    except (ValueError, binascii.Error, zlib.error):
+    except (ValueError, zlib.error):
         return []
     return [index * 8 + bit for index, byte in enumerate(bitmap) for bit in range(8) if byte >> bit & 1]

@@ -1,4 +1,4 @@
-"""Retries of operations that may fail for a moment."""
+"""Retries with exponential backoff."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -10,11 +10,11 @@ from pipeline.errors import Retryable
 T = TypeVar("T")
 
 
-async def with_retries(operation: Callable[[], Awaitable[T]], *, attempts: int = 6, first_delay_s: float = 0.1) -> T:
-    """Return the result of `operation`, called again while it raises Retryable; the last error is raised.
+async def with_retries(attempt: Callable[[], Awaitable[T]], *, attempts: int = 6, first_delay_s: float = 0.1) -> T:
+    """Call `attempt` until it does not raise Retryable, at most `attempts` times, and return its result.
 
-    The delays double. The default is about three seconds in all: a broker that has just elected a leader or created a
-    topic needs about one.
+    The delay doubles each time. The defaults wait about three seconds in all; a broker that has just elected a leader
+    or created a topic needs about one. Raises the error of the last attempt.
     """
     retrying = AsyncRetrying(
         retry=retry_if_exception_type(Retryable),
@@ -23,7 +23,7 @@ async def with_retries(operation: Callable[[], Awaitable[T]], *, attempts: int =
         reraise=True,
     )
 
-    async def attempt() -> T:  # tenacity awaits coroutine functions only
-        return await operation()
+    async def call() -> T:  # tenacity awaits only what a coroutine function returns, and `attempt` may be a lambda
+        return await attempt()
 
-    return await retrying(attempt)
+    return await retrying(call)

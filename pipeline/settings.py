@@ -1,55 +1,59 @@
-"""Settings from environment variables with the prefix `GSC_`. Each `__main__` reads them once and passes values on.
+"""Settings from environment variables with the prefix `GSC_`.
 
-Every service composes its model from the classes here. `read_settings` reports all wrong or missing variables.
+Each service combines the models of this module into its own. A `__main__` passes its environment to `read_settings`
+once and hands the result on; the models themselves never read the environment of the process.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import AfterValidator, Field, HttpUrl, SecretStr, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
-from pydantic_settings.sources.utils import parse_env_vars
 
 S = TypeVar("S", bound="Settings")
 
 PREFIX = "GSC_"
 KAFKA_PREFIX = "GSC_KAFKA_"
 
-_http_url = TypeAdapter(HttpUrl)
+QueriesPerMinute = Annotated[int, Field(ge=1, le=10_000_000)]
+Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+
 _SECRET_WORDS = ("password", "secret", ".pem", "oauthbearer")
+_HTTP_URL: TypeAdapter[HttpUrl] = TypeAdapter(HttpUrl)
+# HttpUrl repairs an address as a browser does: it drops blanks and adds slashes. HTTP clients do not.
+_HTTP_ADDRESS = re.compile(r"(?i:https?)://[^\s/]\S*")
 
 
 def address_problem(value: object) -> str | None:
-    """Return why a value is not the http(s) address of a host, or None."""
-    if not isinstance(value, str):
-        return "must be text"
-    if any(map(str.isspace, value)):
-        return "must not contain blanks"
+    """Return why a value is not an address that an HTTP client can call, or None if it is one."""
+    if not isinstance(value, str) or not _HTTP_ADDRESS.fullmatch(value):
+        return "must be a URL that begins with http:// or https://, names a host and has no blanks"
     try:
-        url = _http_url.validate_python(value)
+        url = _HTTP_URL.validate_python(value)
+        (url.host or "").encode("idna")  # the resolver encodes the host like this
     except ValidationError as error:
         return error.errors()[0]["msg"]
-    if not (url.host or "").replace("..", "").strip("."):
-        return "must name a host"
-    return "has an empty label in its host name" if ".." in (url.host or "") else None
+    except UnicodeError:
+        return "the host of the URL has an empty label or one of more than 63 characters"
+    return "the port must be from 1 to 65535" if url.port == 0 else None
 
 
-def _check_address(text: str) -> str:
-    if problem := address_problem(text):
+def _check_address(value: str) -> str:
+    if problem := address_problem(value):
         raise ValueError(problem)
-    return text
+    return value
 
 
-QueriesPerMinute = Annotated[int, Field(ge=1, le=10_000_000)]
-Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 HttpAddress = Annotated[str, AfterValidator(_check_address)]
-"""An address that begins with http:// or https:// and names a host."""
+"""An http or https URL, kept as it is written."""
 
 
 class SettingsError(Exception):
-    """What is wrong with the settings, one line per problem."""
+    """The settings are missing or wrong. `problems` has one line for each variable."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -57,12 +61,13 @@ class SettingsError(Exception):
 
 
 class Settings(BaseSettings):
-    """The base of every service's settings. The field `max_in_flight` is the variable `GSC_MAX_IN_FLIGHT`."""
+    """The base of all settings. The variable of a field is its name in capitals after the prefix:
+    `GSC_MAX_IN_FLIGHT` sets `max_in_flight`."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_prefix=PREFIX)
 
     log_format: Literal["auto", "json", "console"] = "auto"
-    """`auto`: console on a terminal, otherwise JSON."""
+    """`auto` is `console` on a terminal and `json` elsewhere."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @classmethod
@@ -70,27 +75,29 @@ class Settings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        *_: PydanticBaseSettingsSource,
-        **__: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Use arguments only. The environment is an argument of `read_settings`."""
+        """Take fields from arguments only. `read_settings` reads the environment that it is given."""
         return (init_settings,)
 
 
 class KafkaSettings(Settings):
-    """How to reach Kafka."""
+    """The connection to Kafka."""
 
     kafka: Annotated[dict[str, str], Field(repr=False)]
-    """librdkafka's configuration from `GSC_KAFKA_<NAME>`: `GSC_KAFKA_SASL_USERNAME` is `sasl.username`."""
+    """librdkafka's configuration. `GSC_KAFKA_SASL_USERNAME` sets `sasl.username`."""
     topic_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = "gsc"
     session_timeout_s: Annotated[float, Field(ge=1, le=60, allow_inf_nan=False)] = 10.0
-    """Session timeout of a group member, and length of the lease on its partitions. With `group.protocol=classic` this
-    sets it; with `consumer` the broker's session timeout applies to the group, and this must not be longer. A broker
-    allows at most a minute by default, and Faust's client not much more whatever the broker allows."""
+    """Seconds without a heartbeat after which the broker removes a member from its consumer group, and the length of a
+    member's lease on its partitions. With `group.protocol=consumer` the broker has its own session timeout for the
+    group, which must not be shorter. The upper bound is the default of a broker's
+    `group.consumer.max.session.timeout.ms`, and near the longest that Faust's client supports."""
 
 
 class QuotaSettings(Settings):
-    """Google's quotas in queries a minute, and the share of them that is used."""
+    """Google's quotas in queries a minute, and the share of them that the fetchers use."""
 
     site_qpm: QueriesPerMinute = 1200
     user_qpm: QueriesPerMinute = 1200
@@ -99,67 +106,74 @@ class QuotaSettings(Settings):
 
 
 class DeadLetterSettings(Settings):
-    """When a service that dead-letters messages stops: see `dead_letter_limit`."""
+    """The number of dead letters that stops a service. See `pipeline.dead_letter_limit`."""
 
     dead_letter_limit: Annotated[int, Field(ge=1, le=1_000_000)] = 100
-    """Dead letters of a partition among its last `limit / ratio` messages."""
+    """Dead-lettered messages among the last `dead_letter_limit / dead_letter_ratio` messages of a partition."""
     dead_letter_ratio: Annotated[float, Field(ge=0.001, le=1)] = 0.5
 
 
 class PostgresSettings(Settings):
-    """How to reach PostgreSQL."""
+    """The connection to PostgreSQL."""
 
     postgres_dsn: SecretStr
 
 
 class CatalogSettings(Settings):
-    """Where the catalog is."""
+    """The path of the catalog file."""
 
     catalog: Path
 
 
 class HttpSettings(Settings):
-    """The HTTP server: /live, /ready, /metrics, and the producer's API."""
+    """The HTTP server of a service: /live, /ready and /metrics, and in the producer the API."""
 
     http_host: str = "0.0.0.0"  # noqa: S104 - probes and scrapes come from outside the pod
     http_port: Annotated[int, Field(ge=0, le=65535)] = 8080
-    """0 takes a free port and logs it."""
+    """0 takes any free port. The log has its number."""
     http_token: SecretStr | None = None
-    """Bearer token of the API; without one every request is refused."""
+    """The bearer token of the API. Without one the API refuses every request."""
 
 
 class _Environment(EnvSettingsSource):
-    """The given environment, with librdkafka's settings as one field. Empty variables count as missing, because compose
-    files and Helm charts set them."""
+    """Environment variables from a mapping instead of from the process. Empty variables count as missing, because
+    compose files and Helm charts set them for values that are not given."""
 
     def __init__(self, model: type[Settings], environment: Mapping[str, str]) -> None:
         self._environment = environment
-        super().__init__(model, env_ignore_empty=True)
+        super().__init__(model)
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
-        return parse_env_vars(self._environment, ignore_empty=True)
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        if field_name != "kafka":
-            return super().get_field_value(field, field_name)
-        kafka = kafka_configuration(self._environment)
-        return (kafka if "bootstrap.servers" in kafka else None), field_name, False
+        """Return the variables under lower-case names, which is how the base class looks them up."""
+        return {name.lower(): value for name, value in self._environment.items() if value and name.isupper()}
 
     def prepare_field_value(self, field_name: str, field: FieldInfo, value: Any, value_is_complex: bool) -> Any:
-        return (
-            value if field_name == "kafka" else super().prepare_field_value(field_name, field, value, value_is_complex)
-        )
+        """Collect the variables `GSC_KAFKA_<NAME>` into the field `kafka`."""
+        if field_name != "kafka":
+            return super().prepare_field_value(field_name, field, value, value_is_complex)
+        kafka = kafka_configuration(self._environment)
+        return kafka if "bootstrap.servers" in kafka else None
 
 
 def read_settings(model: type[S], environment: Mapping[str, str]) -> S:
-    """Return the settings of one model. Raises SettingsError with one line per wrong or missing variable."""
+    """Return the settings of a model from environment variables.
+
+    Raises SettingsError with one line for every variable that is wrong or missing.
+    """
     values = _Environment(model, environment)()
-    if problems := _not_utf8(values):
+    if problems := [f"{name}: not UTF-8" for name in _not_utf8(values)]:
         raise SettingsError(problems)
     try:
         return model(**values)
     except ValidationError as error:
-        raise SettingsError([_line(model, problem) for problem in error.errors()]) from error
+        raise SettingsError([_describe(model, details) for details in error.errors()]) from error
+
+
+def _not_utf8(values: Mapping[str, Any]) -> list[str]:
+    """Return the variables with other bytes, which Python reads as lone surrogates and no server accepts."""
+    variables = {kafka_variable(name): value for name, value in (values.get("kafka") or {}).items()}
+    variables |= {PREFIX + name.upper(): value for name, value in values.items() if isinstance(value, str)}
+    return [name for name, value in variables.items() if value.encode(errors="replace").decode() != value]
 
 
 def kafka_configuration(environment: Mapping[str, str]) -> dict[str, str]:
@@ -172,7 +186,7 @@ def kafka_configuration(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def kafka_variable(name: str) -> str:
-    """Return the variable of a librdkafka setting: `GSC_KAFKA_SECURITY_PROTOCOL` for `security.protocol`."""
+    """Return the variable that sets a property of librdkafka: `GSC_KAFKA_SECURITY_PROTOCOL` for `security.protocol`."""
     return KAFKA_PREFIX + name.upper().replace(".", "_")
 
 
@@ -181,30 +195,17 @@ def is_secret(kafka_setting: str) -> bool:
     return any(word in kafka_setting for word in _SECRET_WORDS)
 
 
-def _not_utf8(values: Mapping[str, Any]) -> list[str]:
-    """Python reads other bytes as lone surrogates, which no server takes."""
-    variables = {kafka_variable(name): value for name, value in values.get("kafka", {}).items()}
-    variables |= {PREFIX + name.upper(): value for name, value in values.items() if isinstance(value, str)}
-    return [f"{name}: not UTF-8" for name, value in variables.items() if not value.isascii() and not _encodable(value)]
-
-
-def _encodable(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _line(model: type[Settings], problem: Any) -> str:
-    loc, message = problem["loc"], problem["msg"].removeprefix("Value error, ")
-    if not loc:
-        return str(message)
-    if loc[0] == "kafka":
-        variable = kafka_variable(str(loc[1]) if len(loc) > 1 else "bootstrap.servers")
-        return f"{variable}: {'missing' if len(loc) == 1 else message}"
-    variable = PREFIX + str(loc[0]).upper()
-    if problem["type"] == "missing":
+def _describe(model: type[Settings], details: ErrorDetails) -> str:
+    message = details["msg"].removeprefix("Value error, ")
+    if not details["loc"]:  # raised by a validator of the model, which names the variables itself
+        return message
+    field = str(details["loc"][0])
+    variable = kafka_variable("bootstrap.servers") if field == "kafka" else PREFIX + field.upper()
+    if details["type"] == "missing":
         return f"{variable}: missing"
-    secret = "SecretStr" in str(model.model_fields[str(loc[0])].annotation)
-    return f"{variable}: {message}" if secret else f"{variable}: {message}, got {problem['input']!r}"
+    return f"{variable}: {message}" + ("" if _is_secret(model, field) else f", got {details['input']!r}")
+
+
+def _is_secret(model: type[Settings], field: str) -> bool:
+    annotation = model.model_fields[field].annotation
+    return SecretStr in (annotation, *get_args(annotation))

@@ -1,1 +1,1 @@
-"""What crosses a process: messages, topics and their codec. Pure data, no I/O."""
+"""The contracts between processes: messages, topics, identifiers and commit metadata. Pure data, without I/O."""

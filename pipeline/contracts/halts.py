@@ -1,4 +1,4 @@
-"""Halt scopes (`all`, `credential:ID`, `property:URL`, `run:ID`), and which of them are halted. Pure."""
+"""Halt scopes (`all`, `credential:ID`, `property:URL`, `run:ID`) and the halts that are active. Pure."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -15,51 +15,51 @@ KINDS = ("credential", "property", "run")
 
 
 def parse_scope(text: str) -> str:
-    """Return the scope unchanged. Raises Invalid, naming the valid forms."""
+    """Return the scope unchanged. Raises Invalid, with the known forms, if it is not one."""
     if is_scope(text):
         return text
     raise Invalid(f"unknown scope {text!r}; known: all, credential:ID, property:URL, run:ID", field="scope")
 
 
 def is_scope(text: str) -> bool:
-    """Return whether the text has the form of a scope."""
-    kind, colon, rest = text.partition(":")
-    return text == ALL or bool(kind in KINDS and colon and rest)
+    """Return whether a text has the form of a scope."""
+    kind, _, name = text.partition(":")
+    return text == ALL or (kind in KINDS and name != "")
 
 
 def scopes_of(batch: Batch) -> tuple[str, ...]:
-    """Return every scope that a batch belongs to, the widest first."""
+    """Return every scope that contains a batch, the widest first."""
     return (ALL, f"credential:{batch.credential}", f"property:{batch.property}", f"run:{batch.run_id}")
 
 
 class Halts:
-    """The newest control record of each scope. The order of the topic decides, not the clock."""
+    """The newest control record of each scope. The newest is the last in the topic, whatever its time says."""
 
     def __init__(self) -> None:
         self._states: dict[str, Control] = {}
 
     def apply(self, control: Control) -> bool:
-        """Apply one record; returns whether something changed."""
+        """Replace the record of a scope. Return whether it changed."""
         if self._states.get(control.scope) == control:
             return False
         self._states[control.scope] = control
         return True
 
     def forget(self, scope: str) -> bool:
-        """Apply a tombstone: the scope is running. Returns whether something changed."""
+        """Remove the record of a scope, for a tombstone. Return whether there was one."""
         return self._states.pop(scope, None) is not None
 
     def blocking(self, scopes: Iterable[str], now: datetime) -> Control | None:
-        """Return the active halt of the first halted scope, in the order given, or None."""
+        """Return the active halt of the first halted scope in the order given, or None."""
         return next(
             (control for scope in scopes if (control := self._states.get(scope)) and is_active(control, now)), None
         )
 
     def on_trial(self, scopes: Iterable[str], now: datetime) -> Control | None:
-        """Return an expired budget halt of one of the scopes whose budget has not been confirmed since, or None."""
-        found = (self._states.get(scope) for scope in scopes)
+        """Return the budget halt of one of the scopes that has ended without a successful call since, or None."""
+        controls = (self._states.get(scope) for scope in scopes)
         return next(
-            (c for c in found if c and c.cause == "budget" and c.state == "halted" and not is_active(c, now)), None
+            (c for c in controls if c and c.cause == "budget" and c.state == "halted" and not is_active(c, now)), None
         )
 
     def active(self, now: datetime) -> list[Control]:
@@ -67,8 +67,8 @@ class Halts:
         return sorted((c for c in self._states.values() if is_active(c, now)), key=lambda control: control.scope)
 
 
-class _Command(msgspec.Struct, forbid_unknown_fields=True):
-    """The fields that an operator gives."""
+class _ControlFields(msgspec.Struct, forbid_unknown_fields=True):
+    """The fields that an operator sets."""
 
     scope: Name
     state: Literal["running", "halted"] = "halted"
@@ -77,29 +77,29 @@ class _Command(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def build_control(fields: Mapping[str, Any] | bytes, *, now: datetime, actor: str) -> Control:
-    """Return a control record from JSON or from fields. Raises Invalid with the name of the field."""
-    command = parse_fields(_Command, fields)
-    if command.state == "halted" and not command.reason.strip():
-        raise Invalid("missing: give the reason, for whoever finds the halt", field="reason")
-    if command.until is not None:
-        _check_end(command.until, now)
+    """Return a control record from JSON or from fields. Raises Invalid, with the name of the field that is wrong."""
+    requested = parse_fields(_ControlFields, fields)
+    if requested.state == "halted" and not requested.reason.strip():
+        raise Invalid("missing: give a reason for those who see the halt", field="reason")
+    if requested.until is not None:
+        _check_end(requested.until, now)
     return Control(
-        scope=parse_scope(command.scope),
-        state=command.state,
-        reason=command.reason,
+        scope=parse_scope(requested.scope),
+        state=requested.state,
+        reason=requested.reason,
         actor=actor,
         at=now,
-        until=command.until if command.state == "halted" else None,
+        until=requested.until if requested.state == "halted" else None,
     )
 
 
 def _check_end(until: datetime, now: datetime) -> None:
     if until.tzinfo is None:
-        raise Invalid(f"{until.isoformat()!r} has no UTC offset, such as Z or +01:00", field="until")
+        raise Invalid(f"{until.isoformat()!r} has no offset from UTC, such as Z or +01:00", field="until")
     if until <= now:
         raise Invalid(f"{until.isoformat()!r} is in the past", field="until")
 
 
 def is_active(control: Control, now: datetime) -> bool:
-    """Return whether the record halts its scope at `now`. A halt with an end is inactive from then on."""
+    """Return whether a record halts its scope at `now`. A halt with an end is inactive from its end on."""
     return control.state == "halted" and (control.until is None or now < control.until)

@@ -1,4 +1,4 @@
-"""Ids derived from what they identify: the same request always gets the same ids."""
+"""Identifiers, derived from what they identify: the same request always has the same ids."""
 
 from collections.abc import Iterable
 from datetime import date
@@ -9,7 +9,7 @@ from pipeline.contracts.messages import Batch, SearchType
 
 
 class Page(NamedTuple):
-    """What a batch id identifies."""
+    """One page of Search Console's answer, in one generation."""
 
     property: str
     report: str
@@ -25,7 +25,7 @@ def page_of(batch: Batch) -> Page:
 
 
 def batch_id(page: Page) -> str:
-    """Return 32 hex digits. Each part is prefixed by its length, so two pages never hash the same text."""
+    """Return 32 hex digits. Each part is hashed with its length, so that no two pages hash the same bytes."""
     digest = blake2b(digest_size=16)
     for part in page:
         text = str(part).encode()
@@ -34,12 +34,12 @@ def batch_id(page: Page) -> str:
 
 
 def run_id(request_id: str) -> str:
-    """Return 32 hex digits. A request is planned as one run, however often it arrives."""
+    """Return 32 hex digits. A request is planned as one run, even if it arrives several times."""
     return blake2b(request_id.encode(), digest_size=16, person=b"gsc-stream run").hexdigest()
 
 
 def rolling_request_id(day: date, days: int, names: Iterable[str]) -> str:
-    """Return the id of a rolling request, so that requesting the same window twice on a day changes nothing."""
+    """Return the request id of a rolling window. The same window, requested again on the same day, has the same id."""
     digest = blake2b(digest_size=6)
     for name in sorted(names):
         digest.update(len(name).to_bytes(4, "big") + name.encode())
@@ -47,5 +47,5 @@ def rolling_request_id(day: date, days: int, names: Iterable[str]) -> str:
 
 
 DEDUPLICATION_S = 900.0
-"""Seconds for which the owner of a partition drops repeated batch ids. A batch whose result is missing is published
-again later than that."""
+"""Seconds during which the owner of a partition drops a repeated batch id. The producer waits longer than this before
+it publishes a batch again because its result is missing."""

@@ -1,9 +1,12 @@
-"""The messages that cross a process boundary, version 1.
+"""The messages between processes, version 1.
 
-Rules of change: a new field needs a default. Renaming a field, or changing its type or meaning, is a new version.
-Unknown fields are ignored, unknown versions are refused (see `codec`). Times are aware and in UTC; dates are those of
-Search Console, in Pacific time. Implausible years are refused, because computations with them overflow in Python or
-in PostgreSQL.
+Compatibility: a field with a default may be added. Renaming a field, changing its type or its meaning requires a new
+version. A reader ignores unknown fields and refuses unknown versions (see `codec`).
+
+Times have an offset from UTC. Dates are in Search Console's time zone, Pacific time. Years outside `YEARS` are refused,
+because calculations with them overflow in Python or in PostgreSQL.
+
+Docstrings of classes are the descriptions in the JSON Schemas: `python -m pipeline.contracts` writes these.
 """
 
 from datetime import date, datetime
@@ -17,13 +20,13 @@ Priority = Literal["daily", "backfill"]
 Cause = Literal["operator", "budget", "permission", "credential", "unreadable"]
 
 Name = Annotated[str, Meta(min_length=1, max_length=2048, pattern=r"^[^\x00]*$")]
-"""PostgreSQL cannot store NUL."""
+"""Text without NUL, which PostgreSQL cannot store."""
 BatchId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 Moment = Annotated[datetime, Meta(tz=True)]
+"""A time with an offset from UTC."""
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 RowLimit = Annotated[int, Meta(ge=1, le=25_000)]
-
 
 YEARS = range(2000, 2200)
 
@@ -41,43 +44,43 @@ class Message(Struct, frozen=True, kw_only=True, tag_field="type"):
 
 
 class SyncRequest(Message, frozen=True, kw_only=True, tag="sync"):
-    """`gsc.sync-requests`: fetch these days. The same `request_id` again changes nothing."""
+    """A message of `gsc.sync-requests`: fetch these days. A repeated `request_id` has no effect."""
 
     request_id: Name
     properties: tuple[Name, ...] = ()
-    """Property urls as in the catalog; empty with `all_properties`."""
+    """Property URLs as in the catalog. Empty with `all_properties`."""
     all_properties: bool = False
     start: date
     end: date
-    """Inclusive, like the API's."""
+    """The last day, inclusive, as in the API."""
     reports: tuple[Name, ...] = ()
-    """Names of reports; empty: the reports that the catalog lists for each property."""
+    """Names of reports. Empty means all reports that the catalog has for each property."""
     priority: Priority = "backfill"
     requested_at: Moment
     requested_by: str = ""
     rolling: bool = False
-    """A window that follows the calendar: days for which a report has no data yet, on the Pacific date of
-    `requested_at`, are skipped."""
+    """True for a window that ends with the newest day. Days for which a report has no data yet, on the Pacific date of
+    `requested_at`, are left out."""
 
     def __post_init__(self) -> None:
         _check_years(start=self.start, end=self.end, requested_at=self.requested_at)
 
 
 class Batch(Message, frozen=True, kw_only=True, tag="batch"):
-    """`gsc.batches`: one page to fetch. Self-contained: a reader needs no catalog to understand it."""
+    """A message of `gsc.batches`: one page to fetch. It can be read without the catalog."""
 
     batch_id: BatchId
-    """Derived from the page: see `identity.batch_id`."""
+    """Derived from the page; see `identity.batch_id`."""
     run_id: Name
     generation: Positive
-    """Later runs have larger generations; rows of an older one never overwrite those of a newer one."""
+    """The version number of the run. Rows of a lower generation never replace rows of a higher one."""
     priority: Priority
     credential: Name
     property: Name
     report: Name
     search_type: SearchType
     dimensions: tuple[Name, ...]
-    """As sent to the API, including `date` where the report has it."""
+    """As in the request to the API. Includes `date` if the report has it."""
     data_state: DataState
     date: date
     start_row: Count
@@ -88,62 +91,65 @@ class Batch(Message, frozen=True, kw_only=True, tag="batch"):
 
 
 class Rows(Message, frozen=True, kw_only=True, tag="rows"):
-    """`gsc.results`: chunk number `chunk` of `chunks` with rows of one fetch of one page, by column.
+    """A message of `gsc.results`: chunk number `chunk` of the `chunks` that hold the rows of one fetch of one page.
 
-    Every column has the same length. A page without rows is one chunk with empty columns.
+    Rows are stored by column. All columns have the same length. A page without rows is one chunk with empty columns.
     """
 
     batch: Batch
     fetch_id: Name
-    """New for each fetch of a page; chunks of two fetches never belong together."""
+    """Unique for each fetch of a page. Chunks of different fetches do not belong together."""
     fetched_at: Moment
     chunk: Count
     chunks: Positive
     page_rows: Count
-    """Rows of the page, over all its chunks."""
+    """The number of rows in all chunks of the page."""
     next_start_row: Positive | None
-    """The start row of the next page; None on the last page of the day."""
+    """The first row of the next page, or None on the last page of the day."""
     keys: tuple[list[str], ...]
-    """One list per dimension of `batch.dimensions` except `date`, in their order."""
+    """One list for each dimension of `batch.dimensions` except `date`, in their order."""
     clicks: list[float]
     impressions: list[float]
     ctr: list[float]
     position: list[float | None] | None
-    """None where the API returns no position (discover, googleNews)."""
+    """None for search types without a position (discover, googleNews)."""
     first_incomplete_date: date | None = None
-    """From the answer's metadata: rows of this date and later may still change."""
+    """From the metadata of the response: rows from this date on may still change."""
 
     def __post_init__(self) -> None:
         _check_years(fetched_at=self.fetched_at)
 
 
 class PageOutcome(Message, frozen=True, kw_only=True, tag="outcome"):
-    """`gsc.results`: why a page has no rows, so that the ledger knows."""
+    """A message of `gsc.results` about a page without rows, so that the ledger records what became of it."""
 
     batch: Batch
     state: Literal["dead", "deferred"]
-    """`dead`: the batch was dead-lettered. `deferred`: a scope of it is halted, and the page becomes pending again."""
+    """`dead`: the batch is in the dead-letter topic. `deferred`: its scope is halted, and it becomes pending again."""
     reason: Name
-    """A reason of the table in docs/states.md, such as `permission` or `attempts_exhausted`."""
+    """A reason listed in docs/states.md, such as `permission` or `attempts_exhausted`."""
     detail: str
     at: Moment
     attempts: Count = 0
 
 
 class Control(Message, frozen=True, kw_only=True, tag="control"):
-    """`gsc.control`: the desired state of a scope; the newest record wins. Resuming is a value, not a tombstone."""
+    """A message of `gsc.control`: the desired state of a scope, which replaces the one before.
+
+    To resume a scope, publish the state `running`, not a tombstone.
+    """
 
     scope: Name
-    """`all`, `credential:ID`, `property:URL` or `run:ID`; also the key of the message."""
+    """`all`, `credential:ID`, `property:URL` or `run:ID`. It is also the key of the message."""
     state: Literal["running", "halted"]
     reason: str
     actor: Name
     at: Moment
     until: Moment | None = None
-    """The end of a halt; it needs no other message."""
+    """The end of a halt. From then on the scope is running, without another message."""
     cause: Cause = "operator"
-    """Why the scope was halted. After the end of a `budget` halt one call probes whether the budget is back; until it
-    has succeeded, the scope makes no other call."""
+    """The kind of reason for a halt. After the end of a `budget` halt, a single call tests whether Google accepts calls
+    again. Until it succeeds, no other call of the scope starts."""
 
 
 Result = Rows | PageOutcome

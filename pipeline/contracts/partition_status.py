@@ -1,6 +1,6 @@
-"""The status of a partition, reported by its owner in the metadata of its commits, after the bitmap of what is done.
+"""The status of a partition, which its owner puts into the metadata of its commits, after the bitmap of done offsets.
 
-Whoever can read the group's offsets sees why a partition waits and until when, without knowing any fetcher's address.
+Every client that may read the group's offsets can see why a partition waits and until when, without finding the owner.
 """
 
 from datetime import datetime, timedelta
@@ -8,37 +8,39 @@ from typing import Literal, get_args
 
 import msgspec
 
+from pipeline.contracts.messages import Moment
 from pipeline.contracts.records import PartitionLag
 
 State = Literal["OK", "THROTTLED", "HALTED", "BACKPRESSURED", "STALLED", "STOPPED"]
 STATES: tuple[State, ...] = get_args(State)
 SILENT_AFTER = timedelta(seconds=20)
-"""An owner reports every few seconds; this is longer than a rebalance after a kill takes."""
+"""A partition with lag is STALLED when its owner has not committed for this long. An owner commits its status every few
+seconds, and a rebalance after a kill takes less than this."""
 _MAX_REASON = 300
 
 
 class PartitionStatus(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a partition does or waits for. `until` is the end of the wait, if known."""
+    """What a partition does or waits for. `until` is the end of the wait, if it is known."""
 
     state: State
-    at: datetime
+    at: Moment
     reason: str = ""
-    until: datetime | None = None
+    until: Moment | None = None
 
 
-def with_status(done: str, standing: PartitionStatus) -> str:
-    """Return commit metadata with the bitmap `done` and the status."""
-    shorter = msgspec.structs.replace(standing, reason=standing.reason[:_MAX_REASON])
-    return f"{done} {msgspec.json.encode(shorter).decode()}"
+def with_status(done: str, status: PartitionStatus) -> str:
+    """Return commit metadata that contains the bitmap of done offsets and the status, with a long reason cut."""
+    short = msgspec.structs.replace(status, reason=status.reason[:_MAX_REASON])
+    return f"{done} {msgspec.json.encode(short).decode()}"
 
 
 def read_done(metadata: str) -> str:
-    """Return the bitmap in commit metadata."""
+    """Return the bitmap of done offsets from commit metadata."""
     return metadata.partition(" ")[0]
 
 
 def read_status(metadata: str) -> PartitionStatus | None:
-    """Return the status in commit metadata, or None when there is none that can be read."""
+    """Return the status from commit metadata, or None if it has none that can be decoded."""
     try:
         return msgspec.json.decode(metadata.partition(" ")[2], type=PartitionStatus)
     except msgspec.DecodeError:
@@ -46,14 +48,13 @@ def read_status(metadata: str) -> PartitionStatus | None:
 
 
 def status_of(lag: PartitionLag, now: datetime) -> PartitionStatus:
-    """Return the status as seen from outside: STALLED when there is work and the owner has not reported."""
-    reported = read_status(lag.metadata)
-    if reported is not None and now - reported.at < SILENT_AFTER:
-        return reported
+    """Return the status of a partition: what its owner last committed, or STALLED if that is old and there is lag."""
+    committed = read_status(lag.metadata)
+    if committed is not None and now - committed.at < SILENT_AFTER:
+        return committed
     if not lag.lag:
         return PartitionStatus("OK", now, "nothing to do")
-    if reported is None:
-        return PartitionStatus("STALLED", now, "no owner has reported yet")
-    return PartitionStatus(
-        "STALLED", now, f"the owner has not reported for {(now - reported.at).total_seconds():.0f} s"
-    )
+    if committed is None:
+        return PartitionStatus("STALLED", now, "no owner has committed yet")
+    silent_s = (now - committed.at).total_seconds()
+    return PartitionStatus("STALLED", now, f"its owner has not committed for {silent_s:.0f} s")

@@ -1,10 +1,10 @@
-"""Records and positions in Kafka, as values."""
+"""Kafka records, offsets and lags, as values."""
 
 from typing import NamedTuple
 
 
 class Record(NamedTuple):
-    """A message as read from Kafka."""
+    """A message that was read from a topic."""
 
     topic: str
     partition: int
@@ -16,14 +16,14 @@ class Record(NamedTuple):
 
 
 class Position(NamedTuple):
-    """The position of a published message."""
+    """The place of a published message in its topic."""
 
     partition: int
     offset: int
 
 
 class PartitionLag(NamedTuple):
-    """The offsets of a group in one partition. `lag` is in messages; `metadata` is that of the last commit."""
+    """The offsets of a partition for a consumer group. `lag` counts messages; `metadata` is that of the last commit."""
 
     committed: int
     end: int
@@ -32,7 +32,7 @@ class PartitionLag(NamedTuple):
 
 
 class OverduePage(NamedTuple):
-    """A page that was published long ago and has no result; `position` is where its batch lies, None if unknown."""
+    """A page that was published long ago and has no result. `position` is that of its batch, or None if unknown."""
 
     batch_id: str
     position: Position | None

@@ -1,6 +1,6 @@
-"""Which reports Search Console can answer. It answers 400 to an illegal combination, so reports are checked earlier.
+"""The reports that Search Console supports. The API answers 400 to any other, so the catalog is checked against this.
 
-Source: Google's reference page of searchanalytics.query, and its limits.
+Source: Google's reference of `searchanalytics.query` and its page on limits.
 """
 
 from collections.abc import Iterable
@@ -22,9 +22,9 @@ TYPES_WITHOUT_POSITION: frozenset[SearchType] = frozenset({"discover", "googleNe
 def illegal_combination(
     dimensions: tuple[str, ...], search_types: Iterable[SearchType], data_state: DataState
 ) -> str | None:
-    """Return why the API would refuse this report, or None."""
+    """Return why the API refuses this report, or None if it supports it."""
     if len(set(dimensions)) != len(dimensions):
-        return f"dimensions {list(dimensions)} contain a duplicate"
+        return f"dimensions {list(dimensions)} are not unique"
     if "searchAppearance" in dimensions and len(dimensions) > 1:
         return "searchAppearance cannot be grouped with other dimensions"
     if ("hour" in dimensions) != (data_state == "hourly_all"):
@@ -37,5 +37,5 @@ def illegal_combination(
 
 
 def value_dimensions(dimensions: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the dimensions that are stored per row: all except `date`, which belongs to the day."""
+    """Return the dimensions that each row has a value of: all but `date`, which all rows of a day share."""
     return tuple(name for name in dimensions if name != "date")

@@ -1,7 +1,7 @@
-r"""Text from the web, made storable in UTF-8 and in PostgreSQL.
+r"""Text from Search Console, made safe for UTF-8 and for PostgreSQL.
 
-JSON may contain NUL and lone surrogates, which neither can store. They are replaced by the escapes `\x00` and `\ud800`,
-so that two different texts stay different and nothing is lost.
+JSON can contain NUL, which PostgreSQL cannot store, and lone surrogates, which UTF-8 cannot encode. They become the
+escapes `\x00` and `\ud800`, so that different texts stay different.
 """
 
 import re
@@ -10,7 +10,7 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def storable(text: str) -> str:
-    """Return the text with NUL and lone surrogates escaped."""
+    """Return the text with NUL and lone surrogates replaced by their escapes."""
     return _UNSTORABLE.sub(_escape, text)
 
 

@@ -1,4 +1,4 @@
-"""The topics. Creation, checks, docs and the Helm chart derive from this table."""
+"""The Kafka topics. The commands that create and check them, and the Helm chart, read this table."""
 
 from dataclasses import dataclass
 
@@ -7,18 +7,18 @@ DAY_MS = 86_400_000
 
 @dataclass(frozen=True)
 class Topic:
-    """The definition of a topic; sizes in bytes, times in milliseconds."""
+    """The desired state of a topic. Sizes are in bytes, times in milliseconds."""
 
     name: str
-    """Without the prefix; see `full_name`."""
+    """The name without the prefix. See `full_name`."""
     key: str
     partitions: int
     retention_ms: int | None
-    """None: compacted, without a limit of time."""
+    """None for a compacted topic, whose records are kept for ever."""
     writers: tuple[str, ...]
     readers: tuple[str, ...]
     max_bytes: int | None = None
-    """Largest message; None: the broker's default."""
+    """The largest message. None is the broker's default."""
 
     def full_name(self, prefix: str) -> str:
         """Return the name on the broker, such as `gsc.batches`."""
@@ -26,7 +26,7 @@ class Topic:
 
     @property
     def config(self) -> dict[str, str]:
-        """The topic configuration, with Kafka's names."""
+        """The configuration of the topic under Kafka's names."""
         if self.retention_ms is None:
             return {
                 "cleanup.policy": "compact",
@@ -41,10 +41,11 @@ SYNC_REQUESTS = Topic("sync-requests", "request id", 1, 7 * DAY_MS, ("schedulers
 BATCHES = Topic("batches", "credential", 12, 7 * DAY_MS, ("producer", "fetcher"), ("fetcher",))
 RESULTS = Topic("results", "property", 12, 30 * DAY_MS, ("fetcher",), ("sink",))
 CONTROL = Topic("control", "scope", 1, None, ("all", "operators"), ("all",))
-# Larger than the others: a message of any topic fits, with its reason.
+# A dead letter is a message of another topic plus the reason, so it may be larger.
 DEAD_LETTERS = Topic("dead-letters", "as the source", 3, 30 * DAY_MS, ("all",), ("operators",), 2 * 1024 * 1024)
 
 ALL = (SYNC_REQUESTS, BATCHES, RESULTS, CONTROL, DEAD_LETTERS)
 
 MAX_MESSAGE_BYTES = 1_000_000
-"""Largest message by a broker's default, a little below its 1 MiB. Checked before compression, so it always fits."""
+"""A little less than a broker accepts by default (`message.max.bytes`, 1 MiB). Messages are measured before
+compression, so that they fit with any codec."""

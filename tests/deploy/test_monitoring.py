@@ -12,7 +12,7 @@ import yaml
 
 from lab.monitoring.dashboards import rendered
 from lab.monitoring.panels import BOARDS
-from pipeline.metric_catalogue import METRICS
+from pipeline.metric_catalog import METRICS
 from support.tools import promtool
 
 ROOT = Path(__file__).parents[2]

@@ -156,15 +156,15 @@ def test_a_file_that_cannot_be_used_is_told_by_its_field(
     [credential] = a_catalog(simulator, folder, kind).credentials
     credential.file.write_text(json.dumps({**json.loads(credential.file.read_text()), name: value}))
     with pytest.raises(CatalogError, match=said):
-        AccessTokens([credential.found_at(folder / "catalog.yaml", 3)])
+        AccessTokens([credential.located_at(folder / "catalog.yaml", 3)])
 
 
 @pytest.mark.parametrize("content", [None, b"", b"[]", b"\xff", b"[" * 100_000])
 def test_files_that_are_missing_or_no_json_are_told_a_line_each(folder: Path, content: bytes | None) -> None:
     if content is not None:
         (folder / "a.json").write_bytes(content)
-    one = Credential(id="acme", type="service_account", file=Path("a.json")).found_at(folder / "catalog.yaml", 3)
-    two = Credential(id="other", type="service_account", file=Path("b.json")).found_at(folder / "catalog.yaml", 4)
+    one = Credential(id="acme", type="service_account", file=Path("a.json")).located_at(folder / "catalog.yaml", 3)
+    two = Credential(id="other", type="service_account", file=Path("b.json")).located_at(folder / "catalog.yaml", 4)
     with pytest.raises(CatalogError) as caught:
         AccessTokens([one, two])
     assert [line.removeprefix(str(folder)).partition(".file: ")[0] for line in caught.value.problems] == [

@@ -1,10 +1,10 @@
-"""Reading the catalog file, and its errors."""
+"""Catalog files that are right, and the errors of those that are not."""
 
 from pathlib import Path
 
 import pytest
 
-from pipeline.catalog import CatalogError
+from pipeline.catalog import Catalog, CatalogError
 from pipeline.catalog_file import read_catalog
 
 CATALOG = """\
@@ -15,15 +15,45 @@ properties:
 reports:
   - {name: by_page, dimensions: [date, page], search_types: [web]}
 """
+REPORTS = CATALOG[CATALOG.index("reports:\n") :]
 
 
-def test_credential_files_are_relative_to_the_catalog(tmp_path: Path) -> None:
-    path = tmp_path / "catalog.yaml"
-    path.write_text(CATALOG)
-    catalog = read_catalog(path)
+def read(folder: Path, text: str) -> Catalog:
+    path = folder / "catalog.yaml"
+    path.write_text(text)
+    return read_catalog(path)
+
+
+def problems_of(folder: Path, text: str) -> list[str]:
+    """The lines of the error, without the path of the file."""
+    with pytest.raises(CatalogError) as caught:
+        read(folder, text)
+    assert str(caught.value) == "\n".join(caught.value.problems)
+    prefix = f"{folder / 'catalog.yaml'}:"
+    assert all(line.startswith(prefix) for line in caught.value.problems)
+    return [line.removeprefix(prefix) for line in caught.value.problems]
+
+
+def test_paths_of_credential_files_are_relative_to_the_catalog(tmp_path: Path) -> None:
+    catalog = read(tmp_path, CATALOG)
     assert catalog.credentials[0].file == catalog.credential_by_id["acme"].file == tmp_path / "acme.json"
-    assert catalog.credentials[0].file_field == f"{path}:2: credentials.acme.file"
-    assert [report.name for report in catalog.reports_of(catalog.properties[0])] == ["by_page"]
+    assert catalog.credentials[0].file_field == f"{tmp_path}/catalog.yaml:2: credentials.acme.file"
+
+
+def test_a_property_has_the_reports_that_it_names_or_all(tmp_path: Path) -> None:
+    text = CATALOG.replace(REPORTS, "").replace("[by_page]", "[page_query, by_date]")
+    catalog = read(tmp_path, text + '  - {url: "https://example.com/", credential: acme}\n')
+    first, second = catalog.properties
+    assert [report.name for report in catalog.reports_of(first)] == ["by_date", "page_query"]
+    assert catalog.reports_of(second) == catalog.reports
+
+
+def test_a_scope_that_the_catalog_lacks_is_unknown(tmp_path: Path) -> None:
+    catalog = read(tmp_path, CATALOG)
+    assert catalog.unknown_scope("property:sc-domain:typo.com") == "property 'sc-domain:typo.com'"
+    assert catalog.unknown_scope("credential:other") == "credential 'other'"
+    known = ("all", "run:any", "credential:acme", "property:sc-domain:example.com")
+    assert [catalog.unknown_scope(scope) for scope in known] == [None] * 4
 
 
 @pytest.mark.parametrize(
@@ -38,51 +68,109 @@ def test_credential_files_are_relative_to_the_catalog(tmp_path: Path) -> None:
             6,
             "reports.0.dimensions: unknown dimension 'colour'",
         ),
-        ("[date, page]", "[date, page, date]", 6, "reports.0.dimensions: 'date' appears twice"),
+        ("[date, page]", "[date, page, date]", 6, "reports.0.dimensions: 'date' is repeated"),
         ("[date, page]", "[]", 6, "reports.0.dimensions: must not be empty"),
         (
             "search_types: [web]",
             "search_types: [discover], data_state: hourly_all",
             6,
-            "dimensions: the dimension hour and data_state",
+            "reports.0.dimensions: the dimension hour and data_state hourly_all require each other",
         ),
         ("[date, page], search_types: [web]", "[query], search_types: [discover]", 6, "cannot be grouped by query"),
-        ("[web]", "[web, web]", 6, "reports.0.search_types: 'web' appears twice"),
+        ("[web]", "[web, web]", 6, "reports.0.search_types: 'web' is repeated"),
         ("search_types: [web]", "retention: 99999999999", 6, "reports.0.retention: "),
         ("name: by_page", "name: runs", 6, "'runs' is the name of a table"),
+        ("name: by_page", "name: facts_1", 6, "'facts_1' is the name of a table"),
         ("[by_page]", "[]", 4, "properties.0.reports: must not be empty"),
+        ("[by_page]", "by_page", 4, "properties.0.reports: must be a list, got 'by_page'"),
         ("example.com", "exa\\0mple.com", 4, "properties.0.url: must be sc-domain:NAME, or"),
-        ("id: acme", "id: 2026-99-99", 2, "'2026-99-99': month must be in 1..12"),
-        ("id: acme", "id: 0x_", 2, "'0x_': "),
-        ("id: acme", "id: !!bool x", 2, "'x'"),
-        ("id: acme", "id: acme, id: other", 2, 'found duplicate key "id"'),
-        ("reports:\n", "properties:\n", 5, 'found duplicate key "properties"'),
+        ('"sc-domain:example.com"', "example.com", 4, "properties.0.url: must be sc-domain:NAME, or"),
+        ("file: acme.json", "fiel: acme.json", 2, "credentials.0.file: Field required"),
+        ("file: acme.json", "file: acme.json, user_qpm: 0", 2, "credentials.0.user_qpm: Input should be greater than"),
+        ("id: acme", "id: 2026-99-99", 2, "'2026-99-99' is not a valid timestamp; put quotes"),
+        ("id: acme", "id: 0x_", 2, "'0x_' is not a valid int; put quotes"),
+        ("id: acme", "id: !!bool x", 2, "'x' is not a valid bool; put quotes"),
+        ("id: acme", "id: !mine x", 2, "could not determine a constructor for the tag '!mine'"),
+        ("credentials:\n", "credentials: !mine\n", 1, "could not determine a constructor for the tag '!mine'"),
+        ("id: acme", "id: acme, id: other", 2, "duplicate key 'id'"),
+        ("reports:\n", "properties:\n", 5, "duplicate key 'properties'"),
         ("credentials:\n", "credentials: !!set\n", 1, "expected a mapping node"),
         ("credentials:\n", "credentials: []\nothers:\n", 1, "credentials: must not be empty"),
         (CATALOG, "- a\n", 1, "catalog: must be a mapping of fields"),
-        ('"sc-domain:example.com"', "example.com", 4, "properties.0.url: "),
-        ("file: acme.json", "fiel: acme.json", 2, "credentials.0.file: Field required"),
         ("reports:\n", "reports: [\n", 6, ""),
+        ("reports:\n", "---\nreports:\n", 5, "expected a single document"),
+        ("id: acme", "id: *acme", 2, "found undefined alias 'acme'"),
+        ("id: acme", "<<: {user_qpm: 0}, id: acme", 2, "credentials.0.user_qpm: Input should be greater than"),
     ],
 )
-def test_an_invalid_catalog_is_an_error_with_line_and_field(
-    tmp_path: Path, old: str, new: str, line: int, text: str
-) -> None:
-    path = tmp_path / "catalog.yaml"
-    path.write_text(CATALOG.replace(old, new, 1))
-    with pytest.raises(CatalogError) as caught:
-        read_catalog(path)
-    assert text in str(caught.value)
-    if text:
-        assert f"catalog.yaml:{line}: " in str(caught.value)
+def test_an_error_has_the_line_and_the_field(tmp_path: Path, old: str, new: str, line: int, text: str) -> None:
+    problem = problems_of(tmp_path, CATALOG.replace(old, new, 1))[0]
+    assert problem.startswith(f"{line}: ")
+    assert text in problem
 
 
-def test_one_problem_is_reported_in_one_line(tmp_path: Path) -> None:
-    path = tmp_path / "catalog.yaml"
-    path.write_text(CATALOG.replace("date, page", "date, colour"))
-    with pytest.raises(CatalogError) as caught:
-        read_catalog(path)
-    assert len(caught.value.problems) == 1
+@pytest.mark.parametrize(
+    ("section", "line", "text"),
+    [
+        ("credentials", 3, "credentials.1: 'acme' is repeated"),
+        ("properties", 5, "properties.1: 'sc-domain:example.com' is repeated"),
+        ("reports", 7, "reports.1: 'by_page' is repeated"),
+    ],
+)
+def test_a_repeated_entry_is_an_error(tmp_path: Path, section: str, line: int, text: str) -> None:
+    lines = CATALOG.splitlines(keepends=True)
+    lines.insert(line - 1, lines[line - 2])
+    assert problems_of(tmp_path, "".join(lines)) == [f"{line}: {text}"]
+
+
+def test_the_line_of_a_block_entry_is_that_of_its_key(tmp_path: Path) -> None:
+    entry = "  -\n    id:\n    type: |\n      robot\n    file: acme.json\n"
+    assert [problem.partition(": I")[0] for problem in problems_of(tmp_path, f"credentials:\n{entry}")] == [
+        "3: credentials.0.id",
+        "4: credentials.0.type",
+        "1: properties: Field required",
+    ]
+
+
+def test_one_mistake_is_one_line(tmp_path: Path) -> None:
+    assert len(problems_of(tmp_path, CATALOG.replace("date, page", "date, colour"))) == 1
+    assert len(problems_of(tmp_path, CATALOG.replace("[web]", "[books]"))) == 1
+
+
+def test_every_mistake_is_reported(tmp_path: Path) -> None:
+    text = CATALOG.replace("service_account", "robot").replace("[web]", "[books]")
+    assert [problem[:2] for problem in problems_of(tmp_path, text)] == ["2:", "6:"]
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [("012", 12), ("0o14", 12), ("1_000", 1000), ("1e3", 1000), ("", None), ("~", None), ("&limit 5", 5)],
+)
+def test_numbers_are_those_of_yaml_1_2(tmp_path: Path, written: str, value: int | None) -> None:
+    catalog = read(tmp_path, CATALOG.replace("id: acme", f"user_qpm: {written}, id: acme", 1))
+    assert catalog.credentials[0].user_qpm == value
+
+
+@pytest.mark.parametrize("word", ["yes", "no", "on", "off", "y", "1.2.3", "!!str 12", "'12'"])
+def test_words_are_text_unless_yaml_1_2_has_another_type(tmp_path: Path, word: str) -> None:
+    catalog = read(tmp_path, CATALOG.replace(": acme,", f": {word},"))
+    assert catalog.credentials[0].id == word.rsplit(maxsplit=1)[-1].strip("'")
+    assert type(catalog.credentials[0].id) is str
+
+
+@pytest.mark.parametrize(("word", "shown"), [("12", ", got 12"), ("true", ", got True"), ("2026-01-02", "")])
+def test_another_type_is_not_text(tmp_path: Path, word: str, shown: str) -> None:
+    text = CATALOG.replace("id: acme", f"id: {word}", 1)
+    assert problems_of(tmp_path, text) == [f"2: credentials.0.id: Input should be a valid string{shown}"]
+
+
+def test_anchors_and_merge_keys_are_resolved(tmp_path: Path) -> None:
+    credentials = "  - &base {id: acme, type: service_account, file: acme.json}\n  - {<<: *base, id: other}\n"
+    catalog = read(tmp_path, CATALOG.replace(CATALOG.splitlines(keepends=True)[1], credentials))
+    assert [(item.id, item.file.name) for item in catalog.credentials] == [
+        ("acme", "acme.json"),
+        ("other", "acme.json"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -92,16 +180,19 @@ def test_one_problem_is_reported_in_one_line(tmp_path: Path) -> None:
         (b"# later\n", "empty"),
         (b"---\n", "empty"),
         (b"[" * 3000, "nested too deeply"),
-        (b"\xff", "not UTF-8"),
+        (b"a: \xff", "not UTF-8 at byte 3"),
+        (b"a: \x01", "unacceptable character #x0001: special characters are not allowed"),
     ],
 )
-def test_a_file_that_is_not_a_catalog_is_an_error(tmp_path: Path, content: bytes, text: str) -> None:
+def test_a_file_that_is_not_yaml_is_an_error_of_one_line(tmp_path: Path, content: bytes, text: str) -> None:
     path = tmp_path / "catalog.yaml"
     path.write_bytes(content)
-    with pytest.raises(CatalogError, match=text):
+    with pytest.raises(CatalogError) as caught:
         read_catalog(path)
+    [line] = str(caught.value).splitlines()
+    assert line.startswith(f"{path}: {text}")
 
 
-def test_a_missing_catalog_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(CatalogError, match="No such file"):
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match=r"nope\.yaml: No such file"):
         read_catalog(tmp_path / "nope.yaml")

@@ -1,4 +1,4 @@
-"""How a partition stands: as its owner sees it, on its way in a commit, and for somebody outside."""
+"""The status of a partition: as its owner derives it, in the metadata of a commit, and as others read it."""
 
 from datetime import timedelta
 from typing import Any
@@ -30,11 +30,11 @@ def a_halt(scope: str, **changes: Any) -> Control:
 
 
 def a_view(**changes: Any) -> View:
-    known: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "at": NOW, "in_flight": 3, "still_s": 1.0, "closed": None, "sink_lag": 0, "halts": (),
         "touched": {"property:x"}, "waits": "", "until": None,
     }  # fmt: skip
-    return View(**{**known, **changes})
+    return View(**{**fields, **changes})
 
 
 @pytest.mark.parametrize(
@@ -54,45 +54,58 @@ def a_view(**changes: Any) -> View:
         ({"halts": (a_halt("property:y"),), "in_flight": 0}, "OK", "nothing to do", None),
     ],
 )
-def test_the_status_of_a_partition(changes: dict[str, Any], state: str, reason: str, until: Any) -> None:
-    found = standing(a_view(**changes))
-    assert (found.state, found.until) == (state, until)
-    assert reason in found.reason
+def test_the_owner_derives_the_status_from_its_view(
+    changes: dict[str, Any], state: str, reason: str, until: Any
+) -> None:
+    status = standing(a_view(**changes))
+    assert (status.state, status.until) == (state, until)
+    assert reason in status.reason
 
 
-def test_a_halted_partition_reports_the_end_of_the_last_halt() -> None:
+def test_a_wait_for_several_halts_ends_with_the_last() -> None:
     halts = (a_halt("all", until=SOON), a_halt("property:x", until=SOON + timedelta(hours=1)))
     assert standing(a_view(halts=halts)).until == SOON + timedelta(hours=1)
     assert standing(a_view(halts=(*halts, a_halt("property:x")))).until is None
 
 
 @given(done=st.sets(st.integers(0, 30_000), max_size=3000), reason=st.text(max_size=2000))
-def test_bitmap_and_status_share_the_metadata(done: set[int], reason: str) -> None:
+def test_one_commit_carries_the_bitmap_and_the_status(done: set[int], reason: str) -> None:
     tracker = OffsetTracker(0)
     tracker.started(0)
     for offset in done - {0}:
         tracker.done(offset)
-    told = PartitionStatus("HALTED", NOW, reason.encode("utf-8", "replace").decode(), SOON)
-    metadata = with_status(tracker.metadata, told)
+    status = PartitionStatus("HALTED", NOW, reason.encode("utf-8", "replace").decode(), SOON)
+    metadata = with_status(tracker.metadata, status)
     assert len(tracker.metadata) <= METADATA_LIMIT
     assert len(metadata.encode()) <= BROKER_LIMIT
     assert read_done(metadata) == tracker.metadata
-    found = read_status(metadata)
-    assert found is not None
-    assert (found.state, found.at, found.until) == ("HALTED", NOW, SOON)
-    assert told.reason.startswith(found.reason)
+    decoded = read_status(metadata)
+    assert decoded is not None
+    assert (decoded.state, decoded.at, decoded.until) == ("HALTED", NOW, SOON)
+    assert status.reason.startswith(decoded.reason)
 
 
-def test_a_silent_owner_with_work_is_stalled() -> None:
-    told = with_status("", PartitionStatus("THROTTLED", NOW, "why", SOON))
-    assert status_of(PartitionLag(5, 9, 4, told), NOW).state == "THROTTLED"
+def test_a_partition_with_lag_is_stalled_when_its_owner_stops_committing() -> None:
+    metadata = with_status("", PartitionStatus("THROTTLED", NOW, "why", SOON))
+    assert status_of(PartitionLag(5, 9, 4, metadata), NOW).state == "THROTTLED"
     late = NOW + SILENT_AFTER
-    assert status_of(PartitionLag(5, 9, 4, told), late).reason == "the owner has not reported for 20 s"
-    assert status_of(PartitionLag(5, 9, 4, told), late).state == "STALLED"
-    assert status_of(PartitionLag(9, 9, 0, told), late).state == "OK"
+    assert status_of(PartitionLag(5, 9, 4, metadata), late).reason == "its owner has not committed for 20 s"
+    assert status_of(PartitionLag(5, 9, 4, metadata), late).state == "STALLED"
+    assert status_of(PartitionLag(9, 9, 0, metadata), late).state == "OK"
 
 
-@pytest.mark.parametrize("metadata", ["", "1:abc", "1:abc {", '1:abc {"state": "FINE"}', "something else"])
-def test_unknown_metadata_has_no_status(metadata: str) -> None:
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        "",
+        "1:abc",
+        "1:abc {",
+        '1:abc {"state": "FINE", "at": "2026-03-10T12:00:00Z"}',
+        '1:abc {"state": "OK", "at": "2026-03-10T12:00:00"}',
+        "something else",
+    ],
+)
+def test_other_metadata_has_no_status(metadata: str) -> None:
     assert read_status(metadata) is None
-    assert status_of(PartitionLag(0, 1, 1, metadata), NOW).state == "STALLED"
+    status = status_of(PartitionLag(0, 1, 1, metadata), NOW)
+    assert (status.state, status.reason) == ("STALLED", "no owner has committed yet")

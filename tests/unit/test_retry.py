@@ -1,4 +1,7 @@
-"""Retries."""
+"""Retries with backoff, without waiting."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -6,35 +9,43 @@ from pipeline.errors import Invalid, PipelineError, Retryable
 from pipeline.retry import with_retries
 
 
-class Operation:
-    """Fails with the errors in turn, then succeeds."""
+@pytest.fixture
+def delays(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds of each call of `asyncio.sleep`, which returns at once."""
+    seconds: list[float] = []
 
-    def __init__(self, *errors: PipelineError) -> None:
-        self._errors = list(errors)
-        self.calls = 0
+    async def record(delay: float) -> None:
+        seconds.append(delay)
 
-    async def __call__(self) -> str:
-        self.calls += 1
-        if self._errors:
-            raise self._errors.pop(0)
+    monkeypatch.setattr(asyncio, "sleep", record)
+    return seconds
+
+
+def failing(*errors: PipelineError) -> Callable[[], Awaitable[str]]:
+    """An operation that raises each of the errors once, then succeeds."""
+    left = list(errors)
+
+    async def operation() -> str:
+        if left:
+            raise left.pop(0)
         return "done"
 
-
-async def test_a_retryable_error_is_retried() -> None:
-    operation = Operation(Retryable("1"), Retryable("2"))
-    assert await with_retries(operation, first_delay_s=0) == "done"
-    assert operation.calls == 3
+    return operation
 
 
-async def test_the_last_error_is_raised_after_all_attempts() -> None:
-    operation = Operation(*(Retryable(str(number)) for number in range(1, 9)))
-    with pytest.raises(Retryable, match="4"):
-        await with_retries(operation, attempts=4, first_delay_s=0)
-    assert operation.calls == 4
+async def test_an_operation_is_repeated_with_doubling_delays(delays: list[float]) -> None:
+    errors = [Retryable(str(number)) for number in range(5)]
+    assert await with_retries(failing(*errors)) == "done"
+    assert delays == [0.1, 0.2, 0.4, 0.8, 1.6]
 
 
-async def test_another_error_is_raised_immediately() -> None:
-    operation = Operation(Invalid("wrong"))
+async def test_the_error_of_the_last_attempt_is_raised(delays: list[float]) -> None:
+    with pytest.raises(Retryable, match="second"):
+        await with_retries(failing(Retryable("first"), Retryable("second")), attempts=2, first_delay_s=3.0)
+    assert delays == [3.0]
+
+
+async def test_other_errors_are_raised_immediately(delays: list[float]) -> None:
     with pytest.raises(Invalid):
-        await with_retries(operation, first_delay_s=0)
-    assert operation.calls == 1
+        await with_retries(failing(Invalid("x")))
+    assert delays == []

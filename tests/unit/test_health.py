@@ -1,0 +1,96 @@
+"""The HTTP server of a service, on a free port of this machine."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+from aiohttp import web
+from pydantic import SecretStr
+
+from pipeline.health import HttpServer, problem, unauthorized
+from pipeline.process import StartError
+from pipeline.settings import HttpSettings
+
+SETTINGS = HttpSettings(http_host="127.0.0.1", http_port=0, http_token=SecretStr("sécret"))
+
+
+def well() -> None:
+    """A check that finds nothing wrong."""
+
+
+@asynccontextmanager
+async def serving(
+    settings: HttpSettings = SETTINGS, *, ready: Callable[[], str | None] = well, live: Callable[[], str | None] = well
+) -> AsyncIterator[httpx.AsyncClient]:
+    async def guarded(request: web.Request) -> web.Response:
+        return unauthorized(request, settings) or problem(400, "wrong", "days")
+
+    server = HttpServer(settings, "sink", not_ready=ready, not_live=live, routes=[web.post("/guarded", guarded)])
+    port = await server.start()
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+            yield client
+    finally:
+        await server.stop()
+
+
+async def test_probes_answer_200_when_nothing_is_wrong() -> None:
+    async with serving() as client:
+        for path in ("/live", "/ready"):
+            response = await client.get(path)
+            assert (response.status_code, response.json()) == (200, {"ok": True, "reason": None})
+
+
+async def test_probes_answer_503_with_the_reason() -> None:
+    async with serving(ready=lambda: "no partitions", live=lambda: "no poll") as client:
+        for path, reason in (("/live", "no poll"), ("/ready", "no partitions")):
+            response = await client.get(path)
+            assert (response.status_code, response.json()) == (503, {"ok": False, "reason": reason})
+
+
+async def test_metrics_are_those_of_the_service() -> None:
+    async with serving() as client:
+        response = await client.get("/metrics")
+    assert response.headers["Content-Type"].startswith("text/plain; version=")
+    assert "# TYPE gsc_rows_total counter" in response.text
+    assert "gsc_calls_total" not in response.text
+
+
+async def test_errors_of_the_server_are_json() -> None:
+    async with serving() as client:
+        response = await client.get("/nowhere")
+    assert (response.status_code, response.json()) == (404, {"error": {"field": None, "message": "Not Found"}})
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "field"),
+    [
+        ({}, 401, "Authorization"),
+        ({"Authorization": "Bearer other"}, 401, "Authorization"),
+        ({"Authorization": b"Bearer \xff"}, 401, "Authorization"),
+        ({"Authorization": "Bearer sécret".encode()}, 400, "days"),
+    ],
+)
+async def test_the_api_requires_the_bearer_token(headers: dict[str, str | bytes], status: int, field: str) -> None:
+    async with serving() as client:
+        response = await client.post("/guarded", headers=headers)  # type: ignore[arg-type]
+    assert (response.status_code, response.json()["error"]["field"]) == (status, field)
+
+
+async def test_the_api_is_off_without_a_token() -> None:
+    async with serving(HttpSettings(http_host="127.0.0.1", http_port=0)) as client:
+        response = await client.post("/guarded", headers={"Authorization": "Bearer x"})
+    assert response.status_code == 403
+    assert "GSC_HTTP_TOKEN" in response.json()["error"]["message"]
+
+
+async def test_a_port_in_use_is_an_error_that_names_the_variables() -> None:
+    async with serving() as client:
+        taken = HttpSettings(http_host="127.0.0.1", http_port=client.base_url.port or 0)
+        with pytest.raises(StartError, match=r"GSC_HTTP_HOST, GSC_HTTP_PORT: cannot listen on 127\.0\.0\.1:"):
+            await HttpServer(taken, "sink", not_ready=well).start()
+
+
+async def test_a_server_that_has_not_started_can_be_stopped() -> None:
+    await HttpServer(SETTINGS, "sink", not_ready=well).stop()
