@@ -1,1 +1,1 @@
-"""Asks Search Console for pages, within its quotas."""
+"""The fetcher: reads batches from Kafka, calls Search Console within its quotas, and publishes the results."""

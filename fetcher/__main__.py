@@ -1,7 +1,9 @@
-"""Entry point of the fetcher."""
+"""Entry point of the fetcher: reads the settings, builds the objects, and runs them."""
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from fetcher.backpressure import SinkBackpressure
 from fetcher.credentials import AccessTokens
@@ -10,7 +12,7 @@ from fetcher.ports import Ports
 from fetcher.rate_limiter import RateLimiter
 from fetcher.results import SERVICE, ResultPublisher
 from fetcher.search_console import SearchConsole
-from fetcher.service import Capacity, Fetcher
+from fetcher.service import Fetcher
 from fetcher.settings import FetcherSettings
 from pipeline.catalog import Catalog, CatalogError
 from pipeline.catalog_file import read_catalog
@@ -25,58 +27,84 @@ from pipeline.health import HttpServer
 from pipeline.kafka import group_id
 from pipeline.kafka_admin import partition_count
 from pipeline.process import StartError, load_settings, run_service, run_until_stopped, stall_reason
-from pipeline.publisher import Publisher
+from pipeline.publisher import open_publisher
 from pipeline.startup_checks import require_topics
 
 
 def main() -> int:
     """Run until SIGTERM; returns the exit code."""
     settings = load_settings(FetcherSettings, os.environ)  # noqa: TID251 - read once, here
-    return run_service(settings, "fetcher", lambda stop: _serve(settings, stop))
+    return run_service(settings, SERVICE, lambda stop: _serve(settings, stop))
 
 
 async def _serve(settings: FetcherSettings, stop: asyncio.Event) -> None:
-    try:
-        catalog = read_catalog(settings.catalog)
-        settings.limits(catalog).check()
-        tokens = AccessTokens(catalog.credentials)
-    except (CatalogError, Invalid) as error:
-        raise StartError(str(error)) from error
+    catalog = _read_catalog(settings)
+    tokens = _read_credentials(catalog)
     await require_topics(settings)
     limiter = await _limiter(settings, catalog)
-    results = LagReader(
-        settings.kafka, group=group_id(settings.topic_prefix, "sink"), topic=RESULTS.full_name(settings.topic_prefix)
-    )
-    pressure = SinkBackpressure(results)
-    publisher = Publisher(settings.kafka, "gsc-fetcher")
     control = ControlWatcher(settings.kafka, settings.topic_prefix)
     await control.start()
     try:
-        async with SearchConsole(
-            settings.api_root, timeout_s=settings.http_timeout_s, connections=settings.max_concurrency
-        ) as search_console:
-            prefix = settings.topic_prefix
-            group = GroupConfig(group_id(prefix, "fetcher"), BATCHES.full_name(prefix), settings.session_timeout_s)
-            member = GroupMember(settings.kafka, group)
-            delivery = ResultPublisher(publisher, settings.topic_prefix, settings.paging)
-            ports = Ports(_transport(settings, search_console), tokens, delivery, control, pressure, member)
-            bound = DeadLetterLimit(settings.dead_letter_limit, settings.dead_letter_ratio)
-            fetcher = Fetcher(catalog, _capacity(settings), limiter, ports, bound)
+        async with (
+            open_publisher(settings.kafka, "gsc-fetcher") as publisher,
+            SearchConsole(
+                settings.api_root, timeout_s=settings.http_timeout_s, connections=settings.max_concurrency
+            ) as search_console,
+        ):
+            member = _member(settings)
+            ports = Ports(
+                api=_transport(settings, search_console),
+                tokens=tokens,
+                results=ResultPublisher(publisher, settings.topic_prefix, settings.paging),
+                control=control,
+                backpressure=SinkBackpressure(_sink_lag(settings)),
+                member=member,
+            )
+            dead_letters = DeadLetterLimit(settings.dead_letter_limit, settings.dead_letter_ratio)
+            fetcher = Fetcher(catalog, settings.capacity, limiter, ports, dead_letters)
             control.subscribe(fetcher.halts_changed)
-            await _consume(settings, fetcher, member, pressure, stop)
+            async with _health(settings, member):
+                loops = member.run(stop, fetcher), fetcher.run(stop), ports.backpressure.watch(stop)
+                await run_until_stopped(stop, *loops)
     finally:
         await control.close()
-        await publisher.close()
         tokens.close()
 
 
+def _read_catalog(settings: FetcherSettings) -> Catalog:
+    try:
+        catalog = read_catalog(settings.catalog)
+        settings.limits(catalog).check()
+    except (CatalogError, Invalid) as error:
+        raise StartError(str(error)) from error
+    return catalog
+
+
+def _read_credentials(catalog: Catalog) -> AccessTokens:
+    try:
+        return AccessTokens(catalog.credentials)
+    except CatalogError as error:
+        raise StartError(str(error)) from error
+
+
 async def _limiter(settings: FetcherSettings, catalog: Catalog) -> RateLimiter:
-    """The project's quota is shared by partitions: by as many as there really are."""
+    """Return the rate limiter for the partitions that the topic really has, since they share the project's quota."""
     try:
         count = await partition_count(settings.kafka, BATCHES.full_name(settings.topic_prefix))
         return RateLimiter(settings.limits(catalog), count)
     except PipelineError as error:
         raise StartError(str(error)) from error
+
+
+def _sink_lag(settings: FetcherSettings) -> LagReader:
+    prefix = settings.topic_prefix
+    return LagReader(settings.kafka, group=group_id(prefix, "sink"), topic=RESULTS.full_name(prefix))
+
+
+def _member(settings: FetcherSettings) -> GroupMember:
+    prefix = settings.topic_prefix
+    group = GroupConfig(group_id(prefix, SERVICE), BATCHES.full_name(prefix), settings.session_timeout_s)
+    return GroupMember(settings.kafka, group)
 
 
 def _transport(settings: FetcherSettings, search_console: SearchConsole) -> SearchConsole | BatchTransport:
@@ -85,24 +113,20 @@ def _transport(settings: FetcherSettings, search_console: SearchConsole) -> Sear
     return BatchTransport(search_console, size=settings.batch_size, linger_s=settings.batch_linger_ms / 1000)
 
 
-def _capacity(settings: FetcherSettings) -> Capacity:
-    return Capacity(settings.max_concurrency, settings.max_in_flight, settings.max_attempts, settings.drain_s)
-
-
-async def _consume(
-    settings: FetcherSettings, fetcher: Fetcher, member: GroupMember, pressure: SinkBackpressure, stop: asyncio.Event
-) -> None:
-    face = HttpServer(
+@asynccontextmanager
+async def _health(settings: FetcherSettings, member: GroupMember) -> AsyncIterator[None]:
+    """Serve /live, /ready and /metrics for the length of a block."""
+    server = HttpServer(
         settings,
         SERVICE,
         not_ready=lambda: None if member.lease_until > monotonic() else "no partitions, or no lease on them",
         not_live=lambda: stall_reason(member.last_poll, monotonic()),
     )
-    await face.start()
+    await server.start()
     try:
-        await run_until_stopped(stop, member.run(stop, fetcher), fetcher.run(stop), pressure.watch(stop))
+        yield
     finally:
-        await face.stop()
+        await server.stop()
 
 
 if __name__ == "__main__":

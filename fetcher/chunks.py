@@ -1,4 +1,4 @@
-"""A page as messages, each small enough for a default broker. Pure."""
+"""A page as messages, each small enough for a broker with default settings. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from pipeline.contracts.messages import Batch, Rows
 from pipeline.contracts.topics import MAX_MESSAGE_BYTES
 from pipeline.errors import Invalid
 
-LIMIT = MAX_MESSAGE_BYTES - 20_000  # key, headers and the record's own frame
+LIMIT = MAX_MESSAGE_BYTES - 20_000  # the rest is for key, headers and the frame of the record
 
 
 @dataclass(frozen=True)
 class FetchedPage:
-    """The rows of an answer by column; `keys` one list for each dimension but `date`."""
+    """The rows of a response by column; `keys` has one list for each dimension except `date`."""
 
     keys: tuple[list[str], ...]
     clicks: list[float]
@@ -25,13 +25,13 @@ class FetchedPage:
 
     @property
     def rows(self) -> int:
-        """How many."""
+        """The number of rows."""
         return len(self.clicks)
 
 
 @dataclass(frozen=True)
 class Fetch:
-    """What all chunks of one fetch have in common."""
+    """The fields that all chunks of one fetch share."""
 
     batch: Batch
     fetch_id: str
@@ -40,11 +40,11 @@ class Fetch:
 
 
 def chunks(fetch: Fetch, page: FetchedPage, limit: int = LIMIT) -> list[bytes]:
-    """Encoded `Rows` messages, none larger than `limit`. Raises Invalid when a single row is."""
-    whole = codec.encode(_rows(fetch, page, 0, page.rows, (0, 1)))
-    if len(whole) <= limit:
-        return [whole]
-    count = len(whole) // limit + 1
+    """Return the page as encoded `Rows` messages of at most `limit` bytes. Raises Invalid when one row is larger."""
+    single = codec.encode(_rows(fetch, page, 0, 1))
+    if len(single) <= limit:
+        return [single]
+    count = len(single) // limit + 1
     while count <= page.rows:
         encoded = list(_encoded(fetch, page, count))
         if max(map(len, encoded)) <= limit:
@@ -54,24 +54,24 @@ def chunks(fetch: Fetch, page: FetchedPage, limit: int = LIMIT) -> list[bytes]:
 
 
 def _encoded(fetch: Fetch, page: FetchedPage, count: int) -> Iterator[bytes]:
-    for number in range(count):
-        start, end = page.rows * number // count, page.rows * (number + 1) // count
-        yield codec.encode(_rows(fetch, page, start, end, (number, count)))
+    return (codec.encode(_rows(fetch, page, number, count)) for number in range(count))
 
 
-def _rows(fetch: Fetch, page: FetchedPage, start: int, end: int, place: tuple[int, int]) -> Rows:
+def _rows(fetch: Fetch, page: FetchedPage, number: int, count: int) -> Rows:
+    """Return chunk `number` of `count`."""
+    part = slice(page.rows * number // count, page.rows * (number + 1) // count)
     return Rows(
         batch=fetch.batch,
         fetch_id=fetch.fetch_id,
         fetched_at=fetch.fetched_at,
-        chunk=place[0],
-        chunks=place[1],
+        chunk=number,
+        chunks=count,
         page_rows=page.rows,
         next_start_row=fetch.next_start_row,
-        keys=tuple(column[start:end] for column in page.keys),
-        clicks=page.clicks[start:end],
-        impressions=page.impressions[start:end],
-        ctr=page.ctr[start:end],
-        position=None if page.position is None else page.position[start:end],
+        keys=tuple(column[part] for column in page.keys),
+        clicks=page.clicks[part],
+        impressions=page.impressions[part],
+        ctr=page.ctr[part],
+        position=None if page.position is None else page.position[part],
         first_incomplete_date=page.first_incomplete_date,
     )

@@ -1,4 +1,4 @@
-"""Access tokens, by google-auth; refreshed in a thread, one refresh at a time for a credential."""
+"""Access tokens of Google credentials, by google-auth. Refreshes run in threads, one at a time for each credential."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from google.auth.exceptions import GoogleAuthError, RefreshError, TransportError
 from google.oauth2 import credentials as authorized_user
 from google.oauth2 import service_account
 
-from fetcher.addresses import problem_of_url
+from fetcher.settings import address_problem
 from pipeline.catalog import CatalogError, Credential
 from pipeline.errors import Fatal, Invalid, Retryable
 
@@ -20,14 +20,14 @@ SCOPE = "https://www.googleapis.com/auth/webmasters.readonly"
 TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
 TIMEOUT_S = 30.0
 ERROR_CHARACTERS = 500
-TEXTS = {
+REQUIRED_TEXTS = {
     "service_account": ("client_email", "private_key", "token_uri"),
     "authorized_user": ("client_id", "client_secret", "refresh_token"),
     "external_account": ("audience", "subject_token_type", "token_url"),
 }
-"""What a file of each type must have; never told, since some of it is secret."""
+"""Fields that a file of each type must have. Errors never contain their values, since some are secret."""
 ADDRESSES = ("token_uri", "token_url", "service_account_impersonation_url")
-"""Whom google-auth will call."""
+"""Fields with an address that google-auth calls."""
 
 
 class _Response(google.auth.transport.Response):
@@ -48,7 +48,7 @@ class _Response(google.auth.transport.Response):
 
 
 class _Request(google.auth.transport.Request):
-    """google-auth's transport over httpx, so that there is one HTTP client in the house."""
+    """google-auth's transport over httpx, so that the project needs only one HTTP client."""
 
     def __init__(self) -> None:
         self._client = httpx.Client(timeout=TIMEOUT_S)
@@ -63,39 +63,39 @@ class _Request(google.auth.transport.Request):
         **_: Any,
     ) -> _Response:
         try:
-            answer = self._client.request(
+            response = self._client.request(
                 method, url, content=body, headers=dict(headers or {}), timeout=timeout or TIMEOUT_S
             )
         except httpx.HTTPError as error:
             raise TransportError(f"{url}: {type(error).__name__}: {error}") from error
-        # google-auth takes some of these for a refusal; they pass.
-        if answer.is_server_error or answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
-            raise TransportError(f"{url}: {answer.status_code} {answer.reason_phrase}")
-        return _Response(answer)
+        # google-auth reports some of these as permanent refusals, but they are transient.
+        if response.is_server_error or response.status_code == httpx.codes.TOO_MANY_REQUESTS:
+            raise TransportError(f"{url}: {response.status_code} {response.reason_phrase}")
+        return _Response(response)
 
     def close(self) -> None:
         self._client.close()
 
 
 class AccessTokens:
-    """AccessTokens of credentials. Reads their files at once; raises CatalogError with a line for each that
-    cannot be used."""
+    """The access tokens of credentials, refreshed when they are about to expire."""
 
     def __init__(self, credentials: Sequence[Credential]) -> None:
+        """Read the files of the credentials. Raises CatalogError with a line for each file that cannot be used."""
         self._credentials = _load_all(credentials)
         self._locks = {credential.id: asyncio.Lock() for credential in credentials}
         self._request = _Request()
 
     async def token(self, credential: str) -> str:
-        """A token that is good for some minutes. Raises Retryable, or Fatal for the credential's scope."""
+        """Return a token that is valid for some minutes. Raises Retryable, or Fatal for the credential's scope."""
         async with self._locks[credential]:
-            held = self._credentials[credential]
-            if not held.valid:
+            google_credentials = self._credentials[credential]
+            if not google_credentials.valid:
                 await self._refresh(credential)
-            return str(held.token)
+            return str(google_credentials.token)
 
     async def replace(self, credential: str, refused: str) -> None:
-        """The API refused this token: get another, unless somebody has already."""
+        """Get a new token in place of one that the API refused, unless another call has replaced it already."""
         async with self._locks[credential]:
             if self._credentials[credential].token == refused:
                 await self._refresh(credential)
@@ -104,9 +104,9 @@ class AccessTokens:
         try:
             await asyncio.to_thread(self._credentials[credential].refresh, self._request)
         except RefreshError as error:
-            # The message, and of some of google-auth's errors the body of the answer.
-            told = " ".join(" ".join(str(part) for part in error.args if isinstance(part, str)).split())
-            text = f"credential {credential}: {told[:ERROR_CHARACTERS]}"
+            # Besides the message, some of google-auth's errors carry the body of the response.
+            message = " ".join(" ".join(str(part) for part in error.args if isinstance(part, str)).split())
+            text = f"credential {credential}: {message[:ERROR_CHARACTERS]}"
             if error.retryable:
                 raise Retryable(text) from error
             raise Fatal(text, scope=f"credential:{credential}") from error
@@ -131,14 +131,15 @@ def _load_all(credentials: Iterable[Credential]) -> dict[str, Any]:
 
 
 def _load(credential: Credential) -> Any:
+    """Return google-auth's credentials. Raises Invalid with the place in the catalog and the file."""
     try:
-        return _built(credential.type, _read(credential))
+        return _build(credential.type, _read(credential))
     except (AttributeError, LookupError, TypeError, ValueError, GoogleAuthError) as error:
         raise Invalid(f"{credential.file}: {' '.join(str(error).split())}", field=credential.file_field) from error
 
 
 def _read(credential: Credential) -> dict[str, Any]:
-    """The file, with what is needed of it. Raises Invalid or ValueError."""
+    """Return the content of a credential's file. Raises Invalid or ValueError."""
     try:
         text = credential.file.read_bytes()
     except FileNotFoundError as error:
@@ -151,30 +152,33 @@ def _read(credential: Credential) -> dict[str, Any]:
         raise ValueError(f"not JSON: {error}") from error
     if not isinstance(info, dict) or info.get("type", credential.type) != credential.type:
         raise ValueError(f"not a file of type {credential.type}")
-    _check(info, TEXTS[credential.type])
+    _check(info, REQUIRED_TEXTS[credential.type])
     return info
 
 
-def _check(info: Mapping[str, Any], texts: Iterable[str]) -> None:
-    for name in texts:
+def _check(info: Mapping[str, Any], required: Iterable[str]) -> None:
+    """Raise ValueError when a required field is missing, or an address cannot be called."""
+    for name in required:
         if not isinstance(info.get(name), str) or not info[name]:
             raise ValueError(f"{name}: no text" if name in info else f"{name}: missing")
-    found = info.get("credential_source")
-    source = found if isinstance(found, dict) else {}  # of another kind google-auth refuses it
+    source = info.get("credential_source")
+    if not isinstance(source, dict):
+        source = {}  # google-auth refuses it with an error of its own
     if not isinstance(source.get("file", ""), str):
-        raise ValueError("credential_source.file: no text")  # noqa: TRY004 - of what the file says
+        raise ValueError("credential_source.file: no text")  # noqa: TRY004 - the value of a file is wrong, not a type
     addresses = {name: info.get(name) for name in ADDRESSES} | {"credential_source.url": source.get("url")}
     for name, address in addresses.items():
-        if address is not None and (problem := problem_of_url(address)):
+        if address is not None and (problem := address_problem(address)):
             raise ValueError(f"{name}: {problem}, got {address!r}")
 
 
-def _built(kind: str, info: dict[str, Any]) -> Any:
+def _build(kind: str, info: dict[str, Any]) -> Any:
     if kind == "service_account":
         return service_account.Credentials.from_service_account_info(info, scopes=[SCOPE])
     if kind == "external_account":
         return identity_pool.Credentials.from_info(info, scopes=[SCOPE])
-    # Built by hand: google-auth's own reader ignores the file's token_uri. No scopes: see RFC 6749, 6.
+    # google-auth's own reader ignores the file's token_uri. No scopes: a refresh with scopes that are not an exact
+    # subset of the granted ones fails (RFC 6749, section 6).
     return authorized_user.Credentials(
         token=None,
         refresh_token=info["refresh_token"],

@@ -1,86 +1,35 @@
-"""What an answer of Search Console that is not a page means, and what is to be done. Pure.
+"""What an error response of Search Console means, how long to wait before a retry, and how long a halt lasts. Pure.
 
-Sorted by reason, then by message, and by status last: a 403 can be a rate, a spent budget or a missing permission.
-Source: Google's error reference, and public issue threads for the messages.
+Responses are sorted by reason, then by message, and by status last: a 403 can be a call rate, a spent budget or a
+missing permission. Source: Google's error reference, and public issue threads for the messages.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+import math
+from datetime import datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 import msgspec
 
-Scope = Literal["property", "credential", "project"]
+from fetcher.outcome import Dead, Deferred, Failure, HaltOrder, Retry, ScopeKind
+from pipeline.contracts.halts import ALL
+from pipeline.contracts.messages import Batch, Control
 
 LOAD_PAUSE_S = 15 * 60.0
 """Google's advice for a spent load quota."""
+SPENT_FOR_THE_DAY_WITHIN = timedelta(hours=1)
+"""A budget that is refused again so soon after a pause is spent for the day."""
+BACKOFF_FIRST_S = 1.0
+BACKOFF_MAX_S = 60.0
 
-
-@dataclass(frozen=True)
-class Retry:
-    """Passing: try again, a bounded number of times."""
-
-    reason: str
-    retry_after: float | None = None
-
-
-@dataclass(frozen=True)
-class Wait:
-    """Too fast for this scope: wait, cut the rate; costs no attempt."""
-
-    reason: str
-    scope: Scope
-    retry_after: float | None = None
-
-
-@dataclass(frozen=True)
-class Park:
-    """A budget of this scope is spent: halt the scope for so many seconds; costs no attempt."""
-
-    reason: str
-    scope: Scope
-    seconds: float = LOAD_PAUSE_S
-
-
-@dataclass(frozen=True)
-class Refresh:
-    """The token is refused: get another and try once more; the second time, halt the credential."""
-
-    reason: str = "unauthorized"
-
-
-@dataclass(frozen=True)
-class Dead:
-    """Our request is wrong and stays wrong."""
-
-    reason: str
-    detail: str
-
-
-@dataclass(frozen=True)
-class DeadAndHalt:
-    """Nothing of this scope can succeed until somebody mends it."""
-
-    reason: str
-    scope: Scope
-    detail: str
-
-
-Verdict = Retry | Wait | Park | Refresh | Dead | DeadAndHalt
-
-
-def in_words(verdict: Verdict) -> str:
-    """A verdict for people."""
-    return f"{verdict.reason}: {verdict.detail}" if isinstance(verdict, Dead | DeadAndHalt) else verdict.reason
+_PACIFIC = ZoneInfo("America/Los_Angeles")  # Google's daily budgets start at midnight in California
 
 
 class _Item(msgspec.Struct):
     reason: str = ""
-    domain: str = ""
 
 
 class _Error(msgspec.Struct):
     message: str = ""
-    status: str = ""
     errors: list[_Item] = []
 
 
@@ -89,49 +38,93 @@ class _Body(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(_Body)
-_RATE_REASONS: dict[str, Scope] = {
+_RATE_REASONS: dict[str, ScopeKind] = {
     "quotaExceeded": "property",
     "rateLimitExceeded": "property",
     "userRateLimitExceeded": "credential",
 }
-_DAILY = frozenset({"dailyLimitExceeded", "dailyLimitExceededUnreg"})
-_TRANSIENT = frozenset({408, 500, 502, 503, 504})
+_DAILY_REASONS = frozenset({"dailyLimitExceeded", "dailyLimitExceededUnreg"})
 
 
-def judge(status: int, body: bytes, retry_after: float | None = None) -> Verdict:
-    """The verdict on an answer whose status is not 200. `retry_after` in seconds, from the header."""
-    error = _error(body)
-    reason = error.errors[0].reason if error.errors else ""
-    message = error.message.lower()
-    if status in (403, 429) and (limited := _limited(status, reason, message, retry_after)):
+def outcome_of(status: int, body: bytes, retry_after_s: float | None = None) -> Failure:
+    """Return what a response means whose status is not 200; `retry_after_s` is the value of its Retry-After header."""
+    error = _decode_error(body)
+    detail = f"HTTP {status}: {error.message[:500] or 'no message'}"
+    if status in (403, 429) and (limited := _quota_outcome(status, error, retry_after_s)):
         return limited
     if status == 401:
-        return Refresh()
+        return Retry("unauthorized", after_s=0.0, counts=False, refresh_token=True)
     if status in (403, 404):
-        return DeadAndHalt("permission", "property", _detail(status, error))
-    if status in _TRANSIENT or status >= 500:
-        return Retry(f"http_{status}", retry_after)
-    return Dead("bad_request", _detail(status, error))
+        return Dead("permission", detail, HaltOrder("property", "permission", detail))
+    if status == 408 or status >= 500:
+        return Retry(f"http_{status}", retry_after_s)
+    return Dead("bad_request", detail)
 
 
-def _limited(status: int, reason: str, message: str, retry_after: float | None) -> Wait | Park | None:
+def _quota_outcome(status: int, error: _Error, retry_after_s: float | None) -> Retry | Deferred | None:
+    """Return the outcome of a call that a quota refused; None when no quota is the reason."""
+    reason = error.errors[0].reason if error.errors else ""
+    message = error.message.lower()
     if "load quota" in message:
-        return Park("load_quota", "property")
-    if reason in _DAILY or "daily limit" in message:
-        return Park("daily_limit", "credential")
+        return _budget_spent("load_quota", "property")
+    if reason in _DAILY_REASONS or "daily limit" in message:
+        return _budget_spent("daily_limit", "credential")
     if "qps" in message or "quota exceeded" in message or reason in _RATE_REASONS:
-        return Wait(reason or "quota", _RATE_REASONS.get(reason, "property"), retry_after)
+        return _throttled(reason or "quota", _RATE_REASONS.get(reason, "property"), retry_after_s)
     if "rate limit" in message or status == 429:
-        return Wait(reason or "too_many_requests", _RATE_REASONS.get(reason, "credential"), retry_after)
+        return _throttled(reason or "too_many_requests", _RATE_REASONS.get(reason, "credential"), retry_after_s)
     return None
 
 
-def _error(body: bytes) -> _Error:
+def _budget_spent(reason: str, kind: ScopeKind) -> Deferred:
+    return Deferred(reason, HaltOrder(kind, "budget", reason, LOAD_PAUSE_S))
+
+
+def _throttled(reason: str, kind: ScopeKind, retry_after_s: float | None) -> Retry:
+    # Without Retry-After the token bucket alone decides when the next call may start.
+    return Retry(reason, after_s=retry_after_s or 0.0, counts=False, throttled=kind)
+
+
+def _decode_error(body: bytes) -> _Error:
     try:
         return _decoder.decode(body).error
-    except msgspec.DecodeError:  # a proxy's page, or nothing
+    except msgspec.DecodeError:  # the page of a proxy, or an empty body
         return _Error()
 
 
-def _detail(status: int, error: _Error) -> str:
-    return f"HTTP {status}: {error.message[:500] or 'no message'}"
+def full_jitter(attempt: int, draw: float) -> float:
+    """Return the seconds to wait after attempt number `attempt` has failed; `draw` is uniform in [0, 1).
+
+    Source: "Exponential Backoff And Jitter", AWS Architecture Blog.
+    """
+    return draw * min(BACKOFF_MAX_S, math.ldexp(BACKOFF_FIRST_S, attempt))
+
+
+def retry_delay(retry: Retry, attempt: int, draw: float) -> float:
+    """Return the seconds until a page may be tried again whose attempt number `attempt` has failed."""
+    backoff = full_jitter(attempt, draw) if retry.counts or retry.after_s is None else 0.0
+    return max(backoff, retry.after_s or 0.0)
+
+
+def scope_of(batch: Batch, kind: ScopeKind) -> str:
+    """Return the batch's halt scope of a kind; a project has none of its own, its halt is for everything."""
+    return {"property": f"property:{batch.property}", "credential": f"credential:{batch.credential}"}.get(kind, ALL)
+
+
+def halt_end(order: HaltOrder, previous: Control | None, now: datetime) -> datetime | None:
+    """Return when a halt ends; None when an operator must resume the scope.
+
+    `previous` is the ended budget halt of the scope, if there is one. A budget that is refused again soon after it
+    is spent until the next Pacific day.
+    """
+    if order.pause_s is None:
+        return None
+    if previous is not None and previous.until is not None and now < previous.until + SPENT_FOR_THE_DAY_WITHIN:
+        return next_pacific_day(now)
+    return now + timedelta(seconds=order.pause_s)
+
+
+def next_pacific_day(now: datetime) -> datetime:
+    """Return the next midnight in California, when Google's daily budgets start again."""
+    tomorrow = now.astimezone(_PACIFIC).date() + timedelta(days=1)
+    return datetime.combine(tomorrow, time(), _PACIFIC)

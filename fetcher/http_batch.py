@@ -1,111 +1,117 @@
-"""Calls that wait at the same time, gathered into HTTP batches. Each keeps its own fate, and each is counted."""
+"""The batch transport: calls that wait at the same time go out as one HTTP batch.
+
+Each call of a batch has its own outcome, and each counts towards the quotas.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from fetcher.chunks import FetchedPage
-from fetcher.error_policy import Retry, Verdict
+from fetcher.outcome import Admit, Failure, Outcome, Retry
 from pipeline.contracts.messages import Batch
 
-Admit = Callable[[], Awaitable[None]]
-Answer = FetchedPage | Verdict
 
+class BatchApi(Protocol):
+    """An API that takes several calls in one request."""
 
-class Exchanging(Protocol):
-    """The API, for several calls at once."""
+    async def query_all(
+        self, batches: Mapping[str, Batch], token: str, admit: Admit
+    ) -> Mapping[str, Outcome] | Failure:
+        """Call the API; returns outcomes by the ids of the calls, or one failure of the request.
 
-    async def query_all(self, batches: Mapping[str, Batch], token: str, admit: Admit) -> Mapping[str, Answer] | Verdict:
-        """Answers by the calls' ids, some of which may be missing; or one verdict on the whole."""
+        Outcomes may be missing.
+        """
 
 
 @dataclass(eq=False)
-class _Waiting:
+class _Call:
     batch: Batch
     admit: Admit
-    answer: "asyncio.Future[Answer]"
+    outcome: "asyncio.Future[Outcome]"
 
 
 @dataclass(eq=False)
-class _Group:
+class _HttpBatch:
     token: str
-    members: list[_Waiting] = field(default_factory=list)
+    calls: list[_Call] = field(default_factory=list)
 
-    def wanted(self) -> list[_Waiting]:
-        """Those that nobody has cancelled."""
-        return [member for member in self.members if not member.answer.done()]
+    def waiting(self) -> list[_Call]:
+        """Return the calls that were not cancelled and have no outcome yet."""
+        return [call for call in self.calls if not call.outcome.done()]
 
 
 class BatchTransport:
-    """Has the face of the plain transport. A batch goes out when it is full, or `linger_s` after its first call.
+    """A transport with the interface of the plain one.
 
-    `size` must not be more than the pages that may be in memory: a batch's answer is read as a whole.
+    An HTTP batch is sent when it is full, or `linger_s` after its first call. `size` must not exceed the number of
+    pages that may be in memory, since the response to a batch is read as a whole.
     """
 
-    def __init__(self, exchange: Exchanging, *, size: int, linger_s: float) -> None:
-        self._exchange = exchange
+    def __init__(self, api: BatchApi, *, size: int, linger_s: float) -> None:
+        self._api = api
         self._size = size
         self._linger_s = linger_s
-        self._open: dict[str, _Group] = {}
+        self._open: dict[str, _HttpBatch] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._admitting = asyncio.Lock()
 
-    async def query(self, batch: Batch, token: str, admit: Admit) -> Answer:
-        """Fetch a page, as a part of a batch. Whoever cancels this before the batch is sent is left out of it."""
-        member = _Waiting(batch, admit, asyncio.get_running_loop().create_future())
-        group = self._open.get(token)
-        if group is None:
-            group = self._open[token] = _Group(token)
-            self._spawn(self._linger(group))
-        group.members.append(member)
-        if len(group.wanted()) >= self._size:
-            self._send(group)
-        return await member.answer
+    async def query(self, batch: Batch, token: str, admit: Admit) -> Outcome:
+        """Fetch a page as part of an HTTP batch. A call that is cancelled before the batch is sent is not sent."""
+        call = _Call(batch, admit, asyncio.get_running_loop().create_future())
+        http_batch = self._open.get(token)
+        if http_batch is None:
+            http_batch = self._open[token] = _HttpBatch(token)
+            self._spawn(self._linger(http_batch))
+        http_batch.calls.append(call)
+        if len(http_batch.waiting()) >= self._size:
+            self._send(http_batch)
+        return await call.outcome
 
-    async def _linger(self, group: _Group) -> None:
+    async def _linger(self, http_batch: _HttpBatch) -> None:
         await asyncio.sleep(self._linger_s)
-        if self._open.get(group.token) is group:
-            self._send(group)
+        if self._open.get(http_batch.token) is http_batch:
+            self._send(http_batch)
 
-    def _send(self, group: _Group) -> None:
-        del self._open[group.token]
-        wanted = group.wanted()
-        if not wanted:
+    def _send(self, http_batch: _HttpBatch) -> None:
+        del self._open[http_batch.token]
+        calls = http_batch.waiting()
+        if not calls:
             return
-        task = self._spawn(self._exchanged(group.token, wanted))
-        for member in wanted:
-            member.answer.add_done_callback(lambda _: None if group.wanted() else task.cancel())
+        task = self._spawn(self._exchange(http_batch.token, calls))
+        # When every call was cancelled, nobody waits for the response.
+        for call in calls:
+            call.outcome.add_done_callback(lambda _: None if http_batch.waiting() else task.cancel())
 
-    async def _exchanged(self, token: str, members: Sequence[_Waiting]) -> None:
-        by_id = {str(number): member for number, member in enumerate(members)}
-        batches = {name: member.batch for name, member in by_id.items()}
+    async def _exchange(self, token: str, calls: Sequence[_Call]) -> None:
+        by_id = {str(number): call for number, call in enumerate(calls)}
+        batches = {id_: call.batch for id_, call in by_id.items()}
         try:
-            answers = await self._exchange.query_all(batches, token, lambda: self._admit(members))
+            outcomes = await self._api.query_all(batches, token, lambda: self._admit(calls))
         except Exception as error:
-            for member in members:
-                if not member.answer.done():
-                    member.answer.set_exception(error)
+            for call in calls:
+                if not call.outcome.done():
+                    call.outcome.set_exception(error)
             return
-        for name, member in by_id.items():
-            if not member.answer.done():
-                member.answer.set_result(_answer(answers, name))
+        for id_, call in by_id.items():
+            if not call.outcome.done():
+                call.outcome.set_result(_outcome_of(outcomes, id_))
 
-    async def _admit(self, members: Sequence[_Waiting]) -> None:
-        """All of a batch, one batch after the other: two that are half admitted would wait for each other."""
+    async def _admit(self, calls: Sequence[_Call]) -> None:
+        """Wait for room for all pages of a batch, one batch at a time: two that are half admitted would deadlock."""
         async with self._admitting:
-            for member in members:
-                if not member.answer.done():
-                    await member.admit()
+            for call in calls:
+                if not call.outcome.done():
+                    await call.admit()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        task = asyncio.create_task(work)
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
 
-def _answer(answers: Mapping[str, Answer] | Verdict, name: str) -> Answer:
-    if isinstance(answers, Mapping):
-        return answers.get(name, Retry("the batch's answer lacks this part"))
-    return answers
+def _outcome_of(outcomes: Mapping[str, Outcome] | Failure, id_: str) -> Outcome:
+    if isinstance(outcomes, Mapping):
+        return outcomes.get(id_, Retry("the response to the HTTP batch has no part for this call"))
+    return outcomes

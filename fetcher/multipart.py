@@ -1,6 +1,7 @@
-"""Google's HTTP batch on the wire: many calls in a `multipart/mixed` body, and their answers in another. Pure.
+"""The format of Google's HTTP batch: many calls in one `multipart/mixed` body, their responses in another. Pure.
 
-Parts are matched by Content-ID: they come in any order. Source: Google's guide to batching, RFC 2046 (5.1).
+Parts are matched by their Content-ID, since they come in any order. Sources: Google's guide to batching, RFC 2046
+section 5.1.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ CONTENT_TYPE = f"multipart/mixed; boundary={_BOUNDARY}"
 
 
 class Call(NamedTuple):
-    """One call of a batch; `path` with its query, without scheme and host."""
+    """One call of a batch; `path` includes the query, but not scheme and host."""
 
     id: str
     path: str
@@ -22,7 +23,7 @@ class Call(NamedTuple):
 
 
 class Part(NamedTuple):
-    """One answer; header names in small letters."""
+    """The response to one call; header names are in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -30,7 +31,7 @@ class Part(NamedTuple):
 
 
 def encode(calls: Sequence[Call]) -> bytes:
-    """The body of a batch request, of the type CONTENT_TYPE."""
+    """Return the body of a batch request, whose content type is CONTENT_TYPE."""
     parts = [
         f"--{_BOUNDARY}\r\nContent-Type: application/http\r\nContent-ID: <{call.id}>\r\n\r\n"
         f"POST {call.path} HTTP/1.1\r\nContent-Type: application/json\r\n"
@@ -43,18 +44,21 @@ def encode(calls: Sequence[Call]) -> bytes:
 
 
 def decode(content_type: str, body: bytes) -> dict[str, Part]:
-    """Answers by the id of their call. What is malformed, cut off or there twice is left out; raises Retryable when
-    the whole is not multipart."""
-    answers: dict[str, Part] = {}
-    doubled = set()
+    """Return the parts of a batch response by the id of their call.
+
+    Parts that are malformed, truncated or repeated are left out. Raises Retryable when the body is not multipart.
+    """
+    parts: dict[str, Part] = {}
+    repeated = set()
     for segment in _segments(_boundary(content_type), body):
-        found = _part(segment)
-        if found is None:
+        decoded = _decode_part(segment)
+        if decoded is None:
             continue
-        name, part = found
-        doubled.update({name} & answers.keys())
-        answers[name] = part
-    return {name: part for name, part in answers.items() if name not in doubled}
+        id_, part = decoded
+        if id_ in parts:
+            repeated.add(id_)
+        parts[id_] = part
+    return {id_: part for id_, part in parts.items() if id_ not in repeated}
 
 
 def _boundary(content_type: str) -> bytes:
@@ -62,12 +66,12 @@ def _boundary(content_type: str) -> bytes:
     message["Content-Type"] = content_type
     boundary = message.get_boundary()
     if message.get_content_maintype() != "multipart" or not boundary:
-        raise Retryable(f"the batch's answer is not multipart: {content_type!r}")
+        raise Retryable(f"the response to the HTTP batch is not multipart: content type {content_type!r}")
     return boundary.encode()
 
 
 def _segments(boundary: bytes, body: bytes) -> Iterator[bytes]:
-    """What lies between delimiters; the last one only when it is closed."""
+    """Yield the bytes between delimiters; the last segment only if a delimiter follows it."""
     delimiter = b"--" + boundary
     start = -1
     position = body.find(delimiter)
@@ -81,13 +85,14 @@ def _segments(boundary: bytes, body: bytes) -> Iterator[bytes]:
         position = body.find(delimiter, position + len(delimiter))
 
 
-def _part(segment: bytes) -> tuple[str, Part] | None:
+def _decode_part(segment: bytes) -> tuple[str, Part] | None:
+    """Return the id of the call and its response; None when the part is malformed or truncated."""
     outer, _, inner = _split(segment.lstrip(b"\r\n"))
-    name = _headers(outer).get("content-id", "").strip("<> ")
+    content_id = _headers(outer).get("content-id", "").strip("<> ")
     head, gap, body = _split(inner)
     status_line, _, lines = head.partition(b"\n")
     words = status_line.split()
-    if not gap or not name.startswith("response-") or len(words) < 2 or not words[1].isdigit():
+    if not gap or not content_id.startswith("response-") or len(words) < 2 or not words[1].isdigit():
         return None
     headers = _headers(lines)
     # The line break before the delimiter belongs to the delimiter.
@@ -95,11 +100,11 @@ def _part(segment: bytes) -> tuple[str, Part] | None:
     length = headers.get("content-length", "")
     if length.isdigit() and int(length) != len(body):
         return None
-    return name.removeprefix("response-"), Part(int(words[1]), headers, body)
+    return content_id.removeprefix("response-"), Part(int(words[1]), headers, body)
 
 
 def _split(text: bytes) -> tuple[bytes, bytes, bytes]:
-    """Head, gap and body, with whichever line break the head has."""
+    """Return head, blank line and body. The line breaks are those of the head: CRLF, or LF alone."""
     first = text.find(b"\n")
     gap = b"\r\n\r\n" if text[first - 1 : first] == b"\r" else b"\n\n"
     return text.partition(gap)

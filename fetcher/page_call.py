@@ -1,282 +1,268 @@
-"""One batch: its call, and what the answer means for it, for the limiter and for the halts."""
+"""One page: its access token, its call, and what the outcome means for the rate limiter, the halts and Kafka."""
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal
+from collections.abc import Awaitable, Iterable
+from dataclasses import replace
 
-from fetcher.backoff import full_jitter
+from fetcher.assignment import Partitions
 from fetcher.chunks import FetchedPage
-from fetcher.error_policy import Dead, DeadAndHalt, Park, Refresh, Retry, Verdict, Wait
-from fetcher.halting import parked_until, scope_of
-from fetcher.ports import Admit, Ports
-from fetcher.rate_limiter import RateLimiter
+from fetcher.error_policy import full_jitter, halt_end, retry_delay, scope_of
+from fetcher.outcome import Admit, Dead, Deferred, Done, HaltOrder, Outcome, Retry, metric_label
+from fetcher.ports import Ports
 from fetcher.schedule import Job
+from fetcher.settings import Capacity
 from pipeline.clock import monotonic, now
 from pipeline.contracts.halts import is_active, scopes_of
-from pipeline.contracts.messages import Batch, Cause, Control
+from pipeline.contracts.messages import Batch, Control
 from pipeline.errors import Fatal, Invalid, Retryable
 from pipeline.log import batch_fields, logger
 from pipeline.metrics import counter, gauge, histogram
 
 SOON_S = 0.25
 BROKER_PAUSE_S = 2.0
-TOKEN_PAUSE = 4
-"""As after so many attempts."""
+TOKEN_BACKOFF_ATTEMPT = 4
+"""Without an access token the backoff is that of this attempt."""
 
 _log = logger(__name__)
 
 
-@dataclass(frozen=True)
-class Again:
-    """The batch is to be tried again, not before so many seconds."""
-
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Aside:
-    """The batch is told to be owed again, since its scope is halted."""
-
-
-@dataclass(frozen=True)
-class Ended:
-    """The batch is done with: its rows are delivered, or it is dead for this reason."""
-
-    dead: str = ""
-
-
-End = Again | Aside | Ended
-
-
-@dataclass(frozen=True)
-class NoToken:
-    """No call was made: its credential's token cannot be had now."""
-
-    reason: str
-
-
-Answer = FetchedPage | Verdict | NoToken
-
-
 class PageCalls:
-    """Calls under way. `may_call` is asked again right before a call starts: is the partition ours, by a good lease."""
+    """The calls in flight.
 
-    def __init__(
-        self, ports: Ports, limiter: RateLimiter, *, attempts: int, in_memory: int, may_call: Callable[[Job], bool]
-    ) -> None:
+    Outcomes are acted upon here: a job whose outcome is Deferred, Dead or Done has been published when it is returned.
+    """
+
+    def __init__(self, ports: Ports, partitions: Partitions, capacity: Capacity) -> None:
         self._ports = ports
-        self._limiter = limiter
-        self._attempts = attempts
-        self._memory = asyncio.Semaphore(in_memory)
-        self._may_call = may_call
-        self._calls: dict[Job, asyncio.Task[Answer]] = {}
+        self._partitions = partitions
+        self._capacity = capacity
+        self._memory = asyncio.Semaphore(capacity.max_in_flight)
+        self._calls: dict[Job, asyncio.Task[Outcome]] = {}
 
-    @property
-    def calls(self) -> int:
-        """How many are under way."""
+    def __len__(self) -> int:
         return len(self._calls)
 
-    def trying(self, scope: str) -> bool:
-        """Whether a call of that scope is under way."""
-        return any(scope in scopes_of(job.batch) for job in self._calls)
+    @property
+    def full(self) -> bool:
+        """Whether no more calls fit in the capacity."""
+        return len(self._calls) >= self._capacity.max_concurrency
 
     def halt_of(self, batch: Batch) -> Control | None:
-        """The halt that holds the batch, if one does."""
+        """Return the halt that is active for a batch, or None."""
         return self._ports.control.halts.blocking(scopes_of(batch), now())
 
+    def is_probed(self, batch: Batch) -> bool:
+        """Whether a budget halt of the batch has ended, and a call in flight tests whether the budget is available."""
+        ended = self._ports.control.halts.on_trial(scopes_of(batch), now())
+        return ended is not None and any(ended.scope in scopes_of(job.batch) for job in self._calls)
+
     def cancel_halted(self) -> None:
-        """End the calls of scopes that are halted now."""
+        """Cancel the calls whose scopes are halted."""
         self._cancel(job for job in self._calls if self.halt_of(job.batch))
 
-    def cancel_in(self, partitions: Iterable[int]) -> None:
-        """End the calls of partitions that are another's."""
-        mine = set(partitions)
-        self._cancel(job for job in self._calls if job.partition in mine)
+    def cancel_partitions(self, partitions: Iterable[int]) -> None:
+        """Cancel the calls of these partitions."""
+        numbers = set(partitions)
+        self._cancel(job for job in self._calls if job.partition in numbers)
 
     def _cancel(self, jobs: Iterable[Job]) -> None:
         for job in list(jobs):
             self._calls[job].cancel()
 
-    def begin(self, job: Job) -> Awaitable[End]:
-        """Start a call, which counts from now on; what is returned is to be awaited for its end."""
-        permit = _Permit(self._memory)
-        self._calls[job] = asyncio.create_task(self._call(job, permit.acquire))
+    def start(self, job: Job) -> Awaitable[Outcome]:
+        """Start a call, which counts as in flight from now on; the result must be awaited."""
+        permit = _MemoryPermit(self._memory)
+        call = self._calls[job] = asyncio.create_task(self._call(job, permit.acquire))
         gauge("gsc_calls_in_flight").set(len(self._calls))
-        return self._finish(job, self._calls[job], permit)
+        return self._finish(job, call, permit)
 
-    async def _finish(self, job: Job, call: asyncio.Task[Answer], permit: "_Permit") -> End:
+    async def _finish(self, job: Job, call: asyncio.Task[Outcome], permit: "_MemoryPermit") -> Outcome:
         try:
             await asyncio.wait({call})
-            self._ended(job)
-            if not call.cancelled():
-                answer = call.result()
-                return self._postpone(job, answer) if isinstance(answer, NoToken) else await self._settle(job, answer)
-            # Halted, or the lease ran out, or the partition is another's.
-            return await self.defer(job) if self.halt_of(job.batch) else Again(SOON_S)
-        except Retryable as error:  # Kafka is away: the page is fetched again, no attempt is counted
-            _log.warning("not_delivered", error=str(error), **batch_fields(job.batch))
-            return Again(BROKER_PAUSE_S)
+            self._remove(job)
+            return await self._act(job, self._interrupted(job) if call.cancelled() else call.result())
+        except Retryable as error:
+            return _unpublished(job, error)
         finally:
-            self._ended(job)  # also when the drain is cut short, and we are cancelled
+            self._remove(job)  # also when a drain that is cut short cancels this coroutine
             permit.release()
 
-    def _ended(self, job: Job) -> None:
+    def _remove(self, job: Job) -> None:
         self._calls.pop(job, None)
         gauge("gsc_calls_in_flight").set(len(self._calls))
 
-    async def _call(self, job: Job, admit: Admit) -> Answer:
-        """One call, with a token; what may forbid it is looked at again after the token is there."""
+    def _interrupted(self, job: Job) -> Outcome:
+        """Return the outcome of a call that was cancelled or must not start: a halt, or a lost partition or lease."""
+        return Deferred("halted") if self.halt_of(job.batch) else Retry("interrupted", after_s=SOON_S, counts=False)
+
+    async def _call(self, job: Job, admit: Admit) -> Outcome:
         credential = job.batch.credential
         try:
-            token = await self._ports.tokens.token(credential)
-            if job.refreshed and token == job.refused_token:
-                await self._ports.tokens.replace(credential, token)
-                token = await self._ports.tokens.token(credential)
-        except Retryable as error:
-            return NoToken(str(error))
+            token = await self._token(job)
+        except Retryable as error:  # the page is not at fault, so this uses no attempt, however long it lasts
+            delay = full_jitter(TOKEN_BACKOFF_ATTEMPT, random.random())  # noqa: S311 - not for secrets
+            _log.warning("no_access_token", error=str(error), retry_s=round(delay, 1), **batch_fields(job.batch))
+            return Retry(str(error), after_s=delay, counts=False)
         except Fatal as error:
-            return DeadAndHalt("credential", "credential", str(error))
+            return Deferred("credential", HaltOrder("credential", "credential", str(error)))
+        # Checked again, since a refresh of the token takes its time.
         if self.halt_of(job.batch) or not self._may_call(job):
-            raise asyncio.CancelledError
-        job.began = began = monotonic()
-        answer = await self._ports.search_console.query(job.batch, token, admit)
-        histogram("gsc_call_seconds").observe(monotonic() - began)
-        counter("gsc_calls_total").labels(credential, _outcome(answer)).inc()
-        job.refused_token = token
-        return answer
+            return self._interrupted(job)
+        job.call_started = started = monotonic()
+        outcome = await self._ports.api.query(job.batch, token, admit)
+        histogram("gsc_call_seconds").observe(monotonic() - started)
+        counter("gsc_calls_total").labels(credential, metric_label(outcome)).inc()
+        job.last_token = token
+        return outcome
 
-    async def _settle(self, job: Job, answer: FetchedPage | Verdict) -> End:
-        match answer:
-            case FetchedPage():
-                return await self._deliver(job, answer)
+    async def _token(self, job: Job) -> str:
+        """Return an access token; another one than the last when that was refused. Raises Retryable or Fatal."""
+        tokens, credential = self._ports.tokens, job.batch.credential
+        token = await tokens.token(credential)
+        if job.token_refused and token == job.last_token:
+            await tokens.replace(credential, token)
+            token = await tokens.token(credential)
+        return token
+
+    def _may_call(self, job: Job) -> bool:
+        """Whether the job's partition is held, under a lease that has not expired."""
+        return job.partition in self._partitions.assignment and monotonic() < self._ports.member.lease_until
+
+    # What an outcome means
+
+    async def _act(self, job: Job, outcome: Outcome) -> Outcome:
+        match outcome:
+            case Done(page):
+                return await self._publish_page(job, page)
+            case Retry(refresh_token=True):
+                return await self._refresh_token(job, outcome)
             case Retry():
-                return await self._retry(job, answer)
-            case Wait():
-                return self._slow_down(job, answer)
-            case Park():
-                return await self._park(job, answer)
-            case Refresh() if not job.refreshed:
-                job.refreshed = True
-                return Again(0.0)
-            case Refresh():  # the batch is good: it is owed until the credential is mended
-                await self._halt(job, "credential", "unauthorized: a fresh token is refused", "credential")
-                return await self.defer(job)
+                return await self._retry(job, outcome)
+            case Deferred():
+                return await self._defer(job, outcome)
             case Dead():
-                return await self.dead(job, answer.reason, answer.detail)
-            case DeadAndHalt(scope="credential"):
-                await self._halt(job, answer.scope, answer.detail, "credential")
-                return await self.defer(job)
-            case DeadAndHalt():
-                await self._halt(job, answer.scope, answer.detail, "permission")
-                return await self.dead(job, answer.reason, answer.detail)
+                return await self.dead_letter(job, outcome)
 
-    async def _deliver(self, job: Job, page: FetchedPage) -> End:
-        self._limiter.succeeded(job.batch, job.partition)
-        if trial := self._ports.control.halts.on_trial(scopes_of(job.batch), now()):
-            await self._announce(trial.scope, "running", "the budget is back", "budget", None)
-        if self.halt_of(job.batch):
-            return await self.defer(job)
-        try:
-            await self._ports.delivery.rows(job, page)
-        except Invalid as error:
-            return await self.dead(job, "too_large", str(error))
-        histogram("gsc_page_seconds").observe(monotonic() - job.began)
-        return Ended()
-
-    async def _retry(self, job: Job, verdict: Retry) -> End:
-        job.attempts += 1
-        if job.attempts >= self._attempts:
-            return await self.dead(job, "attempts_exhausted", verdict.reason)
-        delay = full_jitter(job.attempts, random.random())  # noqa: S311 - not for secrets
-        about = batch_fields(job.batch)
-        _log.info("retry", attempt=job.attempts, reason=verdict.reason, seconds=round(delay, 1), **about)
-        return Again(max(delay, verdict.retry_after or 0.0))
-
-    def _postpone(self, job: Job, answer: NoToken) -> End:
-        """The page is not at fault, so this costs no attempt, however long it lasts."""
-        delay = full_jitter(TOKEN_PAUSE, random.random())  # noqa: S311 - not for secrets
-        _log.warning("no_token", error=answer.reason, retry_s=round(delay, 1), **batch_fields(job.batch))
-        return Again(delay)
-
-    def _slow_down(self, job: Job, verdict: Wait) -> End:
-        scope = scope_of(job.batch, verdict.scope) if verdict.scope != "project" else "project"
-        self._limiter.refused(job.batch, job.partition, verdict.scope, monotonic(), verdict.retry_after)
-        counter("gsc_quota_refusals_total").labels(verdict.scope).inc()
-        about = batch_fields(job.batch)
-        _log.warning("quota_refused", scope=scope, reason=verdict.reason, retry_after=verdict.retry_after, **about)
-        return Again(verdict.retry_after or 0.0)
-
-    async def _park(self, job: Job, verdict: Park) -> End:
-        scope = scope_of(job.batch, verdict.scope)
-        before = self._ports.control.halts.on_trial([scope], now())
-        until = parked_until(verdict, before, now())
-        counter("gsc_quota_refusals_total").labels(verdict.scope).inc()
-        await self._halt(job, verdict.scope, verdict.reason, "budget", until)
-        return await self.defer(job)
-
-    async def dead(self, job: Job, reason: str, detail: str) -> End:
-        """Put the batch into the dead letters, and tell the ledger. Raises Retryable."""
-        await self._ports.delivery.dead(job, reason, detail)
-        return Ended(dead=f"{reason}: {detail}")
-
-    async def defer(self, job: Job) -> End:
-        """Tell that the batch is owed again: a scope of it is halted. Raises Retryable."""
-        halt = self.halt_of(job.batch)
-        await self._ports.delivery.defer(
-            job, "halted", f"halted: {halt.scope}: {halt.reason}" if halt else "it was, a moment ago"
-        )
-        return Aside()
-
-    async def _halt(self, job: Job, kind: str, reason: str, cause: Cause, until: datetime | None = None) -> None:
-        """Halt a scope of the batch, unless it is halted for longer already."""
-        scope = scope_of(job.batch, kind)
-        held = self._ports.control.halts.blocking([scope], now())
-        if held is None or (held.until is not None and (until is None or held.until < until)):
-            await self._announce(scope, "halted", reason, cause, until)
-            _log.error(
-                "halted", scope=scope, reason=reason, until=until and until.isoformat(), **batch_fields(job.batch)
+    async def _publish_page(self, job: Job, page: FetchedPage) -> Outcome:
+        self._partitions.limiter.succeeded(job.batch, job.partition)
+        if ended := self._ports.control.halts.on_trial(scopes_of(job.batch), now()):
+            reason = "a call succeeded after the pause: the budget is available again"
+            await self._publish_control(
+                Control(scope=ended.scope, state="running", reason=reason, actor="fetcher", at=now(), cause="budget")
             )
+        if self.halt_of(job.batch):
+            return await self._defer(job, Deferred("halted"))
+        try:
+            await self._ports.results.page(job, page)
+        except Invalid as error:
+            return await self.dead_letter(job, Dead("too_large", str(error)))
+        histogram("gsc_page_seconds").observe(monotonic() - job.call_started)
+        return Done(page)
 
-    async def _announce(
-        self, scope: str, state: Literal["running", "halted"], reason: str, cause: Cause, until: datetime | None
-    ) -> None:
-        control = Control(scope=scope, state=state, reason=reason, actor="fetcher", at=now(), until=until, cause=cause)
-        # Ours holds at once; the others read it.
+    async def _refresh_token(self, job: Job, retry: Retry) -> Outcome:
+        if job.token_refused:  # the page is not at fault: it is pending until the credential is repaired
+            reason = "unauthorized: the API refuses a new access token, too"
+            return await self._defer(job, Deferred(retry.reason, HaltOrder("credential", "credential", reason)))
+        job.token_refused = True
+        return retry
+
+    async def _retry(self, job: Job, retry: Retry) -> Outcome:
+        """Return the retry with its final delay; a page without attempts left is dead."""
+        about = batch_fields(job.batch)
+        if retry.throttled is not None:
+            after_s, scope = retry.after_s or None, scope_of(job.batch, retry.throttled)
+            self._partitions.limiter.refused(job.batch, job.partition, retry.throttled, monotonic(), after_s)
+            counter("gsc_quota_refusals_total").labels(retry.throttled).inc()
+            _log.warning("quota_refused", scope=scope, reason=retry.reason, retry_after=after_s, **about)
+        if retry.counts:
+            job.attempts += 1
+            if job.attempts >= self._capacity.max_attempts:
+                return await self.dead_letter(job, Dead("attempts_exhausted", retry.reason))
+        delay = retry_delay(retry, job.attempts, random.random())  # noqa: S311 - not for secrets
+        if retry.counts:
+            _log.info("retry", attempt=job.attempts, reason=retry.reason, seconds=round(delay, 1), **about)
+        return replace(retry, after_s=delay)
+
+    async def defer(self, job: Job) -> Outcome:
+        """Publish that a page is pending again whose scope is halted; a Retry while Kafka is unreachable."""
+        try:
+            return await self._defer(job, Deferred("halted"))
+        except Retryable as error:
+            return _unpublished(job, error)
+
+    async def _defer(self, job: Job, deferred: Deferred) -> Outcome:
+        if deferred.halt is not None:
+            await self._halt(job.batch, deferred.halt)
+        halt = self.halt_of(job.batch)
+        detail = f"halted: {halt.scope}: {halt.reason}" if halt else "halted: the halt has ended meanwhile"
+        await self._ports.results.deferred(job, "halted", detail)
+        return deferred
+
+    async def dead_letter(self, job: Job, dead: Dead) -> Outcome:
+        """Dead-letter a batch, and halt a scope of it if the outcome says so. Raises Retryable."""
+        if dead.halt is not None:
+            await self._halt(job.batch, dead.halt)
+        await self._ports.results.dead(job, dead.reason, dead.detail)
+        return dead
+
+    async def _halt(self, batch: Batch, order: HaltOrder) -> None:
+        """Halt a scope of a batch, unless it is halted for longer already."""
+        halts, scope = self._ports.control.halts, scope_of(batch, order.kind)
+        until = halt_end(order, halts.on_trial([scope], now()), now())
+        if order.cause == "budget":
+            counter("gsc_quota_refusals_total").labels(order.kind).inc()
+        active = halts.blocking([scope], now())
+        if active is None or (active.until is not None and (until is None or active.until < until)):
+            await self._publish_control(
+                Control(
+                    scope=scope,
+                    state="halted",
+                    reason=order.reason,
+                    actor="fetcher",
+                    at=now(),
+                    until=until,
+                    cause=order.cause,
+                )
+            )
+            end = until and until.isoformat()
+            _log.error("halted", scope=scope, reason=order.reason, until=end, **batch_fields(batch))
+
+    async def _publish_control(self, control: Control) -> None:
+        # It takes effect in this process before the other processes read it from the topic.
         self._ports.control.halts.apply(control)
         if is_active(control, now()):
             self.cancel_halted()
-        await self._ports.delivery.control(control)
+        await self._ports.results.control(control)
 
 
-class _Permit:
-    """A place among the pages in memory, given back once."""
+def _unpublished(job: Job, error: Retryable) -> Retry:
+    """Return the outcome of a page that Kafka did not acknowledge: it is fetched again, and no attempt is counted."""
+    _log.warning("not_published", error=str(error), **batch_fields(job.batch))
+    return Retry(str(error), after_s=BROKER_PAUSE_S, counts=False)
 
-    def __init__(self, places: asyncio.Semaphore) -> None:
-        self._places = places
-        self._held = False
-        self._over = False
+
+class _MemoryPermit:
+    """Room in memory for one page, released once, even if it is released before it was acquired."""
+
+    def __init__(self, room: asyncio.Semaphore) -> None:
+        self._room = room
+        self._acquired = False
+        self._released = False
 
     async def acquire(self) -> None:
-        """Wait for a place; whoever is over meanwhile needs none."""
-        if not self._over:
-            await self._places.acquire()
-            self._held = True
-            self._give_back_if_over()
+        """Wait for room; a permit that is released meanwhile needs none."""
+        if not self._released:
+            await self._room.acquire()
+            self._acquired = True
+            self._return()
 
     def release(self) -> None:
-        self._over = True
-        self._give_back_if_over()
+        """Give the room back, now or as soon as it is acquired."""
+        self._released = True
+        self._return()
 
-    def _give_back_if_over(self) -> None:
-        if self._over and self._held:
-            self._held = False
-            self._places.release()
-
-
-def _outcome(answer: FetchedPage | Verdict) -> str:
-    return {FetchedPage: "ok", Retry: "retry", Wait: "throttled", Park: "parked", Refresh: "unauthorized"}.get(
-        type(answer), "refused"
-    )
+    def _return(self) -> None:
+        if self._released and self._acquired:
+            self._acquired = False
+            self._room.release()

@@ -1,57 +1,101 @@
-"""How a partition stands, from what its owner knows. Pure."""
+"""The status of a partition, decided from what its owner knows. Pure.
 
-from collections.abc import Collection, Sequence
+`view_of` collects what is known of a partition, `decide_status` gives it one word. The table is in docs/states.md.
+"""
+
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Literal, NamedTuple
 
+from fetcher.rate_limiter import RateLimiter
+from fetcher.schedule import Job, Schedule
 from pipeline.contracts.halts import ALL
 from pipeline.contracts.messages import Control
 from pipeline.contracts.partition_status import PartitionStatus
 
 STALLED_AFTER_S = 180.0
-"""Longer than a call may take: nothing was started or ended for so long, and nothing says why."""
+"""Longer than a call may take. When nothing has happened for so long without a known reason, a partition is stalled."""
 
-_CLOSED = {
+Blocker = Literal["control", "lease", "backpressure", "concurrency"]
+"""Why no call may start in the whole process."""
+
+_STALLS: dict[str | None, str] = {
     "control": "the control topic cannot be read, so halts are not known",
-    "lease": "the lease ran out: no commit has succeeded of late",
+    "lease": "the lease on the partitions has expired: no commit has succeeded recently",
 }
+
+
+class Progress(NamedTuple):
+    """Records of a partition that are read and not done, and the seconds since one was last started or ended."""
+
+    in_flight: int
+    idle_s: float
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What holds for every partition of the process at one moment."""
+
+    at: datetime
+    monotonic_at: float
+    blocker: Blocker | None
+    sink_lag: int
+    halts: Sequence[Control]
+    """Active halts, of any scope."""
+    wait_of: Callable[[Job], float]
+    """Seconds until a job may start."""
 
 
 @dataclass(frozen=True)
 class View:
-    """What is known of a partition. `closed`: why no call may start at all; `waits`, `until`: what its next batch
-    waits for; `touched`: the scopes that its batches of late were in."""
+    """What is known of one partition."""
 
-    at: datetime
-    in_flight: int
-    still_s: float
-    closed: str | None
-    sink_lag: int
-    halts: Sequence[Control]
-    touched: Collection[str]
-    waits: str
-    until: datetime | None
+    conditions: Conditions
+    progress: Progress
+    scopes: Set[str]
+    """The halt scopes of its recent batches."""
+    wait_reason: str
+    """What its next batch waits for, and until when."""
+    wait_end: datetime | None
 
 
-def standing(view: View) -> PartitionStatus:
-    """The one word, why, and until when."""
-    if view.closed in _CLOSED:
-        return PartitionStatus("STALLED", view.at, _CLOSED[view.closed])
-    halts = [halt for halt in view.halts if halt.scope == ALL or halt.scope in view.touched]
-    if halts and (halts[0].scope == ALL or not view.in_flight):
-        return _halted(view, halts)
-    if not view.in_flight:
-        return PartitionStatus("OK", view.at, "nothing to do")
-    if view.closed == "backpressure":
-        return PartitionStatus("BACKPRESSURED", view.at, f"the sink is {view.sink_lag} results behind")
-    if view.until is not None:
-        return PartitionStatus("THROTTLED", view.at, view.waits, view.until)
-    if view.still_s > STALLED_AFTER_S:
-        return PartitionStatus("STALLED", view.at, f"no call has started or ended for {view.still_s:.0f} s")
-    return PartitionStatus("OK", view.at, f"{view.in_flight} batches in hand")
+def view_of(
+    partition: int, conditions: Conditions, progress: Progress, schedule: Schedule, limiter: RateLimiter
+) -> View:
+    """Return what is known of a partition."""
+    job, wait = schedule.soonest(partition, conditions.wait_of)
+    pace = limiter.pace(job.batch, partition, conditions.monotonic_at) if job else None
+    return View(
+        conditions,
+        progress,
+        scopes=schedule.scopes(partition),
+        wait_reason=str(pace) if pace else "waiting for a retry",
+        wait_end=conditions.at + timedelta(seconds=wait) if job and wait > 0 else None,
+    )
 
 
-def _halted(view: View, halts: Sequence[Control]) -> PartitionStatus:
+def decide_status(view: View) -> PartitionStatus:
+    """Return the status of a partition, with its reason and, if it is known, its end."""
+    conditions, in_flight = view.conditions, view.progress.in_flight
+    at = conditions.at
+    if conditions.blocker in _STALLS:
+        return PartitionStatus("STALLED", at, _STALLS[conditions.blocker])
+    halts = [halt for halt in conditions.halts if halt.scope == ALL or halt.scope in view.scopes]
+    if halts and (halts[0].scope == ALL or not in_flight):
+        return _halted(at, halts)
+    if not in_flight:
+        return PartitionStatus("OK", at, "nothing to do")
+    if conditions.blocker == "backpressure":
+        return PartitionStatus("BACKPRESSURED", at, f"the sink is {conditions.sink_lag} results behind")
+    if view.wait_end is not None:
+        return PartitionStatus("THROTTLED", at, view.wait_reason, view.wait_end)
+    if view.progress.idle_s > STALLED_AFTER_S:
+        return PartitionStatus("STALLED", at, f"no call has started or ended for {view.progress.idle_s:.0f} s")
+    return PartitionStatus("OK", at, f"{in_flight} batches in progress")
+
+
+def _halted(at: datetime, halts: Sequence[Control]) -> PartitionStatus:
     ends = [halt.until for halt in halts]
     until = None if None in ends else max(end for end in ends if end is not None)
-    return PartitionStatus("HALTED", view.at, "; ".join(f"{halt.scope}: {halt.reason}" for halt in halts), until)
+    return PartitionStatus("HALTED", at, "; ".join(f"{halt.scope}: {halt.reason}" for halt in halts), until)

@@ -1,68 +1,60 @@
-"""What the fetcher talks to, as it sees it."""
+"""What the fetcher talks to, as protocols: tests put values in place of the API, the tokens and Kafka."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from fetcher.chunks import FetchedPage
-from fetcher.error_policy import Verdict
+from fetcher.backpressure import SinkBackpressure
+from fetcher.outcome import Admit, Outcome
 from fetcher.results import ResultPublisher
 from pipeline.consumer_group import OffsetCommit
 from pipeline.contracts.halts import Halts
 from pipeline.contracts.messages import Batch
 
-Admit = Callable[[], Awaitable[None]]
+
+class PageApi(Protocol):
+    """Search Console, by the plain transport or by HTTP batches."""
+
+    async def query(self, batch: Batch, token: str, admit: Admit) -> Outcome:
+        """Call the API for one page."""
 
 
-class Watching(Protocol):
-    """What is halted."""
+class TokenSource(Protocol):
+    """Access tokens of the credentials."""
+
+    async def token(self, credential: str) -> str:
+        """Return a valid token. Raises Retryable or Fatal."""
+
+    async def replace(self, credential: str, refused: str) -> None:
+        """Get a new token in place of one that the API refused. Raises Retryable or Fatal."""
+
+
+class ControlState(Protocol):
+    """The state of the control topic."""
 
     halts: Halts
 
     def readable(self, monotonic_now: float) -> bool:
-        """Whether the halts are known."""
-
-
-class Calling(Protocol):
-    """The API."""
-
-    async def query(self, batch: Batch, token: str, admit: Admit) -> FetchedPage | Verdict:
-        """Fetch a page."""
-
-
-class Authorizing(Protocol):
-    """Access tokens."""
-
-    async def token(self, credential: str) -> str:
-        """A valid token. Raises Retryable or Fatal."""
-
-    async def replace(self, credential: str, refused: str) -> None:
-        """Get another one than the one that was refused. Raises Retryable or Fatal."""
-
-
-class Pressure(Protocol):
-    """Whether the sink is too far behind."""
-
-    closed: bool
-    lag: int
+        """Whether the halts are up to date."""
 
 
 class Member(Protocol):
-    """Our membership in the consumer group."""
+    """The fetcher's membership in its consumer group."""
 
     lease_until: float
+    """No call may start later, on the monotonic clock."""
 
     async def commit(self, commits: Sequence[OffsetCommit]) -> None:
-        """Commit offsets; success renews the lease. Raises Retryable."""
+        """Commit offsets; a success renews the lease. Raises Retryable."""
 
 
 @dataclass(frozen=True)
 class Ports:
-    """What the fetcher talks to."""
+    """Everything that the fetcher talks to."""
 
-    search_console: Calling
-    tokens: Authorizing
-    delivery: ResultPublisher
-    control: Watching
-    pressure: Pressure
+    api: PageApi
+    tokens: TokenSource
+    results: ResultPublisher
+    control: ControlState
+    backpressure: SinkBackpressure
     member: Member

@@ -1,20 +1,67 @@
-"""What a call must pass: the quotas of its property, its credential, and our share of the project's. Pure."""
+"""The rate limits of a call: of its property, its credential, and this fetcher's share of the project. Pure.
 
-from collections.abc import Iterable
+The limits come from the settings and the catalog; `QuotaLimits.check` refuses those that leave no rate.
+"""
+
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from fetcher.token_bucket import MINUTE_S, MinuteCounter, QuotaLimits, TokenBucket, rate_per_s
+from fetcher.outcome import ScopeKind
+from fetcher.token_bucket import MINUTE_S, MinuteCounter, TokenBucket
 from pipeline.contracts.messages import Batch
+from pipeline.errors import Invalid
 
-NEARLY_SPENT = 0.8  # of the hard quota: worth a warning
-Kind = Literal["property", "credential", "project"]
+WARN_AT = 0.8  # of the hard quota
+SPREAD_S = 1.0
+"""Two calls that get their tokens at the same time may reach the server this far apart. A window of 60 s on the server
+can therefore hold the calls of 60 s and this much more; the rate is lowered accordingly."""
+
+
+@dataclass(frozen=True)
+class QuotaLimits:
+    """Quotas in calls a minute; `headroom` is the share of them that is used, `burst` a number of calls."""
+
+    site_qpm: int
+    user_qpm: int
+    project_qpm: int
+    headroom: float
+    burst: int
+    site_qps: float | None = None
+    site_overrides: Mapping[str, int] = field(default_factory=dict)
+    user_overrides: Mapping[str, int] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Raise Invalid, with the numbers, when a quota leaves no rate."""
+        quotas = [
+            ("GSC_SITE_QPM", self.site_qpm),
+            ("GSC_USER_QPM", self.user_qpm),
+            ("GSC_PROJECT_QPM", self.project_qpm),
+            *((f"site_qpm of {url}", qpm) for url, qpm in self.site_overrides.items()),
+            *((f"user_qpm of {name}", qpm) for name, qpm in self.user_overrides.items()),
+        ]
+        for name, qpm in quotas:
+            rate_per_s(qpm, self.headroom, self.burst, name)
+
+
+def rate_per_s(qpm: float, headroom: float, burst: float, name: str = "quota") -> float:
+    """Return the rate with which `burst + 60 x rate` stays within the headroom.
+
+    Raises Invalid, with `name` as the field, when the burst alone uses all of it.
+    """
+    allowed = qpm * headroom
+    rate = (allowed - burst) / (MINUTE_S + SPREAD_S)
+    if rate <= 0:
+        raise Invalid(
+            f"{qpm} a minute x headroom {headroom} = {allowed:g} leaves nothing beside a burst of {burst:g}", field=name
+        )
+    return rate
 
 
 class Pace(NamedTuple):
-    """Why a call waits: the scope that is the last to have a token, its rate a minute, and what it may be."""
+    """Why a call waits: the scope that gets its token last, and its rate and highest rate, in calls a minute."""
 
-    kind: Kind
+    kind: ScopeKind
     name: str
     seconds: float
     rate_qpm: float
@@ -26,19 +73,19 @@ class Pace(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """Calls of the last minute, the rate a minute now, and tokens that are there."""
+    """Metrics of a scope: calls of the last minute, the rate in calls a minute, and available tokens."""
 
-    kind: Kind
+    kind: ScopeKind
     name: str
     calls: int
     rate_qpm: float
     tokens: float
 
 
-class Spending(NamedTuple):
-    """A scope whose calls of the last minute have reached NEARLY_SPENT of the hard quota."""
+class QuotaWarning(NamedTuple):
+    """A scope whose calls of the last minute have reached WARN_AT of the hard quota."""
 
-    kind: Kind
+    kind: ScopeKind
     name: str
     calls: int
     quota_qpm: float
@@ -46,27 +93,27 @@ class Spending(NamedTuple):
 
 @dataclass
 class _Scope:
-    """What a call must pass of one kind: its buckets, the meter of its calls, and the hard quota."""
+    """The token buckets of one scope, the counter of its calls, and its hard quota."""
 
-    kind: Kind
+    kind: ScopeKind
     name: str
     buckets: list[TokenBucket]
     quota_qpm: float
-    meter: MinuteCounter = field(default_factory=MinuteCounter)
+    counter: MinuteCounter = field(default_factory=MinuteCounter)
     warned: bool = False
 
     def wait(self, now: float) -> float:
         return max(bucket.wait(now) for bucket in self.buckets)
 
-    def take(self, now: float) -> Spending | None:
-        """Spend a token; tells when the calls of the last minute come near the hard quota, once until they are not."""
+    def take(self, now: float) -> QuotaWarning | None:
+        """Take a token of each bucket; returns a warning each time that the calls reach WARN_AT of the quota."""
         for bucket in self.buckets:
             bucket.take()
-        self.meter.add(now)
-        calls = self.meter.calls(now)
-        nearly = calls >= NEARLY_SPENT * self.quota_qpm
-        warn, self.warned = nearly and not self.warned, nearly
-        return Spending(self.kind, self.name, calls, self.quota_qpm) if warn else None
+        self.counter.add(now)
+        calls = self.counter.calls(now)
+        is_near = calls >= WARN_AT * self.quota_qpm
+        is_new, self.warned = is_near and not self.warned, is_near
+        return QuotaWarning(self.kind, self.name, calls, self.quota_qpm) if is_new else None
 
     def tokens(self, now: float) -> float:
         return min(bucket.tokens(now) for bucket in self.buckets)
@@ -77,33 +124,34 @@ class _Scope:
 
 
 class RateLimiter:
-    """All buckets that a call must pass: property, credential, and our share of the project's."""
+    """The token buckets of the held partitions, by property and credential, and those of the project."""
 
     def __init__(self, limits: QuotaLimits, total_partitions: int) -> None:
+        """Raises Invalid when the limits leave no rate."""
         limits.check()
         self._limits = limits
         self._total = total_partitions
-        # So that each partition's share of the burst is a whole call.
+        # At least one call for each partition's share.
         self._project_burst = max(limits.burst, total_partitions)
         self._project_rate = rate_per_s(limits.project_qpm, limits.headroom, self._project_burst, "GSC_PROJECT_QPM")
         self._since: dict[int, float] = {}
-        self._scopes: dict[tuple[int, Kind, str], _Scope] = {}
+        self._scopes: dict[tuple[int, ScopeKind, str], _Scope] = {}
         self._project: _Scope | None = None
 
     def assigned(self, partitions: Iterable[int], now: float) -> None:
-        """Partitions are ours from now on; their buckets are empty."""
+        """Add partitions, with empty buckets."""
         self._since.update(dict.fromkeys(partitions, now))
-        self._share(now)
+        self._resize_project(now)
 
     def revoked(self, partitions: Iterable[int], now: float) -> None:
-        """Partitions are another's; so are their buckets."""
+        """Remove partitions and their buckets."""
         for partition in partitions:
             self._since.pop(partition, None)
         self._scopes = {key: scope for key, scope in self._scopes.items() if key[0] in self._since}
-        self._share(now)
+        self._resize_project(now)
 
-    def _share(self, now: float) -> None:
-        """Our part of the project's quota: by partitions, so that the parts of all fetchers are the whole."""
+    def _resize_project(self, now: float) -> None:
+        """Set the share of the project's quota by the number of held partitions; all fetchers' shares add up to 1."""
         share = len(self._since) / self._total
         if not share:
             self._project = None
@@ -116,65 +164,66 @@ class RateLimiter:
         self._project.quota_qpm = self._limits.project_qpm * share
 
     def wait(self, batch: Batch, partition: int, now: float) -> float:
-        """Seconds until every scope of the batch has a token; 0 when a call may start."""
+        """Return the seconds until every scope of the batch has a token; 0 when a call may start."""
         if self._project is None or partition not in self._since:
             return MINUTE_S
-        return max(scope.wait(now) for scope in self._of(batch, partition))
+        return max(scope.wait(now) for scope in self._scopes_of(batch, partition))
 
     def pace(self, batch: Batch, partition: int, now: float) -> Pace | None:
-        """What makes a call of this batch wait; None when nothing does."""
+        """Return what a call of this batch waits for; None when it need not wait."""
         if self._project is None or partition not in self._since:
             return None
-        slowest = max((scope.pace(now) for scope in self._of(batch, partition)), key=lambda pace: pace.seconds)
+        paces = [scope.pace(now) for scope in self._scopes_of(batch, partition)]
+        slowest = max(paces, key=lambda pace: pace.seconds)
         return slowest if slowest.seconds > 0 else None
 
-    def take(self, batch: Batch, partition: int, now: float) -> list[Spending]:
-        """Spend a token of every scope; `wait` was 0. Returns the scopes that have come near their hard quota."""
-        taken = [scope.take(now) for scope in self._of(batch, partition)]
-        return [spending for spending in taken if spending]
+    def take(self, batch: Batch, partition: int, now: float) -> list[QuotaWarning]:
+        """Take a token of every scope, only when `wait` is 0; returns the scopes that come near their hard quota."""
+        warnings = [scope.take(now) for scope in self._scopes_of(batch, partition)]
+        return [warning for warning in warnings if warning]
 
     def readings(self, now: float) -> list[Reading]:
-        """How every scope of the held partitions stands, for metrics."""
+        """Return the metrics of every property and credential of the held partitions."""
         return [
-            Reading(scope.kind, scope.name, scope.meter.calls(now), scope.pace(now).rate_qpm, scope.tokens(now))
+            Reading(scope.kind, scope.name, scope.counter.calls(now), scope.pace(now).rate_qpm, scope.tokens(now))
             for scope in self._scopes.values()
         ]
 
-    def refused(self, batch: Batch, partition: int, kind: Kind, now: float, retry_after: float | None) -> None:
-        """A quota answer: cut the scope that refused."""
+    def refused(self, batch: Batch, partition: int, kind: ScopeKind, now: float, retry_after: float | None) -> None:
+        """Slow down the scope of the batch whose quota refused a call."""
         if partition in self._since:
-            for scope in self._of(batch, partition):
+            for scope in self._scopes_of(batch, partition):
                 for bucket in scope.buckets if scope.kind == kind else ():
                     bucket.cut(now, retry_after)
 
     def succeeded(self, batch: Batch, partition: int) -> None:
-        """A call was answered."""
+        """Let the rates of the batch's scopes climb after a call has succeeded."""
         if partition in self._since:
-            for scope in self._of(batch, partition):
+            for scope in self._scopes_of(batch, partition):
                 for bucket in scope.buckets:
                     bucket.climb()
 
-    def _of(self, batch: Batch, partition: int) -> list[_Scope]:
+    def _scopes_of(self, batch: Batch, partition: int) -> list[_Scope]:
         own = [self._property(batch.property, partition), self._credential(batch.credential, partition)]
         return [*own, self._project] if self._project else own
 
     def _property(self, url: str, partition: int) -> _Scope:
-        found = self._scopes.get((partition, "property", url))
-        if found is None:
+        scope = self._scopes.get((partition, "property", url))
+        if scope is None:
             qpm = self._limits.site_overrides.get(url, self._limits.site_qpm)
-            found = self._made("property", url, qpm, partition)
+            scope = self._create("property", url, qpm, partition)
             if self._limits.site_qps:
-                found.buckets.append(TokenBucket(self._limits.site_qps, 1.0, self._since[partition]))
-        return found
+                scope.buckets.append(TokenBucket(self._limits.site_qps, 1.0, self._since[partition]))
+        return scope
 
     def _credential(self, name: str, partition: int) -> _Scope:
-        found = self._scopes.get((partition, "credential", name))
-        if found is None:
+        scope = self._scopes.get((partition, "credential", name))
+        if scope is None:
             qpm = self._limits.user_overrides.get(name, self._limits.user_qpm)
-            found = self._made("credential", name, qpm, partition)
-        return found
+            scope = self._create("credential", name, qpm, partition)
+        return scope
 
-    def _made(self, kind: Kind, name: str, qpm: int, partition: int) -> _Scope:
+    def _create(self, kind: ScopeKind, name: str, qpm: int, partition: int) -> _Scope:
         rate = rate_per_s(qpm, self._limits.headroom, self._limits.burst)
         bucket = TokenBucket(rate, float(self._limits.burst), self._since[partition])
         return self._scopes.setdefault((partition, kind, name), _Scope(kind, name, [bucket], qpm))

@@ -1,4 +1,7 @@
-"""The body of an answer into columns. Pure, and the hottest code of the fetcher: it runs in a worker thread."""
+"""The body of a response, decoded into columns. Pure.
+
+A page has up to 25,000 rows, so the fetcher spends most of its CPU time here, in a worker thread.
+"""
 
 import json
 import zlib
@@ -33,7 +36,7 @@ class _Metadata(msgspec.Struct):
         return self.first_incomplete_date or self.first_incomplete_date_camel
 
 
-class _Answer(msgspec.Struct):
+class _Response(msgspec.Struct):
     rows: list[_Row] = []
     metadata: _Metadata | None = None
 
@@ -46,77 +49,81 @@ class _Sites(msgspec.Struct):
     entries: list[_Site] = msgspec.field(default_factory=list, name="siteEntry")
 
 
-_decoder = msgspec.json.Decoder(_Answer)
+_decoder = msgspec.json.Decoder(_Response)
 
 
-def unzipped(body: bytes) -> bytes:
-    """Gunzip a whole body. Raises Retryable when it is cut off."""
+def gunzip(body: bytes) -> bytes:
+    """Return the decompressed body. Raises Retryable when it is not gzip, or truncated."""
     inflater = zlib.decompressobj(_GZIP)
     try:
         data = inflater.decompress(body) + inflater.flush()
     except zlib.error as error:
-        raise Retryable(f"the body is not gzip: {error}") from error
+        raise Retryable(f"the response body is not gzip: {error}") from error
     if not inflater.eof:
-        raise Retryable("the gzipped body is cut off")
+        raise Retryable("the gzipped response body is truncated")
     return data
 
 
-def page_of(batch: Batch, data: bytes) -> FetchedPage:
-    """The page in a JSON body. Raises Retryable (undecodable: cut off on its way) or Invalid (not what was asked)."""
-    answer, needs_escapes = _decoded(data)
-    rows = answer.rows
-    columns = _columns(batch, rows, needs_escapes or _NUL in data)
+def decode_page(batch: Batch, data: bytes) -> FetchedPage:
+    """Return the page in a JSON body.
+
+    Raises Retryable when the body does not decode, as a truncated one, and Invalid when its rows do not belong to the
+    batch.
+    """
+    response, may_be_unstorable = _decode(data)
+    rows = response.rows
     return FetchedPage(
-        keys=columns,
+        keys=_key_columns(batch, rows, may_be_unstorable or _NUL in data),
         clicks=[row.clicks for row in rows],
         impressions=[row.impressions for row in rows],
         ctr=[row.ctr for row in rows],
         position=None if batch.search_type in TYPES_WITHOUT_POSITION else [row.position for row in rows],
-        first_incomplete_date=answer.metadata.first_incomplete if answer.metadata else None,
+        first_incomplete_date=response.metadata.first_incomplete if response.metadata else None,
     )
 
 
-def totals_of(data: bytes) -> dict[date, tuple[float, float]]:
-    """(clicks, impressions) by date, of an answer whose only dimension is the date. Raises Retryable."""
-    answer, _ = _decoded(data)
+def decode_totals(data: bytes) -> dict[date, tuple[float, float]]:
+    """Return (clicks, impressions) by date, from rows whose only dimension is the date. Raises Retryable."""
+    response, _ = _decode(data)
     try:
-        return {date.fromisoformat(row.keys[0]): (row.clicks, row.impressions) for row in answer.rows}
+        return {date.fromisoformat(row.keys[0]): (row.clicks, row.impressions) for row in response.rows}
     except (IndexError, ValueError) as error:
-        raise Retryable(f"the answer has rows without a date: {error}") from error
+        raise Retryable(f"the response has rows without a date: {error}") from error
 
 
-def sites_of(data: bytes) -> list[str]:
-    """Urls of an answer that lists properties. Raises Invalid."""
+def decode_sites(data: bytes) -> list[str]:
+    """Return the URLs of a list of properties. Raises Invalid."""
     try:
         return [entry.site_url for entry in msgspec.json.decode(data, type=_Sites).entries]
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Invalid(f"the answer is no list of properties: {error}") from error
+        raise Invalid(f"the response is not a list of properties: {error}") from error
 
 
-def _decoded(data: bytes) -> tuple[_Answer, bool]:
-    """The answer, and whether its text may hold what cannot be stored."""
+def _decode(data: bytes) -> tuple[_Response, bool]:
+    """Return the response, and whether its texts may contain characters that PostgreSQL cannot store."""
     try:
         return _decoder.decode(data), False
     except msgspec.ValidationError as error:
-        raise Retryable(f"the answer has another shape: {error}") from error
+        raise Retryable(f"the response has an unexpected shape: {error}") from error
     except msgspec.DecodeError as error:
-        # A lone surrogate is legal in JSON text and refused by msgspec; the standard library takes it.
+        # A lone surrogate is legal in JSON text. msgspec refuses it, the standard library does not.
         try:
-            return msgspec.convert(json.loads(data), _Answer), True
+            return msgspec.convert(json.loads(data), _Response), True
         except (ValueError, msgspec.ValidationError):
-            raise Retryable(f"the answer is not JSON: {error}") from error
+            raise Retryable(f"the response is not JSON: {error}") from error
 
 
-def _columns(batch: Batch, rows: list[_Row], needs_escapes: bool) -> tuple[list[str], ...]:
+def _key_columns(batch: Batch, rows: list[_Row], may_be_unstorable: bool) -> tuple[list[str], ...]:
+    """Return one list for each dimension except `date`. Raises Invalid."""
     if not rows:
         return tuple([] for name in batch.dimensions if name != "date")
     count = len(batch.dimensions)
     if any(len(row.keys) != count for row in rows):
         raise Invalid(f"rows do not have {count} keys", field="keys")
     columns = dict(zip(batch.dimensions, map(list, zip(*(row.keys for row in rows), strict=True)), strict=True))
-    days = columns.pop("date", None)
-    if days and set(days) != {batch.date.isoformat()}:
-        raise Invalid(f"rows of other days than {batch.date}: {sorted(set(days))[:3]}", field="keys.date")
-    if needs_escapes:
+    days = set(columns.pop("date", ()))
+    if days - {batch.date.isoformat()}:
+        raise Invalid(f"rows of other days than {batch.date}: {sorted(days)[:3]}", field="keys.date")
+    if may_be_unstorable:
         return tuple([storable(text) for text in column] for column in columns.values())
     return tuple(columns.values())

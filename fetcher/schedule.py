@@ -1,10 +1,10 @@
-"""Which batch is next. Pure.
+"""Which batch is started next. Pure.
 
-The batches of the held partitions wait in a queue for each property. Urgent ones go first, properties take turns, and a
-property that has to wait stops nobody else. Repeats of a batch are dropped.
+The batches of each held partition wait in one queue for each property. Daily batches go before backfills, properties
+take turns, and a property that has to wait delays no other. A repeated batch is dropped.
 
-Memory: a batch is remembered for REMEMBERED_S after it was read. A repeat is published while its page is fetched a
-second time, so it is read soon after; the ids held are those that the planner's lag gate lets through in that time.
+Memory: the id of a batch is kept for DEDUPLICATION_S after the batch was read. A repeat is published while its page is
+fetched for the second time, so it is read soon after. The producer's limit on queued batches bounds the number of ids.
 """
 
 from collections import OrderedDict, deque
@@ -20,16 +20,19 @@ PRIORITIES: tuple[Priority, ...] = ("daily", "backfill")
 
 @dataclass(eq=False)
 class Job:
-    """A batch that was read, where it lies, and how often it was tried."""
+    """A batch that was read from a partition, and the state of its attempts."""
 
     batch: Batch
     partition: int
     offset: int
     attempts: int = 0
-    refreshed: bool = False
-    refused_token: str = ""
+    last_token: str = ""
+    """The access token of the last call."""
+    token_refused: bool = False
+    """A call of this job was refused because of its token."""
     not_before: float = 0.0
-    began: float = 0.0
+    """The job may not start earlier, on the monotonic clock."""
+    call_started: float = 0.0
 
 
 @dataclass
@@ -45,9 +48,12 @@ class _Partition:
             for queue in queues.values():
                 yield from queue
 
+    def queue_of(self, job: Job) -> deque[Job]:
+        return self.queues[job.batch.priority].setdefault(job.batch.property, deque())
+
 
 class Schedule:
-    """The queues of the partitions that we hold."""
+    """The queues of the held partitions."""
 
     def __init__(self) -> None:
         self._partitions: OrderedDict[int, _Partition] = OrderedDict()
@@ -57,18 +63,18 @@ class Schedule:
         return self._queued
 
     def assigned(self, partitions: Iterable[int]) -> None:
-        """Partitions are ours, and nothing of them was seen."""
+        """Add partitions, with empty queues."""
         for partition in partitions:
             self._partitions[partition] = _Partition()
 
     def revoked(self, partitions: Iterable[int]) -> None:
-        """Partitions are another's: their queues are gone."""
-        for partition in partitions:
-            gone = self._partitions.pop(partition, None)
-            self._queued -= len(list(gone.jobs())) if gone else 0
+        """Remove partitions and their queues."""
+        for number in partitions:
+            partition = self._partitions.pop(number, None)
+            self._queued -= len(list(partition.jobs())) if partition else 0
 
     def add(self, job: Job, now: float) -> bool:
-        """Queue a batch that was read; False when it is a repeat, or of a partition that is not ours."""
+        """Queue a job; False when its batch is a repeat, or its partition is not held."""
         partition = self._partitions.get(job.partition)
         if partition is None:
             return False
@@ -78,69 +84,69 @@ class Schedule:
             return False
         partition.seen[job.batch.batch_id] = now
         partition.scopes.update(scopes_of(job.batch)[1:])
-        self._queue(partition, job).append(job)
+        partition.queue_of(job).append(job)
         self._queued += 1
         return True
 
     def put_back(self, job: Job) -> None:
         """Queue a job again, first of its property; it waits until its `not_before`."""
         if partition := self._partitions.get(job.partition):
-            self._queue(partition, job).appendleft(job)
+            partition.queue_of(job).appendleft(job)
             self._queued += 1
 
     def forget(self, job: Job) -> None:
-        """The batch was set aside or is dead, and may be published again under its id."""
+        """Forget the id of a batch that was deferred or is dead, since it may be published again under this id."""
         if partition := self._partitions.get(job.partition):
             partition.seen.pop(job.batch.batch_id, None)
 
     def next(self, wait_of: Callable[[Job], float]) -> Job | float:
-        """The next job that need not wait, taken out; else the seconds until one may be ready (inf: none queued)."""
+        """Remove and return the next job that need not wait.
+
+        When every job must wait, return the seconds until the first one may start; inf when none is queued.
+        """
         shortest = float("inf")
         for priority in PRIORITIES:
             for partition in self._partitions.values():
-                found = self._first_ready(partition.queues[priority], wait_of)
-                if isinstance(found, Job):
-                    self._partitions.move_to_end(found.partition)
+                job = _take_ready(partition.queues[priority], wait_of)
+                if isinstance(job, Job):
+                    self._partitions.move_to_end(job.partition)
                     self._queued -= 1
-                    return found
-                shortest = min(shortest, found)
+                    return job
+                shortest = min(shortest, job)
         return shortest
 
     def soonest(self, number: int, wait_of: Callable[[Job], float]) -> tuple[Job | None, float]:
-        """The queued job of a partition that has the shortest wait, left where it is; None when none is queued."""
-        partition = self._partitions.get(number, _Partition())  # while it is drained, it is revoked already
+        """Return the queued job of a partition that has the shortest wait, and the wait; (None, inf) without a job."""
+        partition = self._partitions.get(number, _Partition())  # a partition that is drained has no queues any more
         heads = [_head(queue) for queues in partition.queues.values() for queue in queues.values() if queue]
         waits = [(wait_of(job), order) for order, job in enumerate(heads)]
         return (heads[min(waits)[1]], min(waits)[0]) if waits else (None, float("inf"))
 
-    def touched(self, number: int) -> Set[str]:
-        """The halt scopes that the batches of a partition were in, since it is ours."""
+    def scopes(self, number: int) -> Set[str]:
+        """The halt scopes of the batches that were queued since the partition was assigned, without `all`."""
         return self._partitions[number].scopes if number in self._partitions else frozenset()
 
-    @staticmethod
-    def _queue(partition: _Partition, job: Job) -> deque[Job]:
-        return partition.queues[job.batch.priority].setdefault(job.batch.property, deque())
 
-    @staticmethod
-    def _first_ready(queues: OrderedDict[str, deque[Job]], wait_of: Callable[[Job], float]) -> Job | float:
-        shortest = float("inf")
-        for property_ in list(queues):
-            queue = queues[property_]
-            if not queue:
-                del queues[property_]
-                continue
-            job = _head(queue)
-            wait = wait_of(job)
-            if wait <= 0:
-                queues.move_to_end(property_)
-                queue.remove(job)
-                return job
-            shortest = min(shortest, wait)
-        return shortest
+def _take_ready(queues: OrderedDict[str, deque[Job]], wait_of: Callable[[Job], float]) -> Job | float:
+    """Remove and return the job of the first property that need not wait, else the shortest wait."""
+    shortest = float("inf")
+    for url in list(queues):
+        queue = queues[url]
+        if not queue:
+            del queues[url]
+            continue
+        job = _head(queue)
+        wait = wait_of(job)
+        if wait <= 0:
+            queues.move_to_end(url)
+            queue.remove(job)
+            return job
+        shortest = min(shortest, wait)
+    return shortest
 
 
 def _head(queue: deque[Job]) -> Job:
-    """The next of a property: a job that waits to be tried again does not hold those behind it."""
+    """Return the next job of a property: one that waits for a retry does not delay those behind it."""
     return min(queue, key=_not_before) if queue[0].not_before else queue[0]
 
 

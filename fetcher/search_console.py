@@ -1,7 +1,7 @@
-"""The one door to httpx: a batch out, a page or a verdict back."""
+"""The HTTP client of Search Console: a batch in, the outcome of its call out."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from datetime import date
 from types import TracebackType
 from typing import Any, Self
@@ -11,18 +11,17 @@ import httpx
 import msgspec
 
 from fetcher import multipart
-from fetcher.chunks import FetchedPage
-from fetcher.error_policy import Dead, Retry, Verdict, in_words, judge
-from fetcher.response import page_of, sites_of, totals_of, unzipped
+from fetcher.error_policy import outcome_of
+from fetcher.outcome import Admit, Dead, Done, Failure, Outcome, Retry, describe
+from fetcher.response import decode_page, decode_sites, decode_totals, gunzip
 from pipeline.contracts.messages import Batch, SearchType
 from pipeline.errors import Invalid, Retryable
 
 CONNECT_TIMEOUT_S = 10.0
-Admit = Callable[[], Awaitable[None]]
 
 
 class SearchConsole:
-    """A pool of kept-alive connections to the API, HTTP/2 where it is offered."""
+    """A pool of kept-alive connections to the API, by HTTP/2 where the server offers it."""
 
     def __init__(self, root: str, *, timeout_s: float, connections: int) -> None:
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
@@ -38,24 +37,24 @@ class SearchConsole:
     ) -> None:
         await self._client.aclose()
 
-    async def query(self, batch: Batch, token: str, admit: Admit) -> FetchedPage | Verdict:
-        """Fetch one page. `admit` is awaited before the body is read: so many bodies are in memory, and no more."""
+    async def query(self, batch: Batch, token: str, admit: Admit) -> Outcome:
+        """Fetch one page. `admit` is awaited before the body is read, so that it bounds the bodies in memory."""
         url = f"{self._root}{_path(batch.property)}"
-        answer = await self._exchange(url, _body(batch), _headers(token), admit)
-        return answer if isinstance(answer, Retry) else await asyncio.to_thread(_read, batch, *answer)
+        response = await self._post(url, _body(batch), _headers(token), admit)
+        return response if isinstance(response, Retry) else await asyncio.to_thread(_read, batch, *response)
 
     async def query_all(
         self, batches: Mapping[str, Batch], token: str, admit: Admit
-    ) -> Mapping[str, FetchedPage | Verdict] | Verdict:
-        """Fetch pages in one HTTP batch: each answer by the name of its batch, or one verdict on the whole."""
+    ) -> Mapping[str, Outcome] | Failure:
+        """Fetch pages in one HTTP batch: returns outcomes by the ids of the batches, or one failure of the request."""
         content = multipart.encode(
-            [multipart.Call(name, _path(batch.property), _body(batch)) for name, batch in batches.items()]
+            [multipart.Call(id_, _path(batch.property), _body(batch)) for id_, batch in batches.items()]
         )
         headers = {**_headers(token), "Content-Type": multipart.CONTENT_TYPE}
-        answer = await self._exchange(f"{self._root}/batch", content, headers, admit)
-        return answer if isinstance(answer, Retry) else await asyncio.to_thread(_read_all, batches, *answer)
+        response = await self._post(f"{self._root}/batch", content, headers, admit)
+        return response if isinstance(response, Retry) else await asyncio.to_thread(_read_all, batches, *response)
 
-    async def _exchange(
+    async def _post(
         self, url: str, content: bytes, headers: Mapping[str, str], admit: Admit
     ) -> tuple[httpx.Response, bytes] | Retry:
         try:
@@ -70,7 +69,7 @@ class SearchConsole:
     async def totals(
         self, site: str, search_type: SearchType, days: tuple[date, date], token: str
     ) -> dict[date, tuple[float, float]]:
-        """Clicks and impressions by day, as the API sums them up; days without any are missing.
+        """Return clicks and impressions by day, as the API sums them up; days without any are missing.
 
         Raises Retryable or Invalid.
         """
@@ -86,22 +85,25 @@ class SearchConsole:
             response = await self._client.post(url, content=msgspec.json.encode(request), headers=_headers(token))
         except httpx.HTTPError as error:
             raise Retryable(f"{self._root}: {type(error).__name__}: {error}") from error
-        if response.status_code != httpx.codes.OK:
-            raise Invalid(f"{site}: {in_words(judge(response.status_code, response.content))}")
-        return totals_of(response.content)
+        _require_ok(response, site)
+        return decode_totals(response.content)
 
     async def sites(self, token: str) -> list[str]:
-        """Urls of the properties that the bearer may read. Raises Retryable or Invalid."""
+        """Return the URLs of the properties that the owner of the token may read. Raises Retryable or Invalid."""
         try:
             response = await self._client.get(f"{self._root}/webmasters/v3/sites", headers=_headers(token))
         except httpx.HTTPError as error:
             raise Retryable(f"{self._root}: {type(error).__name__}: {error}") from error
-        if response.status_code != httpx.codes.OK:
-            raise Invalid(f"{self._root}: {in_words(judge(response.status_code, response.content))}")
+        _require_ok(response, self._root)
         try:
-            return sites_of(response.content)
+            return decode_sites(response.content)
         except Invalid as error:
             raise Invalid(f"{self._root}: {error}") from error
+
+
+def _require_ok(response: httpx.Response, subject: str) -> None:
+    if response.status_code != httpx.codes.OK:
+        raise Invalid(f"{subject}: {describe(outcome_of(response.status_code, response.content))}")
 
 
 def _path(site: str) -> str:
@@ -113,7 +115,7 @@ def _headers(token: str) -> dict[str, str]:
         "Authorization": f"Bearer {token}",
         "Accept-Encoding": "gzip",
         "Content-Type": "application/json",
-        "User-Agent": "gsc-stream (gzip)",  # Google's frontend compresses for agents that say so
+        "User-Agent": "gsc-stream (gzip)",  # Google compresses only if the user agent contains "gzip"
     }
 
 
@@ -130,43 +132,41 @@ def _body(batch: Batch) -> bytes:
     return msgspec.json.encode(request)
 
 
-def _read(batch: Batch, response: httpx.Response, body: bytes) -> FetchedPage | Verdict:
+def _read(batch: Batch, response: httpx.Response, body: bytes) -> Outcome:
     try:
-        return _judged(batch, response.status_code, response.headers, _plain(response, body))
+        return _outcome(batch, response.status_code, response.headers, _decompress(response, body))
     except Retryable as error:
         return Retry(str(error))
 
 
-def _read_all(
-    batches: Mapping[str, Batch], response: httpx.Response, body: bytes
-) -> Mapping[str, FetchedPage | Verdict] | Verdict:
+def _read_all(batches: Mapping[str, Batch], response: httpx.Response, body: bytes) -> Mapping[str, Outcome] | Failure:
     try:
-        data = _plain(response, body)
+        data = _decompress(response, body)
         if response.status_code != httpx.codes.OK:
-            return judge(response.status_code, data, _retry_after(response.headers))
+            return outcome_of(response.status_code, data, _retry_after(response.headers))
         parts = multipart.decode(response.headers.get("content-type", ""), data)
     except Retryable as error:
         return Retry(str(error))
     return {
-        name: _judged(batches[name], part.status, part.headers, part.body)
-        for name, part in parts.items()
-        if name in batches
+        id_: _outcome(batches[id_], part.status, part.headers, part.body)
+        for id_, part in parts.items()
+        if id_ in batches
     }
 
 
-def _plain(response: httpx.Response, body: bytes) -> bytes:
-    return unzipped(body) if response.headers.get("content-encoding") == "gzip" else body
+def _decompress(response: httpx.Response, body: bytes) -> bytes:
+    return gunzip(body) if response.headers.get("content-encoding") == "gzip" else body
 
 
-def _judged(batch: Batch, status: int, headers: Mapping[str, str], data: bytes) -> FetchedPage | Verdict:
-    """The page, or what the answer means."""
+def _outcome(batch: Batch, status: int, headers: Mapping[str, str], data: bytes) -> Outcome:
+    """Return the outcome of one call, from its own response or from its part of an HTTP batch."""
     if status != httpx.codes.OK:
-        return judge(status, data, _retry_after(headers))
+        return outcome_of(status, data, _retry_after(headers))
     content_type = headers.get("content-type", "")
     if not content_type.startswith("application/json"):
         return Retry(f"content type {content_type!r}")
     try:
-        return page_of(batch, data)
+        return Done(decode_page(batch, data))
     except Retryable as error:
         return Retry(str(error))
     except Invalid as error:
@@ -174,6 +174,6 @@ def _judged(batch: Batch, status: int, headers: Mapping[str, str], data: bytes) 
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds; the form with a date is not used by Google."""
+    """Return the seconds of the header Retry-After. Google does not send its other form, a date."""
     text = headers.get("retry-after", "")
     return float(text) if text.isdigit() else None

@@ -1,12 +1,13 @@
 """The fetcher's settings."""
 
+from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
+import httpx
 from pydantic import AfterValidator, Field, model_validator
 
-from fetcher.addresses import problem_of_url
 from fetcher.next_page import PagingRule
-from fetcher.token_bucket import QuotaLimits
+from fetcher.rate_limiter import QuotaLimits
 from pipeline.catalog import Catalog
 from pipeline.settings import (
     CatalogSettings,
@@ -17,36 +18,74 @@ from pipeline.settings import (
     Seconds,
 )
 
+_PORTS = range(1, 65536)
 
-def _root(text: str) -> str:
-    if problem := problem_of_url(text):
+
+def address_problem(value: object) -> str | None:
+    """Return why a value is not an http(s) address that httpx can call, or None."""
+    if not isinstance(value, str):
+        return "not text"
+    try:
+        url = httpx.URL(value)
+        url.host.encode("idna")  # as the resolver does
+    except (httpx.InvalidURL, UnicodeError) as error:
+        return f"not a URL: {error}"
+    if url.scheme not in ("http", "https") or not url.host or any(map(str.isspace, value)):
+        return "not an address that begins with http:// or https:// and names a host, without blanks"
+    if url.port is not None and url.port not in _PORTS:
+        return f"the port is not from {_PORTS.start} to {_PORTS.stop - 1}"
+    return None
+
+
+def _check_address(text: str) -> str:
+    if problem := address_problem(text):
         raise ValueError(problem)
-    if "?" in text or "#" in text:
-        raise ValueError("a root has no query and no fragment")
     return text
+
+
+def _check_root(text: str) -> str:
+    if "?" in text or "#" in text:
+        raise ValueError("the address of the API must have no query and no fragment")
+    return text
+
+
+HttpAddress = Annotated[str, Field(pattern=r"^https?://[^\s/]+[^\s]*$"), AfterValidator(_check_address)]
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """How much work one fetcher does at the same time."""
+
+    max_concurrency: int
+    """Calls in flight."""
+    max_in_flight: int
+    """Pages in memory, from the first byte of a response until the broker has acknowledged its rows."""
+    max_attempts: int
+    """Calls for one page, of which all fail for a passing reason."""
+    drain_s: float
+    """Seconds that a revocation waits for calls in flight."""
 
 
 class FetcherSettings(KafkaSettings, CatalogSettings, HttpSettings, DeadLetterSettings, QuotaSettings):
     """Environment variables of the same names in capitals, after `GSC_`."""
 
-    api_root: Annotated[str, Field(pattern=r"^https?://[^\s/]+[^\s]*$"), AfterValidator(_root)] = (
-        "https://searchconsole.googleapis.com"
-    )
+    api_root: Annotated[HttpAddress, AfterValidator(_check_root)] = "https://searchconsole.googleapis.com"
     max_concurrency: Annotated[int, Field(ge=1, le=2000)] = 32
     """Calls in flight; 1 is the sequential mode."""
     max_in_flight: Annotated[int, Field(ge=1, le=2000)] = 10
-    """Pages fetched and not yet acknowledged by the broker: bounds memory."""
+    """Pages that are fetched and not yet acknowledged by the broker; bounds the memory."""
     burst: Annotated[int, Field(ge=1, le=10_000)] = 8
+    """Calls that may start at the same time after a pause, for each property, credential and project."""
     site_qps: Annotated[float, Field(ge=0.001, le=1000, allow_inf_nan=False)] | None = None
-    """An optional cap a second for a property."""
+    """An optional limit of calls a second for each property."""
     paging: PagingRule = "full-page"
     max_attempts: Annotated[int, Field(ge=1, le=1000)] = 5
     http_timeout_s: Seconds = 120.0
     transport: Literal["plain", "batch"] = "plain"
-    """`batch`: Google's HTTP batch, some calls in one request; each still counts."""
+    """`batch`: Google's HTTP batch, several calls in one request; each of them counts towards the quota."""
     batch_size: Annotated[int, Field(ge=1, le=100)] = 10
     batch_linger_ms: Annotated[int, Field(ge=0, le=900)] = 300
-    """How long a batch waits for more calls; less than the second that the limiter allows for."""
+    """How long an HTTP batch waits for more calls. It must be less than rate_limiter.SPREAD_S."""
     drain_s: Seconds = 10.0
     """How long a revocation or a stop waits for calls in flight."""
 
@@ -54,13 +93,18 @@ class FetcherSettings(KafkaSettings, CatalogSettings, HttpSettings, DeadLetterSe
     def _batch_fits_in_memory(self) -> Self:
         if self.transport == "batch" and self.batch_size > self.max_in_flight:
             raise ValueError(
-                f"GSC_BATCH_SIZE: {self.batch_size} pages of a batch are in memory at once, but GSC_MAX_IN_FLIGHT is"
-                f" {self.max_in_flight}"
+                f"GSC_BATCH_SIZE: all {self.batch_size} pages of an HTTP batch are in memory together, but"
+                f" GSC_MAX_IN_FLIGHT allows {self.max_in_flight}"
             )
         return self
 
+    @property
+    def capacity(self) -> Capacity:
+        """How much work the fetcher does at the same time."""
+        return Capacity(self.max_concurrency, self.max_in_flight, self.max_attempts, self.drain_s)
+
     def limits(self, catalog: Catalog) -> QuotaLimits:
-        """The quotas, with the catalog's overrides."""
+        """Return the quotas, with the overrides in the catalog."""
         return QuotaLimits(
             site_qpm=self.site_qpm,
             user_qpm=self.user_qpm,

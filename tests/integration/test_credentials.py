@@ -1,4 +1,4 @@
-"""Credentials of every kind, by google-auth, against the simulator's token endpoints."""
+"""Credentials of every kind against the token endpoints of the simulator."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -47,7 +47,7 @@ async def console(simulator: Simulator) -> AsyncIterator[SearchConsole]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_token_is_good_kept_and_replaced(
+async def test_a_token_is_valid_cached_and_replaced(
     simulator: Simulator, console: SearchConsole, folder: Path, kind: str
 ) -> None:
     tokens = AccessTokens(a_catalog(simulator, folder, kind).credentials)
@@ -72,7 +72,7 @@ async def test_a_revoked_user_is_fatal_for_its_credential(simulator: Simulator, 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("fault", ["429", "500", "503", "reset", "truncated"])
-async def test_an_endpoint_that_is_unwell_passes(
+async def test_a_failure_of_the_token_endpoint_is_retryable(
     simulator: Simulator, folder: Path, kind: str, fault: FaultKind
 ) -> None:
     tokens = AccessTokens(a_catalog(simulator, folder, kind).credentials)
@@ -85,10 +85,10 @@ async def test_an_endpoint_that_is_unwell_passes(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_tokens_of_a_short_life_are_replaced_in_time(
+async def test_short_lived_tokens_are_replaced_in_time(
     simulator: Simulator, console: SearchConsole, folder: Path, kind: str
 ) -> None:
-    """google-auth takes a token for stale 3 min 45 s before its end: these always are, and yet every call succeeds."""
+    """google-auth refreshes a token 3 min 45 s before it expires. These live for 3 s, and yet every call succeeds."""
     simulator.engine.tokens.lifetime_s = 3
     tokens = AccessTokens(a_catalog(simulator, folder, kind).credentials)
     first = await tokens.token("acme")
@@ -109,23 +109,23 @@ async def test_tokens_of_a_short_life_are_replaced_in_time(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_credentials_outlive_a_restart_with_the_same_keys(folder: Path, kind: Any) -> None:
+async def test_credentials_are_valid_after_a_restart_with_the_same_keys(folder: Path, kind: Any) -> None:
     user = User(id=f"{kind}@example.com", kind=kind)
     settings = SimulatorSettings(sites=(Site(url=URL, users=(user.id,)),), users=(user,))
     with serving(settings, Keys(folder / "keys")) as before:
         port = int(before.root.rpartition(":")[2])
         tokens = AccessTokens(a_catalog(before, folder, kind).credentials)
-        held = await tokens.token("acme")
+        token = await tokens.token("acme")
     with serving(settings, Keys(folder / "keys"), port) as after:
         async with SearchConsole(after.root, timeout_s=10, connections=1) as console:
-            assert await console.sites(held) == [URL]
-            await tokens.replace("acme", held)
+            assert await console.sites(token) == [URL]
+            await tokens.replace("acme", token)
             assert await console.sites(await tokens.token("acme")) == [URL]
         assert after.engine.tokens.issued_count == 1
     tokens.close()
 
 
-def test_a_workload_that_names_no_token_is_refused(simulator: Simulator, folder: Path) -> None:
+def test_an_external_account_without_a_source_of_its_token_is_refused(simulator: Simulator, folder: Path) -> None:
     catalog = a_catalog(simulator, folder, "external_account")
     file = catalog.credentials[0].file
     file.write_text(json.dumps({**json.loads(file.read_text()), "credential_source": {}}))
@@ -134,7 +134,7 @@ def test_a_workload_that_names_no_token_is_refused(simulator: Simulator, folder:
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "value", "said"),
+    ("kind", "name", "value", "message"),
     [
         ("service_account", "token_uri", "http://[::1", "token_uri: not a URL"),
         ("service_account", "token_uri", 5, "token_uri: no text"),
@@ -150,17 +150,17 @@ def test_a_workload_that_names_no_token_is_refused(simulator: Simulator, folder:
         ("external_account", "type", "robot", "not a file of type external_account"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_told_by_its_field(
-    simulator: Simulator, folder: Path, kind: str, name: str, value: object, said: str
+def test_a_file_that_cannot_be_used_is_reported_with_its_field(
+    simulator: Simulator, folder: Path, kind: str, name: str, value: object, message: str
 ) -> None:
     [credential] = a_catalog(simulator, folder, kind).credentials
     credential.file.write_text(json.dumps({**json.loads(credential.file.read_text()), name: value}))
-    with pytest.raises(CatalogError, match=said):
+    with pytest.raises(CatalogError, match=message):
         AccessTokens([credential.located_at(folder / "catalog.yaml", 3)])
 
 
 @pytest.mark.parametrize("content", [None, b"", b"[]", b"\xff", b"[" * 100_000])
-def test_files_that_are_missing_or_no_json_are_told_a_line_each(folder: Path, content: bytes | None) -> None:
+def test_each_file_that_is_missing_or_not_json_is_reported_on_its_own_line(folder: Path, content: bytes | None) -> None:
     if content is not None:
         (folder / "a.json").write_bytes(content)
     one = Credential(id="acme", type="service_account", file=Path("a.json")).located_at(folder / "catalog.yaml", 3)

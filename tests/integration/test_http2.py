@@ -1,4 +1,4 @@
-"""HTTP/2 where it is offered: over TLS, with the authorities that the environment names."""
+"""HTTP/2 where the server offers it: over TLS, with the certificate authorities that the environment names."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from fetcher.chunks import FetchedPage
-from fetcher.error_policy import Retry, Verdict
+from fetcher.outcome import Done, Outcome, Retry
 from fetcher.search_console import SearchConsole
 from lab.certificates import Certificates, make_certificates
 from pipeline.clock import now
@@ -18,7 +17,7 @@ from support.wait import until
 
 CALLS = 32
 IN_MEMORY = 3
-ROWS = 2000  # more than a stream's window of 64 KB, so that bodies do wait for their readers
+ROWS = 2000  # more than a stream's window of 64 KB, so that bodies wait for their readers
 
 
 @pytest.fixture
@@ -35,18 +34,18 @@ async def server(certificates: Certificates) -> AsyncIterator[Http2Server]:
         yield opened
 
 
-async def fetched(server: Http2Server) -> list[FetchedPage | Verdict]:
-    """All pages at once, of which only some may be in memory."""
-    places = asyncio.Semaphore(IN_MEMORY)
+async def fetch_all(server: Http2Server) -> list[Outcome]:
+    """Fetch all pages at the same time, of which only some may be in memory."""
+    room = asyncio.Semaphore(IN_MEMORY)
 
     async def page(console: SearchConsole) -> Any:
         async def admit() -> None:
-            await places.acquire()
+            await room.acquire()
 
         try:
             return await console.query(a_batch(), "token", admit)
         finally:
-            places.release()
+            room.release()
 
     async with SearchConsole(server.root, timeout_s=20, connections=CALLS) as console:
         return await asyncio.gather(*(page(console) for _ in range(CALLS)))
@@ -56,8 +55,8 @@ async def test_many_calls_share_one_connection(
     server: Http2Server, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates.authority))
-    pages = await fetched(server)
-    assert [page.rows for page in pages if isinstance(page, FetchedPage)] == [ROWS] * CALLS
+    outcomes = await fetch_all(server)
+    assert [outcome.page.rows for outcome in outcomes if isinstance(outcome, Done)] == [ROWS] * CALLS
     assert {protocol for protocol, _ in server.calls} == {"2"}
     assert len({connection for _, connection in server.calls}) == 1
 
@@ -67,20 +66,20 @@ async def test_a_reset_of_the_connection_is_a_retry_for_each_call(
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates.authority))
     server.together = CALLS + 1
-    calls = asyncio.create_task(fetched(server))
-    await until(lambda: len(server.calls) == CALLS, 20, "all calls are under way")
+    calls = asyncio.create_task(fetch_all(server))
+    await until(lambda: len(server.calls) == CALLS, 20, "all calls are in flight")
     server.reset()
-    answers = await calls
-    assert [type(answer) for answer in answers] == [Retry] * CALLS
-    assert all(str(answer).startswith("Retry(reason='transport: ") for answer in answers), answers
+    outcomes = await calls
+    assert [type(outcome) for outcome in outcomes] == [Retry] * CALLS
+    assert all(str(outcome).startswith("Retry(reason='transport: ") for outcome in outcomes), outcomes
 
 
-async def test_an_authority_that_the_environment_does_not_name_is_not_trusted(
+async def test_a_certificate_authority_that_the_environment_does_not_name_is_not_trusted(
     server: Http2Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = make_certificates(tmp_path / "other", now())
     monkeypatch.setenv("SSL_CERT_FILE", str(other.authority))
-    answers = await fetched(server)
-    assert [type(answer) for answer in answers] == [Retry] * CALLS
-    assert "certificate verify failed" in str(answers[0])
+    outcomes = await fetch_all(server)
+    assert [type(outcome) for outcome in outcomes] == [Retry] * CALLS
+    assert "certificate verify failed" in str(outcomes[0])
     assert server.calls == []

@@ -1,4 +1,4 @@
-"""The plain transport and the HTTP batch, both against the simulator."""
+"""The plain transport and the batch transport, both against the simulator."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -8,9 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from fetcher.chunks import FetchedPage
-from fetcher.error_policy import Dead, DeadAndHalt, Park, Refresh, Retry, Wait
 from fetcher.http_batch import BatchTransport
+from fetcher.outcome import Dead, Deferred, Done, Retry
 from fetcher.search_console import SearchConsole
 from lab.search_console.server import Simulator
 from lab.search_console.settings import Fault, FaultKind, SimulatorSettings, Site, User
@@ -39,82 +38,86 @@ async def console(simulator: Simulator) -> AsyncIterator[SearchConsole]:
 
 
 def batch_of(day: date, **changes: Any) -> Batch:
-    wanted = ("date", "query", "page", "country", "device")
-    return msgspec.structs.replace(a_batch(property=SITE, dimensions=wanted), date=day, **changes)
+    dimensions = ("date", "query", "page", "country", "device")
+    return msgspec.structs.replace(a_batch(property=SITE, dimensions=dimensions), date=day, **changes)
 
 
-async def free() -> None:
-    """A place in memory is always there."""
+async def admit() -> None:
+    """There is always room in memory."""
 
 
-async def fetched(door: SearchConsole | BatchTransport, batches: list[Batch]) -> list[Any]:
-    return await asyncio.gather(*(door.query(batch, "token", free) for batch in batches))
+async def fetch(transport: SearchConsole | BatchTransport, batches: list[Batch]) -> list[Any]:
+    return await asyncio.gather(*(transport.query(batch, "token", admit) for batch in batches))
 
 
 async def test_both_transports_fetch_the_same_rows(simulator: Simulator, console: SearchConsole) -> None:
     batches = [batch_of(day) for day in DAYS] + [batch_of(DAYS[1], start_row=25_000)]
-    plain = await fetched(console, batches)
-    assert all(isinstance(page, FetchedPage) for page in plain)
-    assert sum(page.rows for page in plain) > 25_000
-    assert await fetched(BatchTransport(console, size=len(batches), linger_s=60), batches) == plain
+    plain = await fetch(console, batches)
+    assert all(isinstance(outcome, Done) for outcome in plain)
+    assert sum(outcome.page.rows for outcome in plain) > 25_000
+    assert await fetch(BatchTransport(console, size=len(batches), linger_s=60), batches) == plain
     assert [call.in_batch for call in simulator.engine.calls] == [False] * 7 + [True] * 7
 
 
-async def test_each_part_has_its_own_fate(simulator: Simulator, console: SearchConsole) -> None:
+async def test_each_part_has_its_own_outcome(simulator: Simulator, console: SearchConsole) -> None:
     kinds: list[Any] = ["500", "quotaExceeded", "loadQuota", "400", "401"]
     faults = [Fault(kind=kind, day=day, retry_after=9) for kind, day in zip(kinds, DAYS, strict=False)]
     simulator.engine.faults.replace(tuple(faults))
-    found = await fetched(BatchTransport(console, size=6, linger_s=60), [batch_of(day) for day in DAYS])
-    assert [type(answer) for answer in found] == [Retry, Wait, Park, Dead, Refresh, FetchedPage]
-    assert [answer.retry_after for answer in found[:2]] == [9, 9]
+    outcomes = await fetch(BatchTransport(console, size=6, linger_s=60), [batch_of(day) for day in DAYS])
+    assert [type(outcome) for outcome in outcomes] == [Retry, Retry, Deferred, Dead, Retry, Done]
+    assert [(item.after_s, item.throttled) for item in outcomes[:2]] == [(9, None), (9, "property")]
+    assert [item.refresh_token for item in outcomes if isinstance(item, Retry)] == [False, False, True]
+    assert outcomes[2].halt.cause == "budget"
 
 
 @pytest.mark.parametrize("kind", ["truncated", "truncated_gzip", "content_type", "invalid_json", "wrong_shape"])
-async def test_a_part_that_is_spoiled_spoils_no_other(
-    simulator: Simulator, console: SearchConsole, kind: FaultKind
-) -> None:
+async def test_a_damaged_part_damages_no_other(simulator: Simulator, console: SearchConsole, kind: FaultKind) -> None:
     simulator.engine.faults.replace((Fault(kind=kind, day=DAYS[0]),))
     batches = [batch_of(day) for day in DAYS]
-    found = await fetched(BatchTransport(console, size=6, linger_s=60), batches)
-    assert [type(answer) for answer in found] == [Retry] + [FetchedPage] * 5
-    assert [type(answer) for answer in await fetched(console, batches)] == [Retry] + [FetchedPage] * 5
+    outcomes = await fetch(BatchTransport(console, size=6, linger_s=60), batches)
+    assert [type(outcome) for outcome in outcomes] == [Retry] + [Done] * 5
+    assert [type(outcome) for outcome in await fetch(console, batches)] == [Retry] + [Done] * 5
     assert [call.fault for call in simulator.engine.calls] == ([kind] + [""] * 5) * 2
 
 
-async def test_a_reset_takes_the_whole_batch_along(simulator: Simulator, console: SearchConsole) -> None:
+async def test_a_connection_reset_is_a_retry_of_every_part(simulator: Simulator, console: SearchConsole) -> None:
     simulator.engine.faults.replace((Fault(kind="reset", day=DAYS[2], count=1),))
     batches = [batch_of(day) for day in DAYS]
-    found = await fetched(BatchTransport(console, size=6, linger_s=60), batches)
-    assert all(isinstance(answer, Retry) and "transport" in answer.reason for answer in found)
-    again = await fetched(BatchTransport(console, size=6, linger_s=60), batches)
-    assert all(isinstance(answer, FetchedPage) for answer in again)
+    outcomes = await fetch(BatchTransport(console, size=6, linger_s=60), batches)
+    assert all(isinstance(outcome, Retry) and "transport" in outcome.reason for outcome in outcomes)
+    again = await fetch(BatchTransport(console, size=6, linger_s=60), batches)
+    assert all(isinstance(outcome, Done) for outcome in again)
 
 
-async def test_a_part_that_stalls_holds_the_whole_batch_up(simulator: Simulator) -> None:
+async def test_a_part_that_stalls_delays_every_part(simulator: Simulator) -> None:
     simulator.engine.faults.replace((Fault(kind="stall", day=DAYS[2], seconds=60.0),))
     async with SearchConsole(simulator.root, timeout_s=1, connections=1) as impatient:
-        found = await fetched(BatchTransport(impatient, size=3, linger_s=60), [batch_of(day) for day in DAYS[2:5]])
-    assert all(isinstance(answer, Retry) and "timeout" in answer.reason for answer in found)
+        outcomes = await fetch(BatchTransport(impatient, size=3, linger_s=60), [batch_of(day) for day in DAYS[2:5]])
+    assert all(isinstance(outcome, Retry) and "timeout" in outcome.reason for outcome in outcomes)
 
-    def only_it_is_under_way() -> bool:
+    def only_it_is_in_flight() -> bool:
         return [call.day for call in simulator.engine.calls if call.finished is None] == [DAYS[2]]
 
-    await until(only_it_is_under_way, 20, "the other parts have their answers")
+    await until(only_it_is_in_flight, 20, "the other parts have their responses")
 
 
-async def test_a_quota_that_runs_out_in_the_middle_refuses_the_rest(
+async def test_a_quota_that_is_reached_within_a_batch_refuses_the_rest(
     simulator: Simulator, console: SearchConsole
 ) -> None:
     quotas = msgspec.structs.replace(simulator.engine.settings.quotas, site_qpm=4)
     simulator.engine.settings = msgspec.structs.replace(simulator.engine.settings, quotas=quotas)
-    found = await fetched(BatchTransport(console, size=6, linger_s=60), [batch_of(day) for day in DAYS])
-    assert sorted(type(answer).__name__ for answer in found) == ["FetchedPage"] * 4 + ["Wait"] * 2
+    outcomes = await fetch(BatchTransport(console, size=6, linger_s=60), [batch_of(day) for day in DAYS])
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Done"] * 4 + ["Retry"] * 2
+    assert {item.throttled for item in outcomes if isinstance(item, Retry)} == {"property"}
 
 
-async def test_a_property_without_permission_and_a_dead_server(simulator: Simulator, console: SearchConsole) -> None:
+async def test_a_property_without_permission_is_dead_and_an_unreachable_server_is_a_retry(
+    simulator: Simulator, console: SearchConsole
+) -> None:
     other = batch_of(DAYS[0], property="sc-domain:not-ours.com")
-    found = await fetched(BatchTransport(console, size=2, linger_s=60), [other, batch_of(DAYS[0])])
-    assert [type(answer) for answer in found] == [DeadAndHalt, FetchedPage]
-    async with SearchConsole("http://127.0.0.1:1", timeout_s=5, connections=1) as nobody:
-        found = await fetched(BatchTransport(nobody, size=2, linger_s=60), [batch_of(DAYS[0]), batch_of(DAYS[1])])
-    assert [type(answer) for answer in found] == [Retry, Retry]
+    outcomes = await fetch(BatchTransport(console, size=2, linger_s=60), [other, batch_of(DAYS[0])])
+    assert [type(outcome) for outcome in outcomes] == [Dead, Done]
+    assert outcomes[0].halt.cause == "permission"
+    async with SearchConsole("http://127.0.0.1:1", timeout_s=5, connections=1) as unreachable:
+        outcomes = await fetch(BatchTransport(unreachable, size=2, linger_s=60), [batch_of(DAYS[0]), batch_of(DAYS[1])])
+    assert [type(outcome) for outcome in outcomes] == [Retry, Retry]

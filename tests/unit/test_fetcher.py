@@ -1,195 +1,77 @@
-"""The pump, with everything around it made of values."""
+"""The fetcher with both of its loops, end to end in memory."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 
-from fetcher.chunks import FetchedPage
-from fetcher.error_policy import Dead, Park, Retry, Verdict
-from fetcher.halting import next_pacific_day
-from fetcher.page_call import SOON_S
-from fetcher.ports import Ports
-from fetcher.rate_limiter import RateLimiter
-from fetcher.results import ResultPublisher
-from fetcher.service import Capacity, Fetcher
-from fetcher.token_bucket import QuotaLimits
-from pipeline.catalog import Catalog, Credential, Property
+from fetcher.error_policy import next_pacific_day, outcome_of
+from fetcher.outcome import Dead, Retry
 from pipeline.clock import monotonic, now
-from pipeline.consumer_group import AssignedPartition, OffsetCommit
+from pipeline.consumer_group import AssignedPartition
 from pipeline.contracts import codec
-from pipeline.contracts.halts import Halts
-from pipeline.contracts.messages import Batch, Control, PageOutcome
-from pipeline.contracts.partition_status import PartitionStatus, with_status
-from pipeline.contracts.records import Position, Record
-from pipeline.dead_letter_limit import DeadLetterLimit
+from pipeline.contracts.messages import Control, PageOutcome
+from pipeline.contracts.partition_status import PartitionStatus, read_status, with_status
+from pipeline.contracts.records import Record
 from pipeline.errors import Fatal, Retryable
-from pipeline.kafka import Headers
 from pipeline.offsets import OffsetTracker
 from support.examples import NOW, a_batch
+from support.fetcher import CAPACITY, PROPERTY, World, a_fetcher, a_record, run_during
 from support.wait import until
 
-CATALOG = Catalog(
-    credentials=(Credential(id="acme", type="service_account", file=Path("x")),),
-    properties=(Property(url="sc-domain:example.com", credential="acme"),),
-)
-UNLIMITED = QuotaLimits(10**7, 10**7, 10**7, 1.0, 1000)
-EMPTY = FetchedPage(([], []), [], [], [], [])
+LOAD_QUOTA_SPENT = outcome_of(403, b'{"error": {"message": "Search Analytics load quota exceeded"}}')
 
 
-class World:
-    """The API, the tokens, the control topic, the group and Kafka, as far as the fetcher sees them."""
-
-    def __init__(self) -> None:
-        self.halts = Halts()
-        self.closed = False
-        self.lag = 0
-        self.verdict: Verdict | None = None
-        self.confirmed = True
-        self.no_token = ""
-        self.tokens_asked = 0
-        self.lease_until = monotonic() + 600
-        self.answer = asyncio.Event()
-        self.calls: list[Batch] = []
-        self.in_flight = 0
-        self.most_in_flight = 0
-        self.published: list[tuple[str, bytes | None]] = []
-        self.committed: list[OffsetCommit] = []
-
-    def readable(self, _: float) -> bool:
-        return self.confirmed
-
-    async def token(self, _: str) -> str:
-        self.tokens_asked += 1
-        if self.no_token:
-            raise Retryable(self.no_token)
-        return "token"
-
-    async def replace(self, credential: str, refused: str) -> None:
-        raise AssertionError(f"{credential}: {refused} was not refused")
-
-    async def query(self, batch: Batch, _: str, admit: Callable[[], Awaitable[None]]) -> FetchedPage | Verdict:
-        self.calls.append(batch)
-        self.in_flight += 1
-        self.most_in_flight = max(self.most_in_flight, self.in_flight)
-        try:
-            await self.answer.wait()
-            await admit()
-        finally:
-            self.in_flight -= 1
-        return self.verdict or EMPTY
-
-    async def publish(self, topic: str, key: str, value: bytes | None, headers: Headers = ()) -> Position:
-        self.published.append((topic, value))
-        return Position(0, len(self.published))
-
-    async def publish_all(self, topic: str, messages: Sequence[tuple[str, bytes]]) -> list[Position]:
-        return [await self.publish(topic, key, value) for key, value in messages]
-
-    async def forward(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> Position:
-        return await self.publish(topic, "", value)
-
-    async def commit(self, commits: Sequence[OffsetCommit]) -> None:
-        self.committed += commits
-
-    def results(self) -> list[bytes]:
-        return [value for topic, value in self.published if topic == "gsc.results" and value]
-
-
-async def a_fetcher(world: World, *, concurrency: int = 32) -> Fetcher:
-    limiter = RateLimiter(UNLIMITED, 1)
-    delivery = ResultPublisher(world, "gsc", "full-page")
-    ports = Ports(world, world, delivery, world, world, world)
-    fetcher = Fetcher(CATALOG, Capacity(concurrency, 10, 3, 1.0), limiter, ports, DeadLetterLimit(5, 0.5))
-    await fetcher.assigned([AssignedPartition(0, 0, "")])
-    await fetcher.receive([a_record(number) for number in range(20)])
-    return fetcher
-
-
-def a_record(number: int) -> Record:
-    return Record("gsc.batches", 0, number, b"acme", codec.encode(a_batch(start_row=25_000 * number)), 0)
-
-
-async def running(fetcher: Fetcher, scene: Callable[[], Awaitable[None]]) -> None:
-    stop = asyncio.Event()
-    pump = asyncio.create_task(fetcher.run(stop))
-    try:
-        await scene()
-    finally:
-        stop.set()
-        await pump
-
-
-async def test_no_more_calls_at_once_than_allowed() -> None:
-    for concurrency in (1, 3):
-        world = World()
-        fetcher = await a_fetcher(world, concurrency=concurrency)
-
-        async def scene(world: World = world, concurrency: int = concurrency) -> None:
-            await until(lambda: world.in_flight == concurrency, 5, "calls are under way")
-            world.answer.set()
-            await until(lambda: len(world.results()) == 20, 5, "every page is delivered")
-
-        await running(fetcher, scene)
-        assert world.most_in_flight == concurrency
-        assert len(world.calls) == 20
-
-
-async def test_a_halt_cancels_calls_and_sets_everything_aside() -> None:
+@pytest.mark.parametrize("concurrency", [1, 3])
+async def test_calls_in_flight_never_exceed_max_concurrency(concurrency: int) -> None:
     world = World()
-    fetcher = await a_fetcher(world, concurrency=4)
+    fetcher = await a_fetcher(world, replace(CAPACITY, max_concurrency=concurrency))
 
     async def scene() -> None:
-        await until(lambda: world.in_flight == 4, 5, "calls are under way")
+        await until(lambda: world.in_flight == concurrency, 5, "calls are in flight")
+        world.may_answer.set()
+        await until(lambda: len(world.results()) == 20, 5, "every page is published")
+
+    await run_during(fetcher, scene)
+    assert world.most_in_flight == concurrency
+    assert len(world.calls) == 20
+
+
+async def test_a_halt_cancels_calls_and_defers_every_batch() -> None:
+    world = World()
+    fetcher = await a_fetcher(world, replace(CAPACITY, max_concurrency=4))
+
+    async def scene() -> None:
+        await until(lambda: world.in_flight == 4, 5, "calls are in flight")
         world.halts.apply(Control(scope="run:run-1", state="halted", reason="r", actor="a", at=NOW))
         fetcher.halts_changed()
-        await until(lambda: len(world.results()) == 20, 5, "every batch is set aside")
+        await until(lambda: len(world.results()) == 20, 5, "every batch is deferred")
 
-    await running(fetcher, scene)
+    await run_during(fetcher, scene)
     assert len(world.calls) == 4
-    assert {codec.decode(PageOutcome, value).state for value in world.results()} == {"deferred"}
+    assert {outcome.state for outcome in world.outcomes()} == {"deferred"}
     await fetcher.revoked([0])
     assert [(commit.partition, commit.offset) for commit in world.committed[-1:]] == [(0, 20)]
 
 
-async def test_nothing_is_called_without_a_lease_control_or_room_in_the_sink() -> None:
-    for closed in ("lease", "control", "pressure"):
-        world = World()
-        world.lease_until = 0.0 if closed == "lease" else world.lease_until
-        world.confirmed = closed != "control"
-        world.closed = closed == "pressure"
-        fetcher = await a_fetcher(world)
-        assert fetcher._start_calls()[1] == {"pressure": "backpressure"}.get(closed, closed)
-        assert world.calls == []
-
-
-async def test_without_a_token_every_page_waits_however_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_an_access_token_every_page_waits_however_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fetcher.page_call.full_jitter", lambda *_: 0.0)
     world = World()
-    world.no_token = "the endpoint is unwell"
-    world.answer.set()
+    world.token_error = Retryable("the token endpoint fails")
+    world.may_answer.set()
     fetcher = await a_fetcher(world)
 
     async def scene() -> None:
-        await until(lambda: world.tokens_asked > 20 * 5, 5, "each has been tried more often than a page may fail")
+        await until(lambda: world.token_requests > 20 * 5, 5, "each page was tried more often than a page may fail")
         assert world.calls == world.published == []
-        world.no_token = ""
-        await until(lambda: len(world.results()) == 20, 5, "every page is delivered")
+        world.token_error = None
+        await until(lambda: len(world.results()) == 20, 5, "every page is published")
 
-    await running(fetcher, scene)
+    await run_during(fetcher, scene)
     assert len(world.calls) == 20
 
 
-async def test_what_is_revoked_is_not_called() -> None:
-    world = World()
-    fetcher = await a_fetcher(world)
-    await fetcher.revoked([0])
-    assert fetcher._start_calls()[1] == "idle"
-    assert [(commit.partition, commit.offset) for commit in world.committed] == [(0, 0)]
-
-
-async def test_what_the_owner_before_has_done_is_not_called_again() -> None:
+async def test_batches_that_the_previous_owner_has_done_are_not_called() -> None:
     tracker = OffsetTracker(0)
     for offset in range(20):
         tracker.started(offset)
@@ -197,128 +79,200 @@ async def test_what_the_owner_before_has_done_is_not_called_again() -> None:
         tracker.done(offset)
     metadata = with_status(tracker.metadata, PartitionStatus("THROTTLED", NOW, "some reason"))
     world = World()
-    world.answer.set()
+    world.may_answer.set()
     fetcher = await a_fetcher(world)
     await fetcher.revoked([0])
     await fetcher.assigned([AssignedPartition(0, tracker.committable, metadata)])
     await fetcher.receive([a_record(number) for number in range(20)])
 
     async def scene() -> None:
-        await until(lambda: len(world.results()) == 5, 5, "what is left is delivered")
+        await until(lambda: len(world.results()) == 5, 5, "the other pages are published")
 
-    await running(fetcher, scene)
+    await run_during(fetcher, scene)
     assert sorted(batch.start_row // 25_000 for batch in world.calls) == [0, 1, 2, 3, 4]
 
 
-async def test_after_a_pause_one_call_tries_and_the_others_wait() -> None:
+async def test_after_a_budget_pause_one_call_probes_and_the_others_wait() -> None:
     world = World()
-    scope = "property:sc-domain:example.com"
+    scope = f"property:{PROPERTY}"
     world.halts.apply(Control(scope=scope, state="halted", reason="r", actor="a", at=NOW, until=NOW, cause="budget"))
     fetcher = await a_fetcher(world)
 
     async def scene() -> None:
-        await until(lambda: world.in_flight == 1, 5, "one call tries")
-        assert fetcher._start_calls() == (SOON_S, "tokens")
-        world.answer.set()
-        await until(lambda: len(world.results()) == 20, 5, "the budget is back")
+        await until(lambda: world.in_flight == 1, 5, "one call probes")
+        assert fetcher.call_loop.start_calls() == (0.25, "tokens")
+        world.may_answer.set()
+        await until(lambda: len(world.results()) == 20, 5, "every page is published")
 
-    await running(fetcher, scene)
-    told = [codec.decode(Control, value) for topic, value in world.published if topic == "gsc.control"]
-    assert [(control.scope, control.state) for control in told] == [(scope, "running")]
+    await run_during(fetcher, scene)
+    assert [(control.scope, control.state) for control in world.controls()] == [(scope, "running")]
 
 
-async def test_a_budget_that_is_still_spent_is_left_alone_for_the_day() -> None:
+async def test_a_budget_that_is_refused_after_its_pause_is_halted_until_the_next_day() -> None:
     world = World()
-    scope = "property:sc-domain:example.com"
+    scope = f"property:{PROPERTY}"
     ended = Control(scope=scope, state="halted", reason="r", actor="a", at=now(), until=now(), cause="budget")
     world.halts.apply(ended)
-    world.verdict = Park("load_quota", "property")
-    world.answer.set()
+    world.outcome = LOAD_QUOTA_SPENT
+    world.may_answer.set()
     fetcher = await a_fetcher(world)
 
     async def scene() -> None:
-        await until(lambda: len(world.results()) == 20, 5, "every batch is set aside")
+        await until(lambda: len(world.results()) == 20, 5, "every batch is deferred")
 
-    await running(fetcher, scene)
+    await run_during(fetcher, scene)
     assert len(world.calls) == 1
     assert world.halts.active(now())[0].until == next_pacific_day(now())
 
 
 async def test_an_operators_halt_is_never_shortened() -> None:
     world = World()
-    world.verdict = Park("load_quota", "property")
-    fetcher = await a_fetcher(world, concurrency=1)
-    forever = Control(scope="property:sc-domain:example.com", state="halted", reason="mine", actor="me", at=NOW)
+    world.outcome = LOAD_QUOTA_SPENT
+    fetcher = await a_fetcher(world, replace(CAPACITY, max_concurrency=1))
+    endless = Control(scope=f"property:{PROPERTY}", state="halted", reason="mine", actor="me", at=NOW)
 
     async def scene() -> None:
-        await until(lambda: world.in_flight == 1, 5, "a call is under way")
-        world.halts.apply(forever)  # read at the moment at which the answer comes
-        world.answer.set()
-        await until(lambda: len(world.results()) == 20, 5, "every batch is set aside")
+        await until(lambda: world.in_flight == 1, 5, "a call is in flight")
+        world.halts.apply(endless)  # it is read at the moment at which the response arrives
+        world.may_answer.set()
+        await until(lambda: len(world.results()) == 20, 5, "every batch is deferred")
 
-    await running(fetcher, scene)
-    assert world.halts.active(now()) == [forever]
+    await run_during(fetcher, scene)
+    assert world.halts.active(now()) == [endless]
 
 
 async def test_too_many_dead_letters_stop_the_service() -> None:
     world = World()
-    world.verdict = Dead("bad_request", "HTTP 400: no")
-    world.answer.set()
-    fetcher = await a_fetcher(world, concurrency=1)
+    world.outcome = Dead("bad_request", "HTTP 400: no")
+    world.may_answer.set()
+    fetcher = await a_fetcher(world, replace(CAPACITY, max_concurrency=1))
     with pytest.raises(ExceptionGroup) as caught:
         await fetcher.run(asyncio.Event())
     assert caught.group_contains(Fatal, match=r"5 of the last 5 messages of partition 0 are dead letters")
     assert len(world.calls) <= 6
 
 
-async def test_a_passing_fault_is_tried_a_bounded_number_of_times() -> None:
+async def test_a_passing_failure_is_retried_a_bounded_number_of_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fetcher.page_call.retry_delay", lambda *_: 0.0)
     world = World()
-    world.verdict = Retry("http_500")
-    world.answer.set()
+    world.outcome = Retry("http_500")
+    world.may_answer.set()
     fetcher = await a_fetcher(world)
     await fetcher.revoked([0])
     await fetcher.assigned([AssignedPartition(0, 0, "")])
     await fetcher.receive([a_record(0)])
 
     async def scene() -> None:
-        await until(lambda: len(world.results()) == 1, 15, "it is dead")
+        await until(lambda: len(world.results()) == 1, 15, "the page is dead")
 
-    await running(fetcher, scene)
+    await run_during(fetcher, scene)
     assert len(world.calls) == 3
     outcome = codec.decode(PageOutcome, world.results()[0])
     assert (outcome.state, outcome.reason, outcome.attempts) == ("dead", "attempts_exhausted", 3)
 
 
-async def test_a_drain_that_is_cut_short_leaves_nothing_behind() -> None:
-    world = World()  # whose answers never come
-    fetcher = await a_fetcher(world, concurrency=4)
-    fetcher._capacity = Capacity(4, 10, 3, drain_s=0.01)
+async def test_a_drain_that_is_cut_short_leaves_no_call_behind() -> None:
+    world = World()  # whose responses never arrive
+    fetcher = await a_fetcher(world, replace(CAPACITY, max_concurrency=4, drain_s=0.01))
 
     async def scene() -> None:
-        await until(lambda: world.in_flight == 4, 5, "calls are under way")
+        await until(lambda: world.in_flight == 4, 5, "calls are in flight")
         await fetcher.revoked([0])
         await until(lambda: world.in_flight == 0, 5, "they are cancelled")
-        assert fetcher._work.calls == 0
+        assert len(fetcher._calls) == 0
         await fetcher.assigned([AssignedPartition(0, 0, "")])
         await fetcher.receive([a_record(number) for number in range(20)])
-        await until(lambda: world.in_flight == 4, 5, "as many as before are under way")
+        await until(lambda: world.in_flight == 4, 5, "as many calls as before are in flight")
         await fetcher.revoked([0])
 
-    await running(fetcher, scene)
+    await run_during(fetcher, scene)
     assert [commit.offset for commit in world.committed if commit.partition == 0][-1] == 0
 
 
-async def test_a_partition_that_is_drained_still_tells_how_it_stands() -> None:
+async def test_a_partition_has_a_status_while_it_is_drained() -> None:
     world = World()
-    fetcher = await a_fetcher(world, concurrency=2)
+    fetcher = await a_fetcher(world, replace(CAPACITY, max_concurrency=2))
+
+    def states() -> list[str]:
+        return [status.state for status in fetcher.commit_loop.statuses(monotonic(), now()).values()]
 
     async def scene() -> None:
-        await until(lambda: world.in_flight == 2, 5, "calls are under way")
+        await until(lambda: world.in_flight == 2, 5, "calls are in flight")
         draining = asyncio.create_task(fetcher.revoked([0]))
-        await until(lambda: len(fetcher._schedule) == 0, 5, "nothing more is started")
-        assert fetcher._standings()[0].state == "OK"
-        world.answer.set()
+        await until(lambda: len(fetcher._partitions.schedule) == 0, 5, "no call can start any more")
+        assert states() == ["OK"]
+        world.may_answer.set()
         await draining
-        assert fetcher._standings() == {}
+        assert states() == []
 
-    await running(fetcher, scene)
+    await run_during(fetcher, scene)
+
+
+async def test_a_revoked_partition_is_committed_as_stopped_and_not_called() -> None:
+    world = World()
+    fetcher = await a_fetcher(world)
+    await fetcher.revoked([0])
+    assert fetcher.call_loop.start_calls().reason == "idle"
+    [commit] = world.committed
+    assert (commit.partition, commit.offset) == (0, 0)
+    status = read_status(commit.metadata)
+    assert status is not None
+    assert status.state == "STOPPED"
+
+
+async def test_a_lost_partition_is_cancelled_without_a_commit() -> None:
+    world = World()
+    fetcher = await a_fetcher(world, replace(CAPACITY, max_concurrency=2))
+    fetcher.call_loop.start_calls()
+    await until(lambda: world.in_flight == 2, 5, "calls are in flight")
+    fetcher.lost([0])
+    await until(lambda: world.in_flight == 0, 5, "they are cancelled")
+    assert fetcher.call_loop.start_calls().reason in {"idle", "publishing"}
+    assert world.committed == []
+
+
+async def test_messages_that_cannot_be_called_are_dead_lettered() -> None:
+    world = World()
+    fetcher = await a_fetcher(world)
+    await fetcher.revoked([0])
+    await fetcher.assigned([AssignedPartition(0, 0, "")])
+    unknown = codec.encode(a_batch(property="sc-domain:unknown.com"))
+    await fetcher.receive(
+        [
+            Record("gsc.batches", 0, 0, b"acme", b"{", 0),
+            Record("gsc.batches", 0, 1, b"acme", unknown, 0),
+        ]
+    )
+    await until(lambda: len(world.on("gsc.dead-letters")) == 2, 5, "both are dead letters")
+    await fetcher.revoked([0])
+    assert world.calls == []
+    assert sorted(world.on("gsc.dead-letters")) == sorted([b"{", unknown])
+    assert [(outcome.state, outcome.reason) for outcome in world.outcomes()] == [("dead", "unknown_credential")]
+    assert world.committed[-1].offset == 2
+
+
+async def test_a_repeated_batch_is_done_without_a_call() -> None:
+    world = World()
+    fetcher = await a_fetcher(world)
+    await fetcher.receive([a_record(0)._replace(offset=20)])
+    assert len(fetcher._partitions.schedule) == 20
+    assert fetcher._partitions.assignment.progress(0, 0.0).in_flight == 20
+
+
+async def test_reading_pauses_when_the_queue_is_full_and_resumes_when_it_is_low(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fetcher.service.QUEUE_FULL", 20)
+    monkeypatch.setattr("fetcher.service.QUEUE_LOW", 19)
+    world = World()
+    fetcher = await a_fetcher(world, replace(CAPACITY, max_concurrency=1))
+    assert not fetcher.wants_more()
+    fetcher.call_loop.start_calls()
+    assert not fetcher.wants_more()
+    world.may_answer.set()
+
+    async def scene() -> None:
+        await until(lambda: len(world.results()) == 20, 5, "every page is published")
+
+    await run_during(fetcher, scene)
+    assert fetcher.wants_more()

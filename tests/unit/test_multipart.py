@@ -1,4 +1,4 @@
-"""The HTTP batch on the wire, held against Python's own e-mail parser."""
+"""The format of the HTTP batch, compared with Python's own e-mail parser."""
 
 from email.parser import BytesParser
 from email.policy import HTTP
@@ -14,7 +14,7 @@ from pipeline.errors import Retryable
 bodies = st.lists(st.binary(max_size=200).filter(lambda body: b"--x" not in body and b"--gsc" not in body), max_size=8)
 
 
-def an_answer(
+def a_response(
     parts: list[tuple[str, int, bytes]], *, eol: str = "\r\n", boundary: str = "x", closed: bool = True
 ) -> bytes:
     body = b"".join(
@@ -28,7 +28,7 @@ def an_answer(
 
 
 @given(bodies=bodies)
-def test_what_is_sent_an_ordinary_parser_reads(bodies: list[bytes]) -> None:
+def test_an_ordinary_parser_reads_what_is_sent(bodies: list[bytes]) -> None:
     calls = [Call(str(number), f"/some/path%2F{number}?a=b", body) for number, body in enumerate(bodies)]
     sent = BytesParser(policy=HTTP).parsebytes(f"Content-Type: {CONTENT_TYPE}\r\n\r\n".encode() + encode(calls))
     parts = sent.get_payload() if calls else []
@@ -41,33 +41,35 @@ def test_what_is_sent_an_ordinary_parser_reads(bodies: list[bytes]) -> None:
 
 
 @given(bodies=bodies, seed=st.integers(), eol=st.sampled_from(["\r\n", "\n"]), quoted=st.booleans())
-def test_answers_in_any_order_are_matched_by_id(bodies: list[bytes], seed: int, eol: str, quoted: bool) -> None:
+def test_parts_in_any_order_are_matched_by_id(bodies: list[bytes], seed: int, eol: str, quoted: bool) -> None:
     parts = [(str(number), 200 + number, body.rstrip(b"\r\n")) for number, body in enumerate(bodies)]
     Random(seed).shuffle(parts)
-    found = decode(f"multipart/mixed; boundary={chr(34) * quoted}x{chr(34) * quoted}", an_answer(parts, eol=eol))
+    decoded = decode(f"multipart/mixed; boundary={chr(34) * quoted}x{chr(34) * quoted}", a_response(parts, eol=eol))
     headers = {"content-type": "application/json", "retry-after": "7"}
-    assert found == {name: Part(status, headers, body) for name, status, body in parts}
+    assert decoded == {name: Part(status, headers, body) for name, status, body in parts}
 
 
-def test_a_part_that_is_cut_off_doubled_or_strange_is_left_out() -> None:
-    good = an_answer([("1", 200, b"{}")], closed=False)
-    cut = b"--x\r\nContent-ID: <response-2>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{}\r\n"
-    strange = b"--x\r\nContent-ID: <response-3>\r\n\r\nno status line\r\n\r\n{}\r\n"
-    nameless = b"--x\r\nContent-Type: application/http\r\n\r\nHTTP/1.1 200 OK\r\n\r\n{}\r\n"
-    twice = an_answer([("4", 200, b"a"), ("4", 200, b"b")], closed=False)
-    last = an_answer([("5", 200, b"{}")], closed=False)
-    found = decode("multipart/mixed; boundary=x", b"preamble\r\n" + good + cut + strange + nameless + twice + last)
-    assert set(found) == {"1"}  # the last one is not closed: nobody knows whether it is whole
+def test_a_part_that_is_truncated_repeated_or_malformed_is_left_out() -> None:
+    good = a_response([("1", 200, b"{}")], closed=False)
+    truncated = b"--x\r\nContent-ID: <response-2>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{}\r\n"
+    malformed = b"--x\r\nContent-ID: <response-3>\r\n\r\nno status line\r\n\r\n{}\r\n"
+    without_id = b"--x\r\nContent-Type: application/http\r\n\r\nHTTP/1.1 200 OK\r\n\r\n{}\r\n"
+    repeated = a_response([("4", 200, b"a"), ("4", 200, b"b")], closed=False)
+    last = a_response([("5", 200, b"{}")], closed=False)
+    decoded = decode(
+        "multipart/mixed; boundary=x", b"preamble\r\n" + good + truncated + malformed + without_id + repeated + last
+    )
+    assert set(decoded) == {"1"}  # no delimiter follows the last one, so it may be truncated
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "", "multipart/mixed", "text/html; boundary=x"])
-def test_what_is_not_multipart_is_retried(content_type: str) -> None:
+def test_a_body_that_is_not_multipart_is_retried(content_type: str) -> None:
     with pytest.raises(Retryable, match="not multipart"):
         decode(content_type, b"<html>")
 
 
-def test_a_large_answer_is_split_in_linear_time() -> None:
+def test_a_large_response_is_split_in_linear_time() -> None:
     parts = [(str(number), 200, b"-" * 1_000_000) for number in range(30)]
-    assert {name: len(part.body) for name, part in decode("multipart/mixed; boundary=x", an_answer(parts)).items()} == {
-        str(number): 1_000_000 for number in range(30)
-    }
+    assert {
+        name: len(part.body) for name, part in decode("multipart/mixed; boundary=x", a_response(parts)).items()
+    } == {str(number): 1_000_000 for number in range(30)}

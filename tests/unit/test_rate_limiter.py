@@ -1,9 +1,11 @@
+"""The rate limits of property, credential and project."""
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fetcher.rate_limiter import Pace, RateLimiter, Spending
-from fetcher.token_bucket import MINUTE_S, MinuteCounter, QuotaLimits, TokenBucket, rate_per_s
+from fetcher.rate_limiter import Pace, QuotaLimits, QuotaWarning, RateLimiter, rate_per_s
+from fetcher.token_bucket import MINUTE_S, TokenBucket
 from pipeline.contracts.messages import Batch
 from pipeline.errors import Invalid
 from support.examples import a_batch
@@ -12,18 +14,13 @@ LIMITS = QuotaLimits(site_qpm=1200, user_qpm=1200, project_qpm=40_000, headroom=
 gaps = st.lists(st.floats(0, 30, allow_nan=False), min_size=1, max_size=400)
 
 
-def highest(times: list[float]) -> int:
+def most_in_a_minute(times: list[float]) -> int:
+    """Return the largest number of calls in any window of 60 s."""
     return max((sum(end - MINUTE_S < t <= end for t in times) for end in times), default=0)
 
 
-def test_a_bucket_starts_empty_and_mints_at_its_rate() -> None:
-    bucket = TokenBucket(rate=2.0, burst=4.0, since=100.0)
-    assert bucket.wait(100.0) == pytest.approx(0.5)
-    assert bucket.wait(100.5) == 0
-
-
 @given(gaps=gaps, burst=st.integers(1, 20), qpm=st.integers(60, 1200))
-def test_no_window_holds_more_than_the_headroom(gaps: list[float], burst: int, qpm: int) -> None:
+def test_no_window_of_a_minute_holds_more_calls_than_the_headroom(gaps: list[float], burst: int, qpm: int) -> None:
     bucket = TokenBucket(rate_per_s(qpm, 0.8, burst), burst, 0.0)
     now, taken = 0.0, []
     for gap in gaps:
@@ -31,11 +28,11 @@ def test_no_window_holds_more_than_the_headroom(gaps: list[float], burst: int, q
         while bucket.wait(now) <= 0:
             bucket.take()
             taken.append(now)
-    assert highest(taken) <= 0.8 * qpm
+    assert most_in_a_minute(taken) <= 0.8 * qpm
 
 
 class Fleet:
-    """Fetchers over all partitions, each with a limiter; partitions change hands, and every grant is noted."""
+    """Fetchers that share all partitions, each with a limiter. Partitions change hands; granted calls are recorded."""
 
     def __init__(self, limits: QuotaLimits, partitions: int) -> None:
         self.limits = limits
@@ -46,11 +43,11 @@ class Fleet:
         self.grants: dict[str, list[float]] = {}
 
     def batch(self, partition: int, number: int) -> Batch:
-        """Of the one credential of the partition, and of its n-th property."""
+        """Return a batch of the partition's only credential and of its n-th property."""
         return a_batch(credential=f"c{partition}", property=f"sc-domain:p{partition}-{number}.com")
 
     def join(self, now: float) -> None:
-        """A new fetcher takes every other partition of the one that has most."""
+        """A new fetcher takes every other partition of the fetcher that has most."""
         self.fetchers.append(RateLimiter(self.limits, self.partitions))
         owners = list(self.owner.values())
         busiest = max(set(owners), key=owners.count)
@@ -58,11 +55,11 @@ class Fleet:
         self.hand_over(moved, busiest, len(self.fetchers) - 1, now)
 
     def leave(self, now: float) -> None:
-        """One goes, cleanly or not: what it had is another's, which begins with empty buckets."""
-        gone = self.owner[0]
-        moved = [p for p, owner in self.owner.items() if owner == gone]
+        """A fetcher leaves, by a stop or a kill; a new one takes its partitions, with empty buckets."""
+        leaver = self.owner[0]
+        moved = [p for p, owner in self.owner.items() if owner == leaver]
         self.fetchers.append(RateLimiter(self.limits, self.partitions))
-        self.hand_over(moved, gone, len(self.fetchers) - 1, now)
+        self.hand_over(moved, leaver, len(self.fetchers) - 1, now)
 
     def hand_over(self, moved: list[int], before: int, after: int, now: float) -> None:
         self.fetchers[before].revoked(moved, now)
@@ -70,7 +67,7 @@ class Fleet:
         self.owner.update(dict.fromkeys(moved, after))
 
     def spend(self, now: float) -> None:
-        """Everybody calls as much as it may, round and round."""
+        """Every fetcher calls as often as it may, in turn."""
         granted = True
         while granted:
             granted = False
@@ -90,10 +87,10 @@ class Fleet:
     project_qpm=st.integers(60, 300),
     burst=st.integers(1, 8),
 )
-def test_the_bound_holds_for_every_scope_through_any_churn(
+def test_the_limit_of_every_scope_holds_through_any_change_of_owners(
     steps: list[tuple[float, str]], project_qpm: int, burst: int
 ) -> None:
-    """Against a sliding window, on a clock that also steps back; the project's bound over all fetchers together."""
+    """Compared with a sliding window, on a clock that also steps back; the project's limit is that of all fetchers."""
     limits = QuotaLimits(site_qpm=60, user_qpm=90, project_qpm=project_qpm, headroom=0.8, burst=burst)
     fleet, now, latest = Fleet(limits, 4), 0.0, 0.0
     for gap, event in steps:
@@ -106,10 +103,10 @@ def test_the_bound_holds_for_every_scope_through_any_churn(
         fleet.spend(now)
     for scope, times in fleet.grants.items():
         qpm = 60 if scope.startswith("sc-domain") else 90 if scope.startswith("c") else project_qpm
-        assert highest(sorted(times)) <= 0.8 * qpm, scope
+        assert most_in_a_minute(sorted(times)) <= 0.8 * qpm, scope
 
 
-def test_the_project_is_used_whole_by_all_fetchers_together() -> None:
+def test_all_fetchers_together_use_the_complete_quota_of_the_project() -> None:
     fleet = Fleet(QuotaLimits(10**5, 10**5, 1200, 0.8, 4), 4)
     fleet.join(0.0)
     for tenth in range(3000):
@@ -117,7 +114,7 @@ def test_the_project_is_used_whole_by_all_fetchers_together() -> None:
     assert 0.95 * 960 * 5 < len(fleet.grants["project"]) <= 960 * 5
 
 
-def test_every_scope_is_asked() -> None:
+def test_a_call_waits_for_a_token_of_every_scope() -> None:
     limiter = RateLimiter(QuotaLimits(1200, 60, 40_000, 0.8, 1), 1)
     limiter.assigned([0], 0.0)
     one, other = a_batch(property="sc-domain:a.com"), a_batch(property="sc-domain:b.com")
@@ -126,7 +123,7 @@ def test_every_scope_is_asked() -> None:
     assert limiter.wait(other, 0, 10.0) > 1  # another property, the same credential
 
 
-def test_a_share_of_the_project_by_partitions() -> None:
+def test_the_share_of_the_project_is_that_of_the_held_partitions() -> None:
     half = RateLimiter(QuotaLimits(10**6, 10**6, 600, 0.8, 1), 2)
     half.assigned([0], 0.0)
     taken = 0
@@ -137,17 +134,6 @@ def test_a_share_of_the_project_by_partitions() -> None:
     assert 200 < taken <= 240
 
 
-def test_a_refusal_cuts_the_rate_and_success_lets_it_climb() -> None:
-    bucket = TokenBucket(10.0, 5.0, 0.0)
-    bucket.wait(10.0)
-    bucket.cut(10.0, retry_after=3.0)
-    assert bucket.rate == 5.0
-    assert bucket.wait(10.0) == pytest.approx(3.0)
-    for _ in range(1000):
-        bucket.climb()
-    assert bucket.rate == 10.0
-
-
 def test_a_revoked_partition_waits() -> None:
     limiter = RateLimiter(LIMITS, 12)
     limiter.assigned([0, 1], 0.0)
@@ -156,21 +142,14 @@ def test_a_revoked_partition_waits() -> None:
     assert limiter.wait(a_batch(), 1, 100.0) == 0
 
 
-def test_limits_that_cannot_hold_are_refused_with_the_numbers() -> None:
+def test_limits_that_leave_no_rate_are_refused_with_the_numbers() -> None:
     with pytest.raises(
         Invalid, match=r"site_qpm of x: 10 a minute x headroom 0.8 = 8 leaves nothing beside a burst of 8"
     ):
         QuotaLimits(1200, 1200, 40_000, 0.8, 8, site_overrides={"x": 10}).check()
 
 
-def test_what_was_learned_holds_when_the_share_changes() -> None:
-    bucket = TokenBucket(10.0, 5.0, 0.0)
-    bucket.cut(1.0, None)
-    bucket.resize(20.0, 10.0, 2.0)
-    assert (bucket.rate, bucket.ceiling) == (10.0, 20.0)
-
-
-def test_the_slowest_scope_is_told_with_its_rate() -> None:
+def test_the_slowest_scope_is_reported_with_its_rate() -> None:
     limiter = RateLimiter(QuotaLimits(1200, 600, 40_000, 0.8, 8), 12)
     limiter.assigned([3], 0.0)
     pace = limiter.pace(a_batch(), 3, 0.0)
@@ -178,14 +157,14 @@ def test_the_slowest_scope_is_told_with_its_rate() -> None:
     assert (pace.kind, pace.name) == ("credential", "acme")
     assert str(pace) == "credential acme: 464 calls a minute"
     limiter.refused(a_batch(), 3, "credential", 0.0, 30.0)
-    cut = limiter.pace(a_batch(), 3, 0.0)
-    assert cut is not None
-    assert cut.seconds == 30.0
-    assert str(cut) == "credential acme: 232 calls a minute, cut from 464"
+    slowed = limiter.pace(a_batch(), 3, 0.0)
+    assert slowed is not None
+    assert slowed.seconds == 30.0
+    assert str(slowed) == "credential acme: 232 calls a minute, cut from 464"
     assert limiter.pace(a_batch(), 3, 60.0) is None
 
 
-def test_an_optional_cap_a_second() -> None:
+def test_an_optional_limit_of_calls_a_second_holds_for_a_property() -> None:
     limiter = RateLimiter(QuotaLimits(1200, 1200, 40_000, 0.8, 8, site_qps=2.0), 12)
     limiter.assigned([0], 0.0)
     taken = 0
@@ -196,16 +175,7 @@ def test_an_optional_cap_a_second() -> None:
     assert taken in (20, 21)
 
 
-def test_a_meter_counts_the_last_minute() -> None:
-    meter = MinuteCounter()
-    for second in range(100):
-        meter.add(1000.0 + second)
-    assert meter.calls(1099.0) == 60
-    assert meter.calls(1129.5) == 30
-    assert meter.calls(5000.0) == 0
-
-
-def test_a_warning_at_80_percent_of_the_hard_quota_once() -> None:
+def test_a_scope_at_80_percent_of_the_hard_quota_is_reported_once() -> None:
     limiter = RateLimiter(QuotaLimits(100, 10**6, 10**6, 1.0, 5), 1)
     limiter.assigned([0], 0.0)
     now, warnings = 0.0, []
@@ -214,9 +184,51 @@ def test_a_warning_at_80_percent_of_the_hard_quota_once() -> None:
             warnings += limiter.take(a_batch(), 0, now)
         now += 0.1
     assert {(item.kind, item.name, item.calls) for item in warnings} == {("property", "sc-domain:example.com", 80)}
-    assert isinstance(warnings[0], Spending)
-    within = RateLimiter(LIMITS, 1)  # the default headroom never comes there
+    assert isinstance(warnings[0], QuotaWarning)
+    within = RateLimiter(LIMITS, 1)  # the default headroom stays below
     within.assigned([0], 0.0)
     calls = [within.take(a_batch(), 0, t / 20) for t in range(6000) if within.wait(a_batch(), 0, t / 20) <= 0]
     assert len(calls) > 4000
     assert not any(calls)
+
+
+def test_a_partition_that_is_not_held_is_ignored() -> None:
+    limiter = RateLimiter(LIMITS, 12)
+    limiter.assigned([1], 0.0)
+    assert limiter.pace(a_batch(), 0, 100.0) is None
+    limiter.refused(a_batch(), 0, "credential", 100.0, 30.0)
+    limiter.succeeded(a_batch(), 0)
+    assert limiter.readings(100.0) == []
+
+
+def test_a_success_raises_the_rate_of_a_scope_that_was_cut() -> None:
+    limiter = RateLimiter(LIMITS, 12)
+    limiter.assigned([0], 0.0)
+    limiter.refused(a_batch(), 0, "property", 0.0, None)
+    before = limiter.pace(a_batch(), 0, 0.0)
+    limiter.succeeded(a_batch(), 0)
+    after = limiter.pace(a_batch(), 0, 0.0)
+    assert before is not None
+    assert after is not None
+    assert before.rate_qpm < after.rate_qpm < after.ceiling_qpm
+
+
+def test_readings_are_calls_rate_and_tokens_of_each_property_and_credential() -> None:
+    limiter = RateLimiter(QuotaLimits(608, 1218, 40_000, 1.0, 8), 1)
+    limiter.assigned([0], 0.0)
+    assert limiter.wait(a_batch(), 0, 60.0) == 0
+    limiter.take(a_batch(), 0, 60.0)
+    readings = {(item.kind, item.name): item for item in limiter.readings(60.0)}
+    assert set(readings) == {("property", "sc-domain:example.com"), ("credential", "acme")}
+    credential = readings["credential", "acme"]
+    assert (credential.calls, credential.rate_qpm, credential.tokens) == (1, pytest.approx(60 * 1210 / 61), 7.0)
+
+
+def test_overrides_of_the_catalog_replace_the_defaults() -> None:
+    limits = QuotaLimits(1200, 1200, 40_000, 0.8, 8, None, {"sc-domain:example.com": 100}, {"other": 50})
+    limiter = RateLimiter(limits, 1)
+    limiter.assigned([0], 0.0)
+    pace = limiter.pace(a_batch(), 0, 0.0)
+    assert str(pace) == "property sc-domain:example.com: 71 calls a minute"
+    other = limiter.pace(a_batch(credential="other", property="sc-domain:other.com"), 0, 0.0)
+    assert str(other) == "credential other: 31 calls a minute"

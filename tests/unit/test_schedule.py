@@ -1,6 +1,7 @@
-from fetcher.rate_limiter import RateLimiter
+"""Which batch is started next."""
+
+from fetcher.rate_limiter import QuotaLimits, RateLimiter
 from fetcher.schedule import Job, Schedule
-from fetcher.token_bucket import QuotaLimits
 from pipeline.contracts.identity import DEDUPLICATION_S
 from support.examples import a_batch
 
@@ -19,25 +20,25 @@ def a_schedule(*jobs: Job) -> Schedule:
     return schedule
 
 
-def drained(schedule: Schedule) -> list[str]:
-    taken = []
+def take_all(schedule: Schedule) -> list[str]:
+    urls = []
     while isinstance(job := schedule.next(lambda _: 0.0), Job):
-        taken.append(job.batch.property)
-    return taken
+        urls.append(job.batch.property)
+    return urls
 
 
 def test_properties_take_turns() -> None:
     schedule = a_schedule(*(a_job("a", n) for n in range(3)), *(a_job("b", n) for n in range(2)))
-    assert drained(schedule) == ["a", "b", "a", "b", "a"]
+    assert take_all(schedule) == ["a", "b", "a", "b", "a"]
     assert len(schedule) == 0
 
 
 def test_the_daily_page_goes_before_a_backfill() -> None:
     schedule = a_schedule(*(a_job("a", n) for n in range(100)), a_job("b", priority="daily"))
-    assert drained(schedule)[0] == "b"
+    assert take_all(schedule)[0] == "b"
 
 
-def test_who_waits_stops_nobody_else() -> None:
+def test_a_property_that_waits_delays_no_other() -> None:
     schedule = a_schedule(a_job("a"), a_job("b"), a_job("c", partition=1))
     wait = {"a": 3.0, "b": 1.0, "c": 0.0}
     first = schedule.next(lambda job: wait[job.batch.property])
@@ -46,11 +47,11 @@ def test_who_waits_stops_nobody_else() -> None:
     assert schedule.next(lambda job: wait[job.batch.property]) == 1.0
 
 
-def test_nothing_queued_waits_for_ever() -> None:
+def test_an_empty_schedule_waits_without_end() -> None:
     assert a_schedule().next(lambda _: 0.0) == float("inf")
 
 
-def test_a_repeat_is_dropped_until_it_is_forgotten() -> None:
+def test_a_repeated_batch_is_dropped_until_it_is_forgotten() -> None:
     schedule = a_schedule(a_job("a", offset=1))
     assert not schedule.add(a_job("a", offset=9), 10.0)
     job = schedule.next(lambda _: 0.0)
@@ -71,10 +72,12 @@ def test_revoked_partitions_are_forgotten() -> None:
     assert len(schedule) == 1
     assert not schedule.add(a_job("z"), 0.0)
     schedule.put_back(a_job("z"))
-    assert drained(schedule) == ["b"]
+    schedule.forget(a_job("z"))
+    schedule.revoked([0])
+    assert take_all(schedule) == ["b"]
 
 
-def test_a_job_that_is_tried_again_later_does_not_hold_those_behind_it() -> None:
+def test_a_job_that_waits_for_a_retry_does_not_delay_those_behind_it() -> None:
     failed = a_job("a")
     schedule = a_schedule(failed, a_job("a", 25_000), a_job("a", 50_000))
     assert schedule.next(lambda _: 0.0) is failed
@@ -82,12 +85,12 @@ def test_a_job_that_is_tried_again_later_does_not_hold_those_behind_it() -> None
     schedule.put_back(failed)
     taken = []
     for now in (1.0, 2.0, 3.0, 101.0):
-        found = schedule.next(lambda job, now=now: job.not_before - now)  # type: ignore[misc]
-        taken.append(found.batch.start_row if isinstance(found, Job) else found)
+        job = schedule.next(lambda job, now=now: job.not_before - now)  # type: ignore[misc]
+        taken.append(job.batch.start_row if isinstance(job, Job) else job)
     assert taken == [25_000, 50_000, 97.0, 0]
 
 
-def test_the_soonest_of_a_partition_stays_where_it_is() -> None:
+def test_the_soonest_job_of_a_partition_stays_queued() -> None:
     waits = {"a": 5.0, "b": 2.0, "c": 0.5}
     schedule = a_schedule(a_job("a"), a_job("b"), a_job("c", partition=1))
     job, wait = schedule.soonest(0, lambda job: waits[job.batch.property])
@@ -98,28 +101,30 @@ def test_the_soonest_of_a_partition_stays_where_it_is() -> None:
     assert schedule.soonest(0, lambda _: 0.0) == (None, float("inf"))
 
 
-def test_a_partition_knows_the_scopes_of_its_batches() -> None:
+def test_a_partition_has_the_halt_scopes_of_its_batches() -> None:
     schedule = a_schedule(a_job("a"), a_job("c", partition=1))
-    assert schedule.touched(0) == {"credential:acme", "property:a", "run:run-1"}
+    assert schedule.scopes(0) == {"credential:acme", "property:a", "run:run-1"}
+    schedule.revoked([0])
+    assert schedule.scopes(0) == set()
 
 
-def test_a_daily_page_waits_for_no_backfill_of_another_property() -> None:
-    """10,000 batches of one property are queued when the page of another comes, under one credential at its quota."""
+def test_a_daily_page_does_not_wait_for_the_backfill_of_another_property() -> None:
+    """10,000 batches of one property are queued when the page of another arrives; their credential is at its quota."""
     schedule = a_schedule(*(a_job("big", 25_000 * number) for number in range(10_000)))
     limiter = RateLimiter(QuotaLimits(1200, 1200, 40_000, 0.8, 8), 12)
     limiter.assigned([0], 0.0)
     now, taken = 0.0, []
     while len(taken) < 2000:
-        found = schedule.next(lambda job, now=now: limiter.wait(job.batch, 0, now))  # type: ignore[misc]
-        if isinstance(found, Job):
-            limiter.take(found.batch, 0, now)
-            taken.append((found.batch.property, now))
+        job = schedule.next(lambda job, now=now: limiter.wait(job.batch, 0, now))  # type: ignore[misc]
+        if isinstance(job, Job):
+            limiter.take(job.batch, 0, now)
+            taken.append((job.batch.property, now))
         else:
-            now += found
+            now += job
         if len(taken) == 1000:
-            asked = now
+            queued_at = now
             schedule.add(a_job("small", priority="daily"), now)
             schedule.add(a_job("other"), now)
-    delays = {name: moment - asked for name, moment in taken if name != "big"}
+    delays = {name: moment - queued_at for name, moment in taken if name != "big"}
     assert set(delays) == {"small", "other"}
     assert max(delays.values()) < 0.3  # a few tokens at 15.6 a second

@@ -1,0 +1,221 @@
+"""The loop that starts calls: which batch is next, whether a call may start, and what its outcome does to the batch."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from functools import partial
+from typing import NamedTuple, TypeVar
+
+from fetcher.assignment import Partitions
+from fetcher.outcome import Dead, Deferred, Done, Outcome, Retry
+from fetcher.page_call import BROKER_PAUSE_S, SOON_S, PageCalls
+from fetcher.partition_status import Blocker
+from fetcher.ports import Ports
+from fetcher.schedule import Job
+from pipeline.clock import monotonic
+from pipeline.contracts.records import Record
+from pipeline.dead_letter_limit import DeadLetterLimit
+from pipeline.errors import Retryable
+from pipeline.log import logger
+from pipeline.metrics import counter, gauge
+
+T = TypeVar("T")
+_log = logger(__name__)
+
+
+class Wait(NamedTuple):
+    """The seconds until another call may start, and what is waited for: a value of the metric's label `reason`."""
+
+    seconds: float
+    reason: str
+
+
+class CallLoop:
+    """Starts calls, and applies their outcomes to the queues and offsets.
+
+    `batch_ended` is set whenever a batch is done or dead, so that its offset can be committed.
+    """
+
+    def __init__(
+        self,
+        ports: Ports,
+        partitions: Partitions,
+        calls: PageCalls,
+        dead_letters: DeadLetterLimit,
+        batch_ended: asyncio.Event,
+    ) -> None:
+        self._ports = ports
+        self._partitions = partitions
+        self._calls = calls
+        self._dead_letters = dead_letters
+        self._batch_ended = batch_ended
+        self._wake = asyncio.Event()
+        self._tasks = _Tasks(self._wake)
+
+    def wake(self) -> None:
+        """Look again for batches that can start, since something has changed."""
+        self._wake.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Start calls until `stop`; calls in flight go on. Raises what a batch's task has raised, such as Fatal."""
+        while not stop.is_set():
+            self._wake.clear()
+            wait = self.start_calls()
+            started = monotonic()
+            try:
+                async with asyncio.timeout(min(wait.seconds, SOON_S)):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            counter("gsc_wait_seconds_total").labels(wait.reason).inc(monotonic() - started)
+            self._tasks.check()
+
+    def start_calls(self) -> Wait:
+        """Start every call that may start now."""
+        gauge("gsc_queued_batches").set(len(self._partitions.schedule))
+        while True:
+            moment = monotonic()
+            if blocker := self.blocker(moment):
+                return Wait(SOON_S, blocker)
+            job = self._partitions.schedule.next(partial(self.wait_of, moment=moment))
+            if not isinstance(job, Job):
+                return Wait(job, self._wait_reason())
+            self._start(job, moment)
+
+    def _wait_reason(self) -> str:
+        if len(self._partitions.schedule):
+            return "tokens"
+        if len(self._calls):
+            return "http"
+        return "publishing" if len(self._tasks) else "idle"
+
+    def blocker(self, moment: float) -> Blocker | None:
+        """Return why no call at all may start, or None."""
+        if not self._ports.control.readable(moment):
+            return "control"
+        if moment >= self._ports.member.lease_until:
+            return "lease"
+        if self._ports.backpressure.paused:
+            return "backpressure"
+        return "concurrency" if self._calls.full else None
+
+    def wait_of(self, job: Job, moment: float) -> float:
+        """Return the seconds until a job may start; 0 for one that is halted, since it is deferred without a call."""
+        if self._calls.halt_of(job.batch):
+            return 0.0
+        probe = SOON_S if self._calls.is_probed(job.batch) else 0.0
+        tokens = self._partitions.limiter.wait(job.batch, job.partition, moment)
+        return max(job.not_before - moment, tokens, probe)
+
+    def _start(self, job: Job, moment: float) -> None:
+        """Start the call of a job, or defer it when it is halted."""
+        self._partitions.assignment.mark_active(job.partition, moment)
+        if self._calls.halt_of(job.batch):
+            self._tasks.spawn(self._settle(job, self._calls.defer(job)), job.partition)
+            return
+        self._take_token(job, moment)
+        self._partitions.assignment.mark_called(job)
+        gauge("gsc_batches_uncommitted").set(self._partitions.assignment.uncommitted_calls)
+        self._tasks.spawn(self._settle(job, self._calls.start(job)), job.partition)
+
+    def _take_token(self, job: Job, moment: float) -> None:
+        for warning in self._partitions.limiter.take(job.batch, job.partition, moment):
+            counter("gsc_quota_warnings_total").labels(warning.kind).inc()
+            scope = f"{warning.kind} {warning.name}".strip()
+            _log.warning("quota_nearly_spent", scope=scope, calls=warning.calls, quota=warning.quota_qpm)
+
+    async def _settle(self, job: Job, ending: Awaitable[Outcome]) -> None:
+        """Wait for the outcome of a job, and apply it."""
+        outcome = await ending
+        self._partitions.assignment.mark_active(job.partition, monotonic())
+        self._wake.set()
+        match outcome:
+            case Retry():
+                job.not_before = monotonic() + (outcome.after_s or 0.0)
+                self._partitions.schedule.put_back(job)
+            case Deferred():
+                self._partitions.schedule.forget(job)
+                self._partitions.assignment.mark_done(job)
+            case Dead():
+                self._partitions.schedule.forget(job)  # an operator may redrive it, under the same id
+                self._end(job)
+                self._dead_letters.dead(job.partition, f"{outcome.reason}: {outcome.detail}")
+            case Done():
+                self._end(job)
+                self._dead_letters.done(job.partition)
+
+    def _end(self, job: Job) -> None:
+        self._partitions.assignment.mark_done(job)
+        self._batch_ended.set()
+
+    def reject(self, job: Job, dead: Dead) -> None:
+        """Dead-letter a batch that must not be called."""
+        ending = _until_published(lambda: self._calls.dead_letter(job, dead))
+        self._tasks.spawn(self._settle(job, ending), job.partition)
+
+    def reject_record(self, record: Record, error: str) -> None:
+        """Dead-letter a message that cannot be decoded."""
+        self._tasks.spawn(self._dead_letter_record(record, error), record.partition)
+
+    async def _dead_letter_record(self, record: Record, error: str) -> None:
+        await _until_published(lambda: self._ports.results.dead_record(record, "undecodable", error))
+        self._partitions.assignment.mark_done(record)
+        self._dead_letters.dead(record.partition, f"undecodable: {error}")
+
+    async def drain(self, partitions: Sequence[int], timeout_s: float) -> None:
+        """Wait for the batches of these partitions that are in progress; cancel those that take longer."""
+        late = await self._tasks.drain(partitions, timeout_s)
+        if late:
+            _log.warning("drain_cut_short", calls=late, partitions=list(partitions))
+            self._calls.cancel_partitions(partitions)
+            await self._tasks.cancel(partitions)
+
+
+async def _until_published(publish: Callable[[], Awaitable[T]]) -> T:
+    while True:
+        try:
+            return await publish()
+        except Retryable:
+            await asyncio.sleep(BROKER_PAUSE_S)
+
+
+class _Tasks:
+    """Background tasks by partition. When one fails, `wake` is set, and `check` raises its error."""
+
+    def __init__(self, wake: asyncio.Event) -> None:
+        self._wake = wake
+        self._partitions: dict[asyncio.Task[None], int] = {}
+        self._failure: BaseException | None = None
+
+    def __len__(self) -> int:
+        return len(self._partitions)
+
+    def spawn(self, work: Awaitable[None], partition: int) -> None:
+        task = asyncio.create_task(self._guard(work))
+        self._partitions[task] = partition
+        task.add_done_callback(self._partitions.pop)
+
+    async def _guard(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except Exception as error:
+            self._failure = error
+            self._wake.set()
+
+    def check(self) -> None:
+        """Raise the error of a task that has failed."""
+        if self._failure is not None:
+            raise self._failure
+
+    async def drain(self, partitions: Collection[int], timeout_s: float) -> int:
+        """Wait for the tasks of these partitions; returns how many have not ended in time."""
+        tasks = self._of(partitions)
+        return len((await asyncio.wait(tasks, timeout=timeout_s))[1]) if tasks else 0
+
+    async def cancel(self, partitions: Collection[int]) -> None:
+        tasks = self._of(partitions)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _of(self, partitions: Collection[int]) -> set[asyncio.Task[None]]:
+        return {task for task, partition in self._partitions.items() if partition in partitions}

@@ -1,0 +1,203 @@
+"""Which batch is started, and what its outcome does to queue, offset and dead-letter limit."""
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from fetcher.assignment import Partitions
+from fetcher.call_loop import CallLoop, Wait
+from fetcher.outcome import Dead, Retry
+from fetcher.page_call import SOON_S
+from fetcher.rate_limiter import QuotaLimits
+from fetcher.schedule import Job
+from fetcher.settings import Capacity
+from pipeline.clock import monotonic
+from pipeline.contracts.messages import Control
+from pipeline.dead_letter_limit import DeadLetterLimit
+from pipeline.errors import Fatal
+from pipeline.metrics import counter
+from support.examples import NOW
+from support.fetcher import CAPACITY, UNLIMITED, World, a_job, a_record, held_partitions, page_calls
+from support.wait import until
+
+
+@dataclass
+class Setup:
+    world: World
+    partitions: Partitions
+    loop: CallLoop
+    batch_ended: asyncio.Event
+
+    def queue(self, number: int = 0) -> Job:
+        job = a_job(self.partitions, number)
+        assert self.partitions.schedule.add(job, monotonic())
+        return job
+
+    def in_flight(self) -> int:
+        """Return the number of records that are not done."""
+        return self.partitions.assignment.progress(0, 0.0).in_flight
+
+
+def a_setup(*, capacity: Capacity = CAPACITY, limits: QuotaLimits = UNLIMITED, dead_letter_limit: int = 100) -> Setup:
+    world, partitions, batch_ended = World(), held_partitions(limits), asyncio.Event()
+    world.may_answer.set()
+    calls = page_calls(world, partitions, capacity)
+    limit = DeadLetterLimit(dead_letter_limit, 0.5)
+    return Setup(world, partitions, CallLoop(world.ports(), partitions, calls, limit, batch_ended), batch_ended)
+
+
+def halt_everything(world: World) -> None:
+    world.halts.apply(Control(scope="all", state="halted", reason="r", actor="a", at=NOW))
+
+
+async def test_no_call_starts_without_control_topic_or_lease_or_while_the_sink_is_behind() -> None:
+    setup = a_setup()
+    setup.queue()
+    changes: list[tuple[str, Any]] = [("control_is_readable", False), ("lease_until", 0.0)]
+    for (name, value), reason in zip(changes, ("control", "lease"), strict=True):
+        usual = getattr(setup.world, name)
+        setattr(setup.world, name, value)
+        assert setup.loop.start_calls() == Wait(SOON_S, reason)
+        setattr(setup.world, name, usual)
+    setup.world.backpressure.update(800)
+    assert setup.loop.start_calls() == Wait(SOON_S, "backpressure")
+    assert len(setup.partitions.schedule) == 1
+
+
+async def test_no_more_calls_start_than_the_capacity_allows() -> None:
+    setup = a_setup(capacity=replace(CAPACITY, max_concurrency=2))
+    for number in range(3):
+        setup.queue(number)
+    assert setup.loop.start_calls() == Wait(SOON_S, "concurrency")
+    assert len(setup.partitions.schedule) == 1
+    await setup.loop.drain([0], 5)
+
+
+async def test_the_reason_of_a_wait_is_what_the_next_call_waits_for() -> None:
+    setup = a_setup(limits=QuotaLimits(1200, 61 + 8, 10**7, 1.0, 8))  # one token a second for the credential
+    assert setup.loop.start_calls() == Wait(float("inf"), "idle")
+    for number in range(9):
+        setup.queue(number)
+    wait = setup.loop.start_calls()
+    assert wait.reason == "tokens"
+    assert 0 < wait.seconds <= 1
+    setup.partitions.schedule.revoked([0])
+    assert setup.loop.start_calls().reason == "http"
+    await setup.loop.drain([0], 5)
+
+
+async def test_a_page_that_was_fetched_is_done() -> None:
+    setup = a_setup()
+    setup.queue()
+    setup.loop.start_calls()
+    assert setup.partitions.assignment.uncommitted_calls == 1
+    await setup.loop.drain([0], 5)
+    assert setup.in_flight() == 0
+    assert setup.batch_ended.is_set()
+
+
+async def test_a_retry_is_queued_again_with_its_delay() -> None:
+    setup = a_setup()
+    setup.world.outcome = Retry("quota", after_s=30.0, counts=False, throttled="property")
+    job = setup.queue()
+    setup.loop.start_calls()
+    before = monotonic()
+    await setup.loop.drain([0], 5)
+    assert len(setup.partitions.schedule) == 1
+    assert before + 30 <= job.not_before <= monotonic() + 30
+    assert setup.loop.wait_of(job, before) >= 30
+    assert setup.in_flight() == 1
+    assert not setup.batch_ended.is_set()
+
+
+async def test_a_halted_batch_is_deferred_without_a_call_or_a_token() -> None:
+    setup = a_setup()
+    halt_everything(setup.world)
+    job = setup.queue()
+    assert setup.loop.wait_of(job, monotonic()) == 0
+    setup.loop.start_calls()
+    await setup.loop.drain([0], 5)
+    assert setup.world.calls == []
+    assert setup.partitions.limiter.readings(0.0) == []
+    assert [outcome.state for outcome in setup.world.outcomes()] == ["deferred"]
+    assert setup.in_flight() == 0
+    assert setup.partitions.schedule.add(job, monotonic())  # it may be published again under its id
+
+
+async def test_a_dead_batch_is_done_and_may_be_redriven_under_its_id() -> None:
+    setup = a_setup()
+    setup.world.outcome = Dead("bad_request", "no")
+    job = setup.queue()
+    setup.loop.start_calls()
+    await setup.loop.drain([0], 5)
+    assert setup.in_flight() == 0
+    assert setup.batch_ended.is_set()
+    assert setup.partitions.schedule.add(job, monotonic())
+
+
+async def test_the_dead_letter_limit_stops_the_loop() -> None:
+    setup = a_setup(dead_letter_limit=2)
+    setup.world.outcome = Dead("bad_request", "no")
+    setup.queue(0)
+    setup.queue(1)
+    with pytest.raises(Fatal, match=r"2 of the last 2 messages of partition 0 are dead letters.*bad_request: no"):
+        await setup.loop.run(asyncio.Event())
+
+
+async def test_records_and_batches_that_are_rejected_are_dead_lettered_once_kafka_is_reachable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fetcher.call_loop.BROKER_PAUSE_S", 0.0)
+    setup = a_setup()
+    setup.world.kafka_fails()
+    record = a_record(0)
+    setup.partitions.assignment.start(record)
+    setup.loop.reject_record(record, "not JSON")
+    setup.loop.reject(a_job(setup.partitions, 1), Dead("unknown_credential", "no such property"))
+    assert setup.loop.start_calls().reason == "publishing"
+    setup.world.kafka_error = None
+    await until(lambda: setup.in_flight() == 0, 5, "both are done")
+    assert len(setup.world.on("gsc.dead-letters")) == 2
+    assert [outcome.reason for outcome in setup.world.outcomes()] == ["unknown_credential"]
+
+
+async def test_a_probe_of_a_budget_delays_the_other_batches_of_its_scope() -> None:
+    setup = a_setup()
+    setup.world.halts.apply(
+        Control(scope="credential:acme", state="halted", reason="r", actor="a", at=NOW, until=NOW, cause="budget")
+    )
+    setup.world.may_answer.clear()
+    setup.queue(0)
+    other = setup.queue(1)
+    assert setup.loop.start_calls() == Wait(SOON_S, "tokens")
+    assert setup.loop.wait_of(other, monotonic()) == SOON_S
+    setup.world.may_answer.set()
+    await setup.loop.drain([0], 5)
+    assert setup.loop.wait_of(other, monotonic()) == 0
+
+
+async def test_a_drain_cancels_calls_that_take_longer_and_queues_nothing() -> None:
+    setup = a_setup()
+    setup.world.may_answer.clear()
+    setup.queue()
+    setup.loop.start_calls()
+    await until(lambda: setup.world.in_flight == 1, 5, "the call is in flight")
+    await setup.loop.drain([7], 0.0)
+    assert setup.world.in_flight == 1
+    await setup.loop.drain([0], 0.0)
+    assert setup.world.in_flight == 0
+    assert setup.in_flight() == 1
+    assert len(setup.partitions.schedule) == 0
+
+
+async def test_a_scope_near_its_hard_quota_is_counted_as_a_warning() -> None:
+    warnings = counter("gsc_quota_warnings_total").labels("property")
+    before = warnings._value.get()
+    setup = a_setup(limits=QuotaLimits(10, 10**7, 10**7, 1.0, 9))
+    for number in range(9):
+        setup.queue(number)
+    setup.loop.start_calls()
+    await setup.loop.drain([0], 5)
+    assert warnings._value.get() - before == 1

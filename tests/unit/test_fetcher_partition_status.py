@@ -1,0 +1,99 @@
+"""The status of a partition, as its owner decides it."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from fetcher.partition_status import STALLED_AFTER_S, Conditions, Progress, View, decide_status, view_of
+from fetcher.rate_limiter import QuotaLimits, RateLimiter
+from fetcher.schedule import Job, Schedule
+from pipeline.contracts.messages import Control
+from support.examples import NOW, a_batch
+
+SOON = NOW + timedelta(seconds=3)
+
+
+def a_halt(scope: str, **changes: Any) -> Control:
+    return Control(scope=scope, state="halted", reason="broken", actor="a", at=NOW, **changes)
+
+
+def some_conditions(**changes: Any) -> Conditions:
+    usual: dict[str, Any] = {
+        "at": NOW, "monotonic_at": 0.0, "blocker": None, "sink_lag": 0, "halts": (), "wait_of": lambda job: 0.0
+    }  # fmt: skip
+    return Conditions(**{**usual, **changes})
+
+
+def a_view(
+    in_flight: int = 3, idle_s: float = 1.0, wait_reason: str = "", wait_end: Any = None, **conditions: Any
+) -> View:
+    progress = Progress(in_flight, idle_s)
+    return View(some_conditions(**conditions), progress, {"property:x"}, wait_reason, wait_end)
+
+
+@pytest.mark.parametrize(
+    ("changes", "state", "reason", "until"),
+    [
+        ({}, "OK", "3 batches in progress", None),
+        ({"in_flight": 0}, "OK", "nothing to do", None),
+        ({"blocker": "concurrency"}, "OK", "3 batches in progress", None),
+        (
+            {"wait_reason": "credential x: 936 calls a minute", "wait_end": SOON},
+            "THROTTLED",
+            "credential x: 936 calls",
+            SOON,
+        ),
+        (
+            {"blocker": "backpressure", "sink_lag": 812, "wait_end": SOON},
+            "BACKPRESSURED",
+            "812 results behind",
+            None,
+        ),
+        ({"blocker": "control"}, "STALLED", "the control topic cannot be read", None),
+        ({"blocker": "lease", "in_flight": 0}, "STALLED", "the lease on the partitions has expired", None),
+        ({"idle_s": STALLED_AFTER_S + 1}, "STALLED", "no call has started or ended for 181 s", None),
+        ({"halts": (a_halt("all"),)}, "HALTED", "all: broken", None),
+        ({"halts": (a_halt("property:x", until=SOON),), "in_flight": 0}, "HALTED", "property:x: broken", SOON),
+        ({"halts": (a_halt("property:x"),)}, "OK", "3 batches in progress", None),
+        ({"halts": (a_halt("property:y"),), "in_flight": 0}, "OK", "nothing to do", None),
+    ],
+)
+def test_each_situation_has_its_state_and_reason(changes: dict[str, Any], state: str, reason: str, until: Any) -> None:
+    status = decide_status(a_view(**changes))
+    assert (status.state, status.until) == (state, until)
+    assert reason in status.reason
+
+
+def test_the_status_ends_with_the_last_of_several_halts() -> None:
+    halts = (a_halt("all", until=SOON), a_halt("property:x", until=SOON + timedelta(hours=1)))
+    assert decide_status(a_view(halts=halts)).until == SOON + timedelta(hours=1)
+    assert decide_status(a_view(halts=(*halts, a_halt("property:x")))).until is None
+
+
+def view_of_partition_0(schedule: Schedule, limiter: RateLimiter, wait_s: float) -> View:
+    return view_of(0, some_conditions(wait_of=lambda job: wait_s), Progress(1, 0.0), schedule, limiter)
+
+
+def test_a_view_has_the_scopes_and_the_wait_of_the_next_batch() -> None:
+    schedule, limiter = Schedule(), RateLimiter(QuotaLimits(1200, 600, 40_000, 0.8, 8), 12)
+    schedule.assigned([0])
+    limiter.assigned([0], 0.0)
+    schedule.add(Job(a_batch(), 0, 0), 0.0)
+    view = view_of_partition_0(schedule, limiter, 3.0)
+    assert view.scopes == {"credential:acme", "property:sc-domain:example.com", "run:run-1"}
+    assert (view.wait_reason, view.wait_end) == ("credential acme: 464 calls a minute", SOON)
+
+
+def test_a_batch_that_waits_for_no_token_waits_for_a_retry() -> None:
+    schedule, limiter = Schedule(), RateLimiter(QuotaLimits(1200, 600, 40_000, 0.8, 8), 12)
+    schedule.assigned([0])
+    limiter.assigned([0], -60.0)
+    schedule.add(Job(a_batch(), 0, 0), 0.0)
+    assert view_of_partition_0(schedule, limiter, 3.0).wait_reason == "waiting for a retry"
+    assert view_of_partition_0(schedule, limiter, 0.0).wait_end is None
+
+
+def test_a_partition_without_queued_batches_waits_for_nothing() -> None:
+    view = view_of_partition_0(Schedule(), RateLimiter(QuotaLimits(1200, 600, 40_000, 0.8, 8), 12), 3.0)
+    assert (view.scopes, view.wait_end) == (frozenset(), None)

@@ -1,0 +1,273 @@
+"""One page: its access token, its call, and what the outcome does to rate limiter, halts and Kafka."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fetcher.chunks import FetchedPage
+from fetcher.outcome import Dead, Deferred, Done, HaltOrder, Outcome, Retry
+from fetcher.page_call import BROKER_PAUSE_S, SOON_S
+from pipeline.clock import now
+from pipeline.contracts.messages import Control
+from pipeline.errors import Fatal, Retryable
+from support.examples import NOW
+from support.fetcher import CAPACITY, EMPTY_PAGE, PROPERTY, World, a_job, held_partitions, page_calls
+from support.wait import until
+
+UNAUTHORIZED = Retry("unauthorized", after_s=0.0, counts=False, refresh_token=True)
+
+
+@pytest.fixture(autouse=True)
+def no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every random number be 1/2."""
+    monkeypatch.setattr("fetcher.page_call.random.random", lambda: 0.5)
+
+
+@pytest.fixture
+def world() -> World:
+    world = World()
+    world.may_answer.set()
+    return world
+
+
+def a_halt(scope: str = "all", **changes: Any) -> Control:
+    return Control(scope=scope, state="halted", reason="broken", actor="a", at=NOW, **changes)
+
+
+async def test_a_page_is_published_and_done(world: World) -> None:
+    partitions = held_partitions()
+    calls = page_calls(world, partitions)
+    assert await calls.start(a_job(partitions)) == Done(EMPTY_PAGE)
+    assert [topic for topic, _ in world.published] == ["gsc.results"]
+    assert world.tokens_used == ["token 1"]
+    assert len(calls) == 0
+
+
+async def test_a_call_is_in_flight_from_its_start_until_its_response(world: World) -> None:
+    world.may_answer.clear()
+    partitions = held_partitions()
+    calls = page_calls(world, partitions, replace(CAPACITY, max_concurrency=1))
+    finishing = asyncio.ensure_future(calls.start(a_job(partitions)))
+    assert (len(calls), calls.full) == (1, True)
+    world.may_answer.set()
+    await finishing
+    assert (len(calls), calls.full) == (0, False)
+
+
+async def test_pages_in_memory_are_bounded_and_room_is_returned(world: World) -> None:
+    partitions = held_partitions()
+    calls = page_calls(world, partitions, replace(CAPACITY, max_in_flight=2))
+    outcomes = await asyncio.gather(*(calls.start(a_job(partitions, number)) for number in range(5)))
+    assert outcomes == [Done(EMPTY_PAGE)] * 5
+
+
+async def test_a_passing_failure_backs_off_and_is_dead_after_the_last_attempt(world: World) -> None:
+    world.outcome = Retry("http_500")
+    partitions = held_partitions()
+    calls, job = page_calls(world, partitions), a_job(partitions)
+    assert [await calls.start(job) for _ in range(3)] == [
+        Retry("http_500", after_s=1.0),
+        Retry("http_500", after_s=2.0),
+        Dead("attempts_exhausted", "http_500"),
+    ]
+    assert [(item.state, item.reason, item.attempts) for item in world.outcomes()] == [
+        ("dead", "attempts_exhausted", 3)
+    ]
+
+
+async def test_a_throttled_call_slows_the_scope_down_and_uses_no_attempt(world: World) -> None:
+    world.outcome = Retry("userRateLimitExceeded", after_s=7.0, counts=False, throttled="credential")
+    partitions = held_partitions()
+    calls, job = page_calls(world, partitions), a_job(partitions)
+    for _ in range(5):
+        assert await calls.start(job) == world.outcome
+    assert job.attempts == 0
+    [reading] = [item for item in partitions.limiter.readings(0.0) if item.kind == "credential"]
+    [other] = [item for item in partitions.limiter.readings(0.0) if item.kind == "property"]
+    assert reading.rate_qpm < other.rate_qpm / 20
+    assert world.published == []
+
+
+async def test_a_refused_token_is_replaced_once_and_a_second_refusal_halts_the_credential(world: World) -> None:
+    world.outcome = UNAUTHORIZED
+    partitions = held_partitions()
+    calls, job = page_calls(world, partitions), a_job(partitions)
+    assert await calls.start(job) == UNAUTHORIZED
+    outcome = await calls.start(job)
+    assert isinstance(outcome, Deferred)
+    assert world.tokens_used == ["token 1", "token 2"]
+    assert [(item.scope, item.state, item.cause) for item in world.controls()] == [
+        ("credential:acme", "halted", "credential")
+    ]
+    assert [item.state for item in world.outcomes()] == ["deferred"]
+
+
+async def test_a_token_that_was_replaced_meanwhile_is_used_without_another_request(world: World) -> None:
+    world.outcome = UNAUTHORIZED
+    partitions = held_partitions()
+    calls, job = page_calls(world, partitions), a_job(partitions)
+    await calls.start(job)
+    world.current_token = "token of another call"
+    world.outcome = Done(EMPTY_PAGE)
+    await calls.start(job)
+    assert world.tokens_used == ["token 1", "token of another call"]
+
+
+async def test_without_an_access_token_the_page_waits_and_no_attempt_is_counted(world: World) -> None:
+    world.token_error = Retryable("the token endpoint fails")
+    partitions = held_partitions()
+    calls, job = page_calls(world, partitions), a_job(partitions)
+    assert await calls.start(job) == Retry("the token endpoint fails", after_s=8.0, counts=False)
+    assert (job.attempts, world.calls, world.published) == (0, [], [])
+
+
+async def test_a_credential_without_any_token_is_halted_and_the_page_deferred(world: World) -> None:
+    world.token_error = Fatal("invalid_grant", scope="credential:acme")
+    partitions = held_partitions()
+    outcome = await page_calls(world, partitions).start(a_job(partitions))
+    assert outcome == Deferred("credential", HaltOrder("credential", "credential", "invalid_grant"))
+    assert [(item.scope, item.reason, item.until) for item in world.controls()] == [
+        ("credential:acme", "invalid_grant", None)
+    ]
+    assert [(item.state, item.detail) for item in world.outcomes()] == [
+        ("deferred", "halted: credential:acme: invalid_grant")
+    ]
+    assert world.calls == []
+
+
+async def test_a_spent_budget_halts_its_scope_for_a_time_and_defers_the_page(world: World) -> None:
+    order = HaltOrder("property", "budget", "load_quota", 900.0)
+    world.outcome = Deferred("load_quota", order)
+    partitions = held_partitions()
+    assert await page_calls(world, partitions).start(a_job(partitions)) == world.outcome
+    [control] = world.controls()
+    assert (control.scope, control.state, control.cause) == (f"property:{PROPERTY}", "halted", "budget")
+    assert control.until is not None
+    assert 890 < (control.until - now()).total_seconds() <= 900
+    assert [item.state for item in world.outcomes()] == ["deferred"]
+
+
+async def test_a_missing_permission_halts_the_property_and_dead_letters_the_page(world: World) -> None:
+    world.outcome = Dead("permission", "HTTP 403: no", HaltOrder("property", "permission", "HTTP 403: no"))
+    partitions = held_partitions()
+    assert await page_calls(world, partitions).start(a_job(partitions)) == world.outcome
+    assert [(item.scope, item.until) for item in world.controls()] == [(f"property:{PROPERTY}", None)]
+    assert len(world.on("gsc.dead-letters")) == 1
+    assert [(item.state, item.reason) for item in world.outcomes()] == [("dead", "permission")]
+
+
+async def test_a_row_larger_than_a_message_is_dead(world: World) -> None:
+    world.outcome = Done(FetchedPage((["x" * 2_000_000], ["y"]), [1.0], [1.0], [1.0], [1.0]))
+    partitions = held_partitions()
+    outcome = await page_calls(world, partitions).start(a_job(partitions))
+    assert isinstance(outcome, Dead)
+    assert outcome.reason == "too_large"
+
+
+async def test_a_halt_cancels_its_calls_and_defers_their_pages(world: World) -> None:
+    world.may_answer.clear()
+    partitions = held_partitions()
+    calls = page_calls(world, partitions)
+    finishing = asyncio.ensure_future(calls.start(a_job(partitions)))
+    await until(lambda: world.in_flight == 1, 5, "the call is in flight")
+    world.halts.apply(a_halt("property:sc-domain:other.com"))
+    calls.cancel_halted()
+    assert len(calls) == 1
+    world.halts.apply(a_halt())
+    calls.cancel_halted()
+    assert await finishing == Deferred("halted")
+    assert [(item.reason, item.detail) for item in world.outcomes()] == [("halted", "halted: all: broken")]
+
+
+async def test_a_page_that_arrives_after_a_halt_is_deferred(world: World) -> None:
+    world.may_answer.clear()
+    partitions = held_partitions()
+    finishing = asyncio.ensure_future(page_calls(world, partitions).start(a_job(partitions)))
+    await until(lambda: world.in_flight == 1, 5, "the call is in flight")
+    world.halts.apply(a_halt())
+    world.may_answer.set()
+    assert await finishing == Deferred("halted")
+    assert [item.state for item in world.outcomes()] == ["deferred"]
+
+
+async def test_a_cancelled_partition_ends_its_calls_with_a_retry(world: World) -> None:
+    world.may_answer.clear()
+    partitions = held_partitions()
+    calls = page_calls(world, partitions)
+    finishing = asyncio.ensure_future(calls.start(a_job(partitions)))
+    await until(lambda: world.in_flight == 1, 5, "the call is in flight")
+    calls.cancel_partitions([7])
+    assert len(calls) == 1
+    calls.cancel_partitions([0])
+    assert await finishing == Retry("interrupted", after_s=SOON_S, counts=False)
+
+
+@pytest.mark.parametrize("cause", ["halt", "lease", "partition"])
+async def test_no_call_starts_when_something_forbids_it_while_the_token_is_fetched(world: World, cause: str) -> None:
+    partitions = held_partitions()
+    finishing = page_calls(world, partitions).start(a_job(partitions))
+    match cause:
+        case "halt":
+            world.halts.apply(a_halt())
+        case "lease":
+            world.lease_until = 0.0
+        case _:
+            partitions.release([0])
+    outcome = await finishing
+    assert isinstance(outcome, Deferred if cause == "halt" else Retry)
+    assert world.calls == []
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Done(EMPTY_PAGE),
+        Dead("bad_request", "no"),
+        Deferred("load_quota", HaltOrder("property", "budget", "load_quota", 900.0)),
+    ],
+)
+async def test_while_kafka_is_unreachable_the_page_is_fetched_again_without_an_attempt(
+    world: World, outcome: Outcome
+) -> None:
+    world.outcome = outcome
+    world.kafka_fails()
+    partitions = held_partitions()
+    job = a_job(partitions)
+    assert await page_calls(world, partitions).start(job) == Retry(
+        "Kafka is unreachable", after_s=BROKER_PAUSE_S, counts=False
+    )
+    assert job.attempts == 0
+
+
+async def test_a_halted_job_is_deferred_without_a_call_once_kafka_is_reachable(world: World) -> None:
+    world.halts.apply(a_halt())
+    partitions = held_partitions()
+    calls, job = page_calls(world, partitions), a_job(partitions)
+    world.kafka_fails()
+    assert await calls.defer(job) == Retry("Kafka is unreachable", after_s=BROKER_PAUSE_S, counts=False)
+    world.kafka_error = None
+    assert await calls.defer(job) == Deferred("halted")
+    world.halts.forget("all")
+    assert await calls.defer(job) == Deferred("halted")
+    assert [item.detail for item in world.outcomes()] == [
+        "halted: all: broken",
+        "halted: the halt has ended meanwhile",
+    ]
+    assert world.calls == []
+
+
+async def test_after_a_budget_pause_a_call_is_a_probe_and_its_success_resumes_the_scope(world: World) -> None:
+    scope = f"property:{PROPERTY}"
+    world.halts.apply(a_halt(scope, until=NOW, cause="budget"))
+    world.may_answer.clear()
+    partitions = held_partitions()
+    calls, job = page_calls(world, partitions), a_job(partitions)
+    assert not calls.is_probed(job.batch)
+    finishing = asyncio.ensure_future(calls.start(job))
+    assert calls.is_probed(job.batch)
+    world.may_answer.set()
+    assert await finishing == Done(EMPTY_PAGE)
+    assert [(item.scope, item.state, item.cause) for item in world.controls()] == [(scope, "running", "budget")]
+    assert not calls.is_probed(job.batch)

@@ -1,0 +1,105 @@
+"""Bodies of responses, decoded into columns."""
+
+import gzip
+import json
+from typing import Any
+
+import pytest
+
+from fetcher.chunks import FetchedPage
+from fetcher.response import decode_page, decode_sites, decode_totals, gunzip
+from pipeline.errors import Invalid, Retryable
+from support.examples import DAY, a_batch
+
+
+def row(*keys: str, **changes: Any) -> dict[str, Any]:
+    return {"keys": [DAY.isoformat(), *keys], "clicks": 1, "impressions": 2.0, "ctr": 0.5, "position": 3.5} | changes
+
+
+def decoded(*rows: dict[str, Any], **more: Any) -> FetchedPage:
+    return decode_page(a_batch(), json.dumps({"rows": list(rows), **more}).encode())
+
+
+def test_rows_become_columns_without_the_date() -> None:
+    page = decoded(row("q1", "p1"), row("q2", "p2", clicks=7))
+    assert page.keys == (["q1", "q2"], ["p1", "p2"])
+    assert page.clicks == [1.0, 7.0]
+    assert page.position == [3.5, 3.5]
+
+
+def test_rows_may_be_absent() -> None:
+    page = decode_page(a_batch(), b'{"responseAggregationType":"byPage"}')
+    assert page.rows == 0
+    assert page.keys == ([], [])
+
+
+def test_a_report_without_the_date_has_all_its_dimensions_as_columns() -> None:
+    body = json.dumps({"rows": [row("q", "p", keys=["q", "p"])]}).encode()
+    assert decode_page(a_batch(dimensions=("query", "page")), body).keys == (["q"], ["p"])
+
+
+def test_a_search_type_without_positions_has_none() -> None:
+    body = json.dumps({"rows": [row("q", "p")]}).encode()
+    assert decode_page(a_batch(search_type="discover"), body).position is None
+
+
+@pytest.mark.parametrize("name", ["first_incomplete_date", "firstIncompleteDate"])
+def test_both_spellings_of_the_first_incomplete_date_are_read(name: str) -> None:
+    assert decoded(metadata={name: "2026-02-27"}).first_incomplete_date.isoformat() == "2026-02-27"  # type: ignore[union-attr]
+
+
+def test_characters_that_cannot_be_stored_are_escaped() -> None:
+    page = decoded(row("nul\x00", "lone \ud800"), row("日本語 🚀", "p"))
+    assert page.keys == (["nul\\x00", "日本語 🚀"], ["lone \\ud800", "p"])
+
+
+@pytest.mark.parametrize("body", [b"", b'{"rows": [', b"<html>", b'{"rows": 7}', b'{"rows": [{"keys": []}]}', b"[]"])
+def test_a_body_that_does_not_decode_is_retried(body: bytes) -> None:
+    with pytest.raises(Retryable):
+        decode_page(a_batch(), body)
+
+
+def test_rows_of_another_day_or_with_too_few_keys_are_invalid() -> None:
+    with pytest.raises(Invalid, match="other days than 2026-03-01"):
+        decoded({**row("q", "p"), "keys": ["2026-03-02", "q", "p"]})
+    with pytest.raises(Invalid, match="do not have 3 keys"):
+        decoded({**row("q", "p"), "keys": ["2026-03-01", "q"]})
+
+
+def test_a_list_of_properties_gives_their_urls() -> None:
+    assert decode_sites(b'{"siteEntry": [{"siteUrl": "sc-domain:a.com", "permissionLevel": "siteOwner"}]}') == [
+        "sc-domain:a.com"
+    ]
+    assert decode_sites(b"{}") == []
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"\xff", b"[]", b'{"siteEntry": [{}]}'])
+def test_a_response_that_is_not_a_list_of_properties_is_invalid(body: bytes) -> None:
+    with pytest.raises(Invalid, match="not a list of properties"):
+        decode_sites(body)
+
+
+def test_totals_are_clicks_and_impressions_by_date() -> None:
+    assert decode_totals(json.dumps({"rows": [row(clicks=7)]}).encode()) == {DAY: (7.0, 2.0)}
+
+
+@pytest.mark.parametrize("keys", [[], ["today"]])
+def test_totals_without_a_date_are_retried(keys: list[str]) -> None:
+    with pytest.raises(Retryable, match="without a date"):
+        decode_totals(json.dumps({"rows": [row(keys=keys)]}).encode())
+
+
+def test_a_gzipped_body_is_decompressed() -> None:
+    assert gunzip(gzip.compress(b"x" * 1000)) == b"x" * 1000
+
+
+def test_a_gzipped_body_that_is_truncated_is_retried() -> None:
+    complete = gzip.compress(b"x" * 1000)
+    for end in (5, len(complete) // 2, len(complete) - 1):
+        with pytest.raises(Retryable, match="truncated"):
+            gunzip(complete[:end])
+
+
+def test_a_body_that_is_not_gzip_is_retried() -> None:
+    with pytest.raises(Retryable, match="not gzip"):
+        gunzip(b"{}")

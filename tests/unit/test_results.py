@@ -1,0 +1,40 @@
+"""What the fetcher publishes for a page."""
+
+from fetcher.chunks import FetchedPage
+from fetcher.results import ResultPublisher
+from fetcher.schedule import Job
+from pipeline.contracts import codec
+from pipeline.contracts.messages import Batch, Rows
+from support.examples import a_batch
+from support.fetcher import World
+
+
+def a_page(rows: int) -> FetchedPage:
+    texts = [str(number) for number in range(rows)]
+    return FetchedPage((texts, texts), [1.0] * rows, [1.0] * rows, [1.0] * rows, None)
+
+
+async def test_a_full_page_is_followed_by_the_batch_of_the_next_page() -> None:
+    world, batch = World(), a_batch(row_limit=3)
+    await ResultPublisher(world, "gsc", "full-page").page(Job(batch, 0, 0), a_page(3))
+    assert [topic for topic, _ in world.published] == ["gsc.results", "gsc.batches"]
+    [rows], [following] = world.results(), world.on("gsc.batches")
+    assert codec.decode(Rows, rows).next_start_row == 3
+    assert codec.decode(Batch, following) == a_batch(row_limit=3, start_row=3)
+
+
+async def test_the_last_page_is_followed_by_nothing() -> None:
+    world, batch = World(), a_batch(row_limit=3)
+    await ResultPublisher(world, "gsc", "full-page").page(Job(batch, 0, 0), a_page(2))
+    [(topic, rows)] = world.published
+    assert topic == "gsc.results"
+    assert codec.decode(Rows, rows or b"").next_start_row is None
+
+
+async def test_each_fetch_of_a_page_has_its_own_id() -> None:
+    world = World()
+    results = ResultPublisher(world, "gsc", "full-page")
+    for _ in range(2):
+        await results.page(Job(a_batch(), 0, 0), a_page(1))
+    first, second = [codec.decode(Rows, value) for value in world.results()]
+    assert first.fetch_id != second.fetch_id
