@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from fetcher.outcome import Dead, Deferred, Failure, HaltOrder, Retry, ScopeKind
+from fetcher.response import UNDECODABLE
 from pipeline.contracts.halts import ALL
 from pipeline.contracts.messages import Batch, Control
 
@@ -88,7 +89,7 @@ def _throttled(reason: str, kind: ScopeKind, retry_after_s: float | None) -> Ret
 def _decode_error(body: bytes) -> _Error:
     try:
         return _decoder.decode(body).error
-    except msgspec.DecodeError:  # the page of a proxy, or an empty body
+    except UNDECODABLE:  # the page of a proxy, or an empty body
         return _Error()
 
 

@@ -15,6 +15,8 @@ from pipeline.contracts.reports import TYPES_WITHOUT_POSITION
 from pipeline.contracts.text import storable
 from pipeline.errors import Invalid, Retryable
 
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for a body that is not JSON, is not UTF-8, or is nested too deeply."""
 _GZIP = 16 + zlib.MAX_WBITS
 _NUL = b"\\u0000"
 
@@ -95,7 +97,7 @@ def decode_sites(data: bytes) -> list[str]:
     """Return the URLs of a list of properties. Raises Invalid."""
     try:
         return [entry.site_url for entry in msgspec.json.decode(data, type=_Sites).entries]
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNDECODABLE as error:
         raise Invalid(f"the response is not a list of properties: {error}") from error
 
 
@@ -105,11 +107,11 @@ def _decode(data: bytes) -> tuple[_Response, bool]:
         return _decoder.decode(data), False
     except msgspec.ValidationError as error:
         raise Retryable(f"the response has an unexpected shape: {error}") from error
-    except msgspec.DecodeError as error:
+    except UNDECODABLE as error:
         # A lone surrogate is legal in JSON text. msgspec refuses it, the standard library does not.
         try:
             return msgspec.convert(json.loads(data), _Response), True
-        except (ValueError, msgspec.ValidationError):
+        except (ValueError, RecursionError):
             raise Retryable(f"the response is not JSON: {error}") from error
 
 

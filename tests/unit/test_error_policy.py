@@ -69,6 +69,8 @@ def no_permission(detail: str) -> Dead:
         (500, b"", Retry("http_500")),
         (502, b"", Retry("http_502")),
         (503, b"[]", Retry("http_503")),
+        (503, b'{"error": {"message": "\xff"}}', Retry("http_503")),
+        (503, b'{"x": ' + b"[" * 100_000, Retry("http_503")),
         (504, b"", Retry("http_504")),
     ],
 )

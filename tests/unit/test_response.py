@@ -53,7 +53,14 @@ def test_characters_that_cannot_be_stored_are_escaped() -> None:
     assert page.keys == (["nul\\x00", "日本語 🚀"], ["lone \\ud800", "p"])
 
 
-@pytest.mark.parametrize("body", [b"", b'{"rows": [', b"<html>", b'{"rows": 7}', b'{"rows": [{"keys": []}]}', b"[]"])
+NOT_UTF8 = b'{"rows": [{"keys": ["2026-03-01", "\xff", "p"], "clicks": 1, "impressions": 1, "ctr": 1}]}'
+NESTED = b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b'{"rows": [', b"<html>", b'{"rows": 7}', b'{"rows": [{"keys": []}]}', b"[]", NOT_UTF8, NESTED],
+)
 def test_a_body_that_does_not_decode_is_retried(body: bytes) -> None:
     with pytest.raises(Retryable):
         decode_page(a_batch(), body)
@@ -73,7 +80,7 @@ def test_a_list_of_properties_gives_their_urls() -> None:
     assert decode_sites(b"{}") == []
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"\xff", b"[]", b'{"siteEntry": [{}]}'])
+@pytest.mark.parametrize("body", [b"<html>", b"\xff", b"[]", b'{"siteEntry": [{}]}', NESTED])
 def test_a_response_that_is_not_a_list_of_properties_is_invalid(body: bytes) -> None:
     with pytest.raises(Invalid, match="not a list of properties"):
         decode_sites(body)
