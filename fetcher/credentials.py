@@ -12,9 +12,9 @@ from google.auth.exceptions import GoogleAuthError, RefreshError, TransportError
 from google.oauth2 import credentials as authorized_user
 from google.oauth2 import service_account
 
-from fetcher.settings import address_problem
 from pipeline.catalog import CatalogError, Credential
 from pipeline.errors import Fatal, Invalid, Retryable
+from pipeline.settings import address_problem
 
 SCOPE = "https://www.googleapis.com/auth/webmasters.readonly"
 TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
@@ -160,12 +160,12 @@ def _check(info: Mapping[str, Any], required: Iterable[str]) -> None:
     """Raise ValueError when a required field is missing, or an address cannot be called."""
     for name in required:
         if not isinstance(info.get(name), str) or not info[name]:
-            raise ValueError(f"{name}: no text" if name in info else f"{name}: missing")
+            raise ValueError(f"{name}: must be non-empty text" if name in info else f"{name}: missing")
     source = info.get("credential_source")
     if not isinstance(source, dict):
         source = {}  # google-auth refuses it with an error of its own
     if not isinstance(source.get("file", ""), str):
-        raise ValueError("credential_source.file: no text")  # noqa: TRY004 - the value of a file is wrong, not a type
+        raise ValueError("credential_source.file: must be text")  # noqa: TRY004 - the value of a file is wrong, not a type
     addresses = {name: info.get(name) for name in ADDRESSES} | {"credential_source.url": source.get("url")}
     for name, address in addresses.items():
         if address is not None and (problem := address_problem(address)):

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
-import httpx
 from pydantic import AfterValidator, Field, model_validator
+from pydantic.config import JsonDict
 
 from fetcher.next_page import PagingRule
 from fetcher.rate_limiter import QuotaLimits
@@ -12,44 +12,21 @@ from pipeline.catalog import Catalog
 from pipeline.settings import (
     CatalogSettings,
     DeadLetterSettings,
+    HttpAddress,
     HttpSettings,
     KafkaSettings,
     QuotaSettings,
     Seconds,
 )
 
-_PORTS = range(1, 65536)
-
-
-def address_problem(value: object) -> str | None:
-    """Return why a value is not an http(s) address that httpx can call, or None."""
-    if not isinstance(value, str):
-        return "not text"
-    try:
-        url = httpx.URL(value)
-        url.host.encode("idna")  # as the resolver does
-    except (httpx.InvalidURL, UnicodeError) as error:
-        return f"not a URL: {error}"
-    if url.scheme not in ("http", "https") or not url.host or any(map(str.isspace, value)):
-        return "not an address that begins with http:// or https:// and names a host, without blanks"
-    if url.port is not None and url.port not in _PORTS:
-        return f"the port is not from {_PORTS.start} to {_PORTS.stop - 1}"
-    return None
-
-
-def _check_address(text: str) -> str:
-    if problem := address_problem(text):
-        raise ValueError(problem)
-    return text
+# For the Helm chart, which checks its values by the JSON Schema of the settings.
+_ADDRESS_SCHEMA: JsonDict = {"pattern": r"^https?://[^\s/]+[^\s]*$"}
 
 
 def _check_root(text: str) -> str:
     if "?" in text or "#" in text:
         raise ValueError("the address of the API must have no query and no fragment")
     return text
-
-
-HttpAddress = Annotated[str, Field(pattern=r"^https?://[^\s/]+[^\s]*$"), AfterValidator(_check_address)]
 
 
 @dataclass(frozen=True)
@@ -69,7 +46,9 @@ class Capacity:
 class FetcherSettings(KafkaSettings, CatalogSettings, HttpSettings, DeadLetterSettings, QuotaSettings):
     """Environment variables of the same names in capitals, after `GSC_`."""
 
-    api_root: Annotated[HttpAddress, AfterValidator(_check_root)] = "https://searchconsole.googleapis.com"
+    api_root: Annotated[HttpAddress, AfterValidator(_check_root), Field(json_schema_extra=_ADDRESS_SCHEMA)] = (
+        "https://searchconsole.googleapis.com"
+    )
     max_concurrency: Annotated[int, Field(ge=1, le=2000)] = 32
     """Calls in flight; 1 is the sequential mode."""
     max_in_flight: Annotated[int, Field(ge=1, le=2000)] = 10

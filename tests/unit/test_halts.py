@@ -1,15 +1,11 @@
-"""Halts and their scopes; how long the fetcher halts a scope, and when it pauses or retries."""
+"""Halts and their scopes."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from fetcher.backoff import LONGEST_S, full_jitter
-from fetcher.backpressure import closed_at
-from fetcher.error_policy import LOAD_PAUSE_S, Park
-from fetcher.halting import next_pacific_day, parked_until, scope_of
 from pipeline.contracts.halts import Halts, build_control, parse_scope, scopes_of
 from pipeline.contracts.messages import Control
 from pipeline.errors import Invalid
@@ -30,14 +26,14 @@ def test_a_halt_of_any_scope_of_a_batch_blocks_it(scope: str) -> None:
     assert (halts.blocking(scopes_of(other), NOW) is None) == (scope != "all")
 
 
-def test_the_newest_record_of_a_scope_counts() -> None:
+def test_the_newest_record_of_a_scope_wins() -> None:
     halts = Halts()
     records = (a_control("all"), a_control("all"), a_control("all", "running"))
     assert [halts.apply(record) for record in records] == [True, False, True]
     assert halts.active(NOW) == []
 
 
-def test_a_halt_with_an_end_becomes_inactive_at_its_end() -> None:
+def test_a_halt_with_an_end_expires() -> None:
     halts = Halts()
     halts.apply(a_control("all", until=NOW + timedelta(minutes=15)))
     assert halts.blocking(["all"], NOW + timedelta(minutes=14, seconds=59)) is not None
@@ -58,17 +54,7 @@ def test_an_unknown_scope_is_invalid(text: str) -> None:
         parse_scope(text)
 
 
-def test_a_spent_budget_halts_for_a_quarter_of_an_hour_and_then_until_the_next_pacific_day() -> None:
-    halts, verdict = Halts(), Park("load_quota", "property")
-    first = parked_until(verdict, halts.on_trial(["all"], NOW), NOW)
-    assert first == NOW + timedelta(seconds=LOAD_PAUSE_S)
-    halts.apply(a_control("all", until=first, cause="budget"))
-    assert parked_until(verdict, halts.on_trial(["all"], first), first) == next_pacific_day(first)
-    later = first + timedelta(hours=2)  # refused again long after: a pause like the first
-    assert parked_until(verdict, halts.on_trial(["all"], later), later) == later + timedelta(seconds=LOAD_PAUSE_S)
-
-
-def test_an_ended_budget_halt_is_on_trial_until_its_scope_is_resumed() -> None:
+def test_an_expired_budget_halt_is_on_trial_until_the_scope_is_resumed() -> None:
     halts, end = Halts(), NOW + timedelta(minutes=15)
     scopes = scopes_of(a_batch())
     for scope, cause in (("all", "operator"), ("property:sc-domain:example.com", "budget")):
@@ -82,53 +68,28 @@ def test_an_ended_budget_halt_is_on_trial_until_its_scope_is_resumed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "problem"),
+    ("fields", "told"),
     [
         ({"scope": "planet:mars", "reason": "x"}, "scope: unknown scope 'planet:mars'; known: all"),
         ({"scope": "all"}, "reason: missing"),
         ({"scope": "all", "reason": "x", "until": "2026-03-10T11:00:00+00:00"}, "until: .* is in the past"),
-        ({"scope": "all", "reason": "x", "until": "2026-03-10T13:00:00"}, "until: .* has no offset"),
+        ({"scope": "all", "reason": "x", "until": "2026-03-10T13:00:00"}, "until: .* has no UTC offset"),
         ({"scope": "all", "reason": "x", "until": "soon"}, "until: Invalid RFC3339"),
         ({"scope": "all", "reason": "x", "state": "stopped"}, "state: Invalid enum value 'stopped'"),
         ({"reason": "x"}, "body: Object missing required field `scope`"),
         ({"scope": "all", "reason": "x", "why": 1}, "unknown field `why`"),
     ],
 )
-def test_wrong_fields_of_a_control_record_are_reported_by_name(fields: dict[str, Any], problem: str) -> None:
+def test_an_invalid_control_command_is_refused(fields: dict[str, Any], told: str) -> None:
     for form in (fields, json.dumps(fields).encode()):
-        with pytest.raises(Invalid, match=problem):
+        with pytest.raises(Invalid, match=told):
             build_control(form, now=NOW, actor="a")
 
 
-def test_fields_become_a_control_record() -> None:
+def test_a_control_command_becomes_a_record() -> None:
     fields = {"scope": "run:r", "reason": "why", "until": "2026-03-10T13:00:00+00:00"}
     control = build_control(fields, now=NOW, actor="http")
     assert control == Control(
         scope="run:r", state="halted", reason="why", actor="http", at=NOW, until=NOW + timedelta(hours=1)
     )
     assert build_control({"scope": "all", "state": "running"}, now=NOW, actor="a").state == "running"
-
-
-def test_a_day_begins_in_pacific_time() -> None:
-    assert next_pacific_day(datetime(2026, 3, 11, 6, 59, tzinfo=UTC)) == datetime(2026, 3, 11, 7, 0, tzinfo=UTC)
-    assert next_pacific_day(datetime(2026, 3, 11, 7, 0, tzinfo=UTC)) == datetime(2026, 3, 12, 7, 0, tzinfo=UTC)
-
-
-def test_a_refusal_halts_the_scope_that_it_is_about() -> None:
-    assert scope_of(a_batch(), "credential") == "credential:acme"
-    assert scope_of(a_batch(), "property") == "property:sc-domain:example.com"
-    assert scope_of(a_batch(), "project") == "all"
-
-
-def test_calls_pause_at_the_upper_threshold_and_resume_below_the_lower() -> None:
-    closed, states = False, []
-    for lag in (0, 799, 800, 799, 500, 499, 700):
-        closed = closed_at(lag, closed)
-        states.append(closed)
-    assert states == [False, False, True, True, True, False, False]
-
-
-def test_the_backoff_grows_to_a_bound() -> None:
-    assert [full_jitter(attempt, 1.0) for attempt in range(3)] == [1.0, 2.0, 4.0]
-    assert full_jitter(40, 1.0) == LONGEST_S
-    assert full_jitter(3, 0.0) == 0.0
