@@ -31,7 +31,7 @@ _log = logger(__name__)
 
 
 class CommitLoop:
-    """Commits the offsets and statuses of the held partitions, with news at once and without at least every 2 s."""
+    """Commits offsets and statuses of the held partitions: as soon as they change, and at least every RENEW_EVERY_S."""
 
     def __init__(self, ports: Ports, partitions: Partitions, call_loop: CallLoop, batch_ended: asyncio.Event) -> None:
         self._ports = ports

@@ -45,7 +45,7 @@ class BatchTransport:
     """A transport with the interface of the plain one.
 
     An HTTP batch is sent when it is full, or `linger_s` after its first call. `size` must not exceed the number of
-    pages that may be in memory, since the response to a batch is read as a whole.
+    pages that may be in memory, since the complete response to a batch is read into memory.
     """
 
     def __init__(self, api: BatchApi, *, size: int, linger_s: float) -> None:
@@ -79,7 +79,7 @@ class BatchTransport:
         if not calls:
             return
         task = self._spawn(self._exchange(http_batch.token, calls))
-        # When every call was cancelled, nobody waits for the response.
+        # When every call was cancelled, no caller waits for the response.
         for call in calls:
             call.outcome.add_done_callback(lambda _: None if http_batch.waiting() else task.cancel())
 

@@ -53,7 +53,7 @@ class Retry:
 
 @dataclass(frozen=True)
 class Deferred:
-    """A scope of the page is halted, or must be halted as `halt` says: the page becomes pending again."""
+    """A scope of the page is halted, or must be halted by the order `halt`. The page becomes pending again."""
 
     reason: str
     halt: HaltOrder | None = None

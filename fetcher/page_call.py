@@ -30,7 +30,7 @@ _log = logger(__name__)
 class PageCalls:
     """The calls in flight.
 
-    Outcomes are acted upon here: a job whose outcome is Deferred, Dead or Done has been published when it is returned.
+    A Done, Deferred or Dead that is returned has been published already; a Retry has its final delay in `after_s`.
     """
 
     def __init__(self, ports: Ports, partitions: Partitions, capacity: Capacity) -> None:
@@ -117,7 +117,7 @@ class PageCalls:
         return outcome
 
     async def _token(self, job: Job) -> str:
-        """Return an access token; another one than the last when that was refused. Raises Retryable or Fatal."""
+        """Return an access token, never the last one again if it was refused. Raises Retryable or Fatal."""
         tokens, credential = self._ports.tokens, job.batch.credential
         token = await tokens.token(credential)
         if job.token_refused and token == job.last_token:
@@ -129,7 +129,7 @@ class PageCalls:
         """Whether the job's partition is held, under a lease that has not expired."""
         return job.partition in self._partitions.assignment and monotonic() < self._ports.member.lease_until
 
-    # What an outcome means
+    # Acting on an outcome
 
     async def _act(self, job: Job, outcome: Outcome) -> Outcome:
         match outcome:
@@ -200,7 +200,7 @@ class PageCalls:
         return deferred
 
     async def dead_letter(self, job: Job, dead: Dead) -> Outcome:
-        """Dead-letter a batch, and halt a scope of it if the outcome says so. Raises Retryable."""
+        """Dead-letter a batch, and halt the scope that `dead.halt` names. Raises Retryable."""
         if dead.halt is not None:
             await self._halt(job.batch, dead.halt)
         await self._ports.results.dead(job, dead.reason, dead.detail)

@@ -8,7 +8,7 @@ import pytest
 
 from fetcher.assignment import Partitions
 from fetcher.call_loop import CallLoop, Wait
-from fetcher.outcome import Dead, Retry
+from fetcher.outcome import Dead, Done, Retry
 from fetcher.page_call import SOON_S
 from fetcher.rate_limiter import QuotaLimits
 from fetcher.schedule import Job
@@ -19,7 +19,7 @@ from pipeline.dead_letter_limit import DeadLetterLimit
 from pipeline.errors import Fatal
 from pipeline.metrics import counter
 from support.examples import NOW
-from support.fetcher import CAPACITY, UNLIMITED, World, a_job, a_record, held_partitions, page_calls
+from support.fetcher import CAPACITY, EMPTY_PAGE, UNLIMITED, World, a_job, a_record, held_partitions, page_calls
 from support.wait import until
 
 
@@ -144,6 +144,17 @@ async def test_the_dead_letter_limit_stops_the_loop() -> None:
     setup.queue(1)
     with pytest.raises(Fatal, match=r"2 of the last 2 messages of partition 0 are dead letters.*bad_request: no"):
         await setup.loop.run(asyncio.Event())
+
+
+async def test_pages_that_were_fetched_keep_occasional_dead_letters_below_the_limit() -> None:
+    setup = a_setup(dead_letter_limit=2)  # of the last 4 messages
+    for number, outcome in enumerate([Dead("bad_request", "no"), *[Done(EMPTY_PAGE)] * 3, Dead("bad_request", "no")]):
+        setup.world.outcome = outcome
+        setup.queue(number)
+        setup.loop.start_calls()
+        await setup.loop.drain([0], 5)
+    setup.loop._tasks.check()  # raises nothing
+    assert len(setup.world.on("gsc.dead-letters")) == 2
 
 
 async def test_records_and_batches_that_are_rejected_are_dead_lettered_once_kafka_is_reachable(

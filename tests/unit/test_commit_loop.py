@@ -66,6 +66,14 @@ async def test_a_batch_that_is_done_is_committed_without_waiting_for_the_renewal
     assert await setup.commit(0.2) == []
 
 
+async def test_a_commit_with_news_does_not_postpone_the_renewal(setup: Setup) -> None:
+    job = a_job(setup.partitions)
+    assert await setup.commit(0.0) == [(0, 0)]
+    setup.partitions.assignment.mark_done(job)
+    assert await setup.commit(1.9) == [(0, 1)]
+    assert await setup.commit(RENEW_EVERY_S) == [(0, 1)]
+
+
 async def test_a_status_that_changes_is_committed_with_the_next_refresh(setup: Setup) -> None:
     a_job(setup.partitions)
     await setup.commit(0.0)

@@ -36,6 +36,25 @@ def test_calls_pause_at_800_results_and_resume_below_500() -> None:
     assert backpressure.lag == 700
 
 
+def test_a_sink_that_falls_behind_is_logged_once_and_so_is_each_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[tuple[str, int]] = []
+
+    class Log:
+        def warning(self, event: str, *, lag: int, **_: object) -> None:
+            events.append((event, lag))
+
+    monkeypatch.setattr("fetcher.backpressure._log", Log())
+    backpressure = SinkBackpressure(Lag(0))
+    for lag in (499, 500, 600, 850, 900, 400, 500):
+        backpressure.update(lag)
+    assert events == [
+        ("sink_behind", 500),
+        ("backpressure", 850),
+        ("backpressure", 400),
+        ("sink_behind", 500),
+    ]
+
+
 async def test_the_last_reading_holds_while_the_lag_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fetcher.backpressure.READ_EVERY_S", 0.0)
     lag = Lag(900, Retryable("no broker"))

@@ -110,11 +110,12 @@ async def test_a_call_cancelled_before_sending_is_not_sent_and_one_cancelled_lat
 
 async def test_a_batch_whose_calls_are_all_cancelled_is_not_sent() -> None:
     api = Api()
-    transport = BatchTransport(api, size=3, linger_s=0.0)
+    transport = BatchTransport(api, size=3, linger_s=60)
     task = query(transport, 0)
-    await asyncio.sleep(0)  # the call is added, and its batch waits for more
+    await until(lambda: bool(transport._open), 5, "a call waits")
     task.cancel()
-    await until(lambda: not transport._tasks, 5, "the linger time is over")
+    await asyncio.gather(task, return_exceptions=True)
+    transport._send(transport._open["t"])  # as when the linger time is over
     assert (api.sent, transport._open) == ([], {})
 
 

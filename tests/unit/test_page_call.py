@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -147,6 +148,35 @@ async def test_a_spent_budget_halts_its_scope_for_a_time_and_defers_the_page(wor
     assert control.until is not None
     assert 890 < (control.until - now()).total_seconds() <= 900
     assert [item.state for item in world.outcomes()] == ["deferred"]
+
+
+@pytest.mark.parametrize(("active_for", "halts"), [(timedelta(minutes=5), 1), (timedelta(hours=5), 0)])
+async def test_a_halt_with_an_end_is_extended_but_never_shortened(
+    world: World, active_for: timedelta, halts: int
+) -> None:
+    world.outcome = Deferred("load_quota", HaltOrder("property", "budget", "load_quota", 900.0))
+    world.may_answer.clear()
+    partitions = held_partitions()
+    finishing = asyncio.ensure_future(page_calls(world, partitions).start(a_job(partitions)))
+    await until(lambda: world.in_flight == 1, 5, "the call is in flight")
+    active = a_halt(f"property:{PROPERTY}", until=now() + active_for)
+    world.halts.apply(active)
+    world.may_answer.set()
+    await finishing
+    assert len(world.controls()) == halts
+    assert (world.halts.active(now()) == [active]) == (halts == 0)
+
+
+async def test_a_halt_of_a_scope_cancels_its_other_calls(world: World) -> None:
+    world.may_answer.clear()
+    partitions = held_partitions()
+    calls = page_calls(world, partitions)
+    other = asyncio.ensure_future(calls.start(a_job(partitions, 1)))
+    await until(lambda: world.in_flight == 1, 5, "another call is in flight")
+    world.token_error = Fatal("invalid_grant", scope="credential:acme")
+    await calls.start(a_job(partitions, 0))
+    assert await other == Deferred("halted")
+    assert [item.state for item in world.outcomes()] == ["deferred", "deferred"]
 
 
 async def test_a_missing_permission_halts_the_property_and_dead_letters_the_page(world: World) -> None:
