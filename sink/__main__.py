@@ -4,12 +4,13 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from pipeline.clock import monotonic
 from pipeline.consumer_group import GroupConfig, GroupMember
 from pipeline.contracts.topics import RESULTS
 from pipeline.dead_letter_limit import DeadLetterLimit
-from pipeline.dead_letters import DeadLetter, publish_dead_letter
+from pipeline.dead_letters import publish_dead_letter
 from pipeline.health import HttpServer
 from pipeline.kafka import group_id
 from pipeline.postgres import connection
@@ -22,7 +23,7 @@ from sink.writer import Writer
 
 
 def main() -> int:
-    """Run until SIGTERM; returns the exit code."""
+    """Run until SIGTERM and return the exit code."""
     settings = load_settings(SinkSettings, os.environ)  # noqa: TID251 - read once, here
     return run_service(settings, "sink", lambda stop: _serve(settings, stop))
 
@@ -38,14 +39,11 @@ async def _serve(settings: SinkSettings, stop: asyncio.Event) -> None:
         async with connection(settings.postgres_dsn.get_secret_value(), application="gsc-sink") as conn:
             yield Writer(conn, settings.delete_ratio)
 
-    async def send_dead_letter(letter: DeadLetter) -> None:
-        await publish_dead_letter(publisher, prefix, letter)
-
     group = GroupConfig(group_id(prefix, "sink"), RESULTS.full_name(prefix), settings.session_timeout_s)
     member = GroupMember(settings.kafka, group)
     size = BatchSize(settings.sink_batch_bytes, settings.sink_linger_ms / 1000)
     limit = DeadLetterLimit(settings.dead_letter_limit, settings.dead_letter_ratio)
-    sink = Sink(member, size, open_writer, send_dead_letter, limit)
+    sink = Sink(member, size, open_writer, partial(publish_dead_letter, publisher, prefix), limit)
     server = HttpServer(
         settings,
         SERVICE,

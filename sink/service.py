@@ -1,10 +1,10 @@
 """The sink: collects results, writes them in batches, and commits to Kafka what PostgreSQL has."""
 
 import asyncio
-from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from pipeline.clock import monotonic
@@ -22,8 +22,8 @@ from sink.assembly import ReceivedResult, read_result
 from sink.writer import Applied, write_separately
 
 SERVICE: Final = "sink"
-CHECK_EVERY_S = 0.25
-RECONNECT_S = 1.0
+STOP_CHECK_S = 0.25
+RETRY_S = 1.0
 
 _log = logger(__name__)
 
@@ -48,7 +48,7 @@ class ResultWriter(Protocol):
 class DeadLetterSender(Protocol):
     """Publishes dead letters."""
 
-    async def __call__(self, letter: DeadLetter) -> None:
+    async def __call__(self, dead_letter: DeadLetter, /) -> None:
         """Return after the acknowledgement. Raises Retryable."""
 
 
@@ -61,6 +61,24 @@ class BatchSize:
 
     max_bytes: int
     linger_s: float
+
+
+@dataclass
+class Progress:
+    """How far the sink is in a partition, for the time of one assignment.
+
+    A transaction that outlives the assignment advances this object, and not that of a later assignment.
+    """
+
+    next_offset: int | None = None
+    """The offset to commit: every message before it is in PostgreSQL or dead-lettered. None before the first batch."""
+    dead_lettered: set[int] = field(default_factory=set)
+    """Dead-lettered offsets of the batch in progress: a retry of the batch skips them."""
+
+    def advance(self, offset: int) -> None:
+        """Record that the message at this offset is processed."""
+        self.next_offset = offset + 1
+        self.dead_lettered.discard(offset)
 
 
 class Sink:
@@ -82,13 +100,10 @@ class Sink:
         self._queue: deque[Record] = deque()
         self._queued_bytes = 0
         self._paused = False
-        self._partitions: set[int] = set()
-        self._written_until: dict[int, int] = {}
-        """The offset to commit, by partition."""
-        self._dead: defaultdict[int, set[int]] = defaultdict(set)
-        """Dead-lettered offsets of the batch in progress: a retry of the batch must not dead-letter them again."""
+        self._partitions: dict[int, Progress] = {}
         self._arrived = asyncio.Event()
         self._writing = asyncio.Lock()
+        """Locked during a transaction."""
         self.connected = False
         """Whether PostgreSQL is connected; for the readiness probe."""
 
@@ -96,29 +111,33 @@ class Sink:
 
     async def assigned(self, partitions: Sequence[AssignedPartition]) -> None:
         """Accept the records of these partitions."""
-        self._partitions.update(item.partition for item in partitions)
+        self._partitions.update({item.partition: Progress() for item in partitions})
 
     async def revoked(self, partitions: Sequence[int]) -> None:
-        """Wait for the transaction in progress, commit what is written, and forget what was only read."""
+        """Drop what was only read, wait for the transaction in progress, and commit what is written.
+
+        Raises Retryable when the commit fails: the next owner writes the same results again, which changes nothing.
+        """
+        removed = self._remove(partitions)
         async with self._writing:
-            self._forget(partitions)
-        await self._commit()
-        for partition in partitions:
-            self._written_until.pop(partition, None)
+            pass
+        self._reset_limit(partitions)
+        await self._commit(removed)
 
     def lost(self, partitions: Sequence[int]) -> None:
-        """Forget partitions at once. Their new owner writes the same results again, which changes nothing."""
-        self._forget(partitions)
-        for partition in partitions:
-            self._written_until.pop(partition, None)
+        """Drop the partitions without a commit. Their new owner writes the same results again."""
+        self._remove(partitions)
+        self._reset_limit(partitions)
 
-    def _forget(self, partitions: Sequence[int]) -> None:
-        for partition in partitions:
-            self._limit.forget(partition)
-            self._dead.pop(partition, None)
-        self._partitions.difference_update(partitions)
+    def _remove(self, partitions: Sequence[int]) -> dict[int, Progress]:
+        removed = {number: self._partitions.pop(number) for number in partitions if number in self._partitions}
         self._queue = deque(record for record in self._queue if record.partition in self._partitions)
         self._queued_bytes = sum(map(_size, self._queue))
+        return removed
+
+    def _reset_limit(self, partitions: Sequence[int]) -> None:
+        for partition in partitions:
+            self._limit.forget(partition)
 
     async def receive(self, records: Sequence[Record]) -> None:
         """Queue records."""
@@ -135,15 +154,15 @@ class Sink:
     # The side of PostgreSQL
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Write until `stop`. Reconnects while PostgreSQL is away."""
+        """Write until `stop`. After a Retryable error, connect to PostgreSQL again and retry the batch."""
         while not stop.is_set():
             try:
                 async with self._open_writer() as writer:
                     self.connected = True
                     await self._write_until(stop, writer)
             except Retryable as error:
-                _log.warning("postgres_unreachable", error=str(error), retry_s=RECONNECT_S)
-                await sleep_or_stop(stop, RECONNECT_S)
+                _log.warning("write_failed", error=str(error), retry_s=RETRY_S)
+                await sleep_or_stop(stop, RETRY_S)
             finally:
                 self.connected = False
 
@@ -156,7 +175,7 @@ class Sink:
             async with self._writing:
                 await self._write_batch(writer)
             try:
-                await self._commit()
+                await self._commit(self._partitions)
             except Retryable as error:  # the next commit includes it; at worst the batch is read again
                 _log.warning("commit_failed", error=str(error))
 
@@ -165,7 +184,7 @@ class Sink:
         if self._queue:
             return True
         try:
-            async with asyncio.timeout(CHECK_EVERY_S):
+            async with asyncio.timeout(STOP_CHECK_S):
                 await self._arrived.wait()
         except TimeoutError:
             return False
@@ -177,14 +196,17 @@ class Sink:
         if not batch:
             return
         began = monotonic()
-        readable = await self._readable(batch)
+        progress = dict(self._partitions)
+        readable = await self._readable(
+            [record for record in batch if record.offset not in progress[record.partition].dead_lettered]
+        )
         unknown = await writer.unknown_runs(readable)
         for item in [item for item in readable if run_of(item.message.batch) in unknown]:
             error = "the ledger has no run with this id and generation"
             await self._dead_letter(item.record, "unknown_run", error, item.message.batch)
         await self._write(writer, [item for item in readable if run_of(item.message.batch) not in unknown])
         histogram("gsc_transaction_seconds").observe(monotonic() - began)
-        self._mark_written(batch)
+        self._finish(batch, progress)
 
     def _next_batch(self) -> list[Record]:
         batch: list[Record] = []
@@ -196,16 +218,15 @@ class Sink:
             batch.append(record)
         return batch
 
-    def _mark_written(self, batch: list[Record]) -> None:
+    def _finish(self, batch: list[Record], progress: Mapping[int, Progress]) -> None:
+        """Advance the partitions past the batch, and remove it from the queue, where revoked records are gone."""
         for record in batch:
-            if record.partition in self._partitions:
-                until = self._written_until.get(record.partition, 0)
-                self._written_until[record.partition] = max(until, record.offset + 1)
+            progress[record.partition].advance(record.offset)
             if self._queue and self._queue[0] is record:
                 self._queued_bytes -= _size(self._queue.popleft())
-        self._dead.clear()
 
     async def _readable(self, batch: list[Record]) -> list[ReceivedResult]:
+        """Return the decoded results; dead-letter the records that cannot be decoded."""
         decoded = await asyncio.to_thread(lambda: [_decode(record) for record in batch])
         readable: list[ReceivedResult] = []
         for record, result in zip(batch, decoded, strict=True):
@@ -227,16 +248,19 @@ class Sink:
         await write_separately(received, write, refused)
 
     async def _dead_letter(self, record: Record, reason: str, error: str, batch: Batch | None = None) -> None:
-        """Dead-letter a record once, however often its batch is retried. Raises Fatal at the limit."""
-        if record.offset in self._dead[record.partition]:
-            return
+        """Dead-letter a record, and remember it for retries of its batch. Raises Fatal at the limit."""
         await self._send_dead_letter(DeadLetter(record, SERVICE, reason, error, batch=batch))
-        self._dead[record.partition].add(record.offset)
+        if progress := self._partitions.get(record.partition):
+            progress.dead_lettered.add(record.offset)
         self._limit.dead(record.partition, f"{reason}: {error}")
 
-    async def _commit(self) -> None:
-        if self._written_until:
-            commits = [OffsetCommit(partition, offset) for partition, offset in self._written_until.items()]
+    async def _commit(self, partitions: Mapping[int, Progress]) -> None:
+        commits = [
+            OffsetCommit(number, progress.next_offset)
+            for number, progress in partitions.items()
+            if progress.next_offset is not None
+        ]
+        if commits:
             await self._member.commit(commits)
 
 

@@ -1,7 +1,7 @@
 """The sink's handler of results, with Kafka and PostgreSQL in memory."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -15,26 +15,26 @@ from pipeline.errors import Fatal, Invalid, PipelineError, Retryable
 from pipeline.ledger.runs import RunKey, run_of
 from sink import service as service_module
 from sink.assembly import ReceivedResult
-from sink.service import BatchSize, Sink
+from sink.service import RETRY_S, BatchSize, Progress, Sink
 from sink.writer import Applied
 from support.examples import a_batch, some_rows
 from support.wait import until
 
-
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("CHECK_EVERY_S", "RECONNECT_S"):
-        monkeypatch.setattr(service_module, name, 0.001)
+LINGER_S = 7.0
 
 
 class World:
-    """The group, PostgreSQL and the dead-letter topic."""
+    """The consumer group, PostgreSQL, the dead-letter topic, and the service's pauses."""
 
     def __init__(self) -> None:
+        self.pauses: list[float] = []
+        self.during_pause: Callable[[], Awaitable[None]] | None = None
         self.written: list[list[int]] = []
         self.committed: list[list[OffsetCommit]] = []
         self.dead: list[tuple[int, str]] = []
+        self.connect_errors: list[Retryable] = []
         self.errors: list[PipelineError] = []
+        self.dead_letter_errors: list[Retryable] = []
         self.unstorable: set[int] = set()
         self.unknown: set[str] = set()
         self.commit_errors: list[Retryable] = []
@@ -43,9 +43,17 @@ class World:
         self.may_write.set()
         self.writing = False
 
+    async def pause(self, stop: asyncio.Event, seconds: float) -> bool:
+        self.pauses.append(seconds)
+        if self.during_pause:
+            await self.during_pause()
+        return stop.is_set()
+
     @asynccontextmanager
     async def open_writer(self) -> AsyncIterator["World"]:
         self.connections += 1
+        if self.connect_errors:
+            raise self.connect_errors.pop(0)
         yield self
 
     async def unknown_runs(self, received: Sequence[ReceivedResult]) -> set[RunKey]:
@@ -56,15 +64,17 @@ class World:
         self.writing = True
         await self.may_write.wait()
         self.writing = False
-        if self.errors:
-            raise self.errors.pop(0)
         if self.unstorable & {item.record.offset for item in received}:
             raise Invalid("PostgreSQL: value out of range")
+        if self.errors:
+            raise self.errors.pop(0)
         self.written.append([item.record.offset for item in received])
         return Applied(pages=len(received))
 
-    async def send_dead_letter(self, letter: DeadLetter) -> None:
-        self.dead.append((letter.record.offset, letter.reason))
+    async def send_dead_letter(self, dead_letter: DeadLetter) -> None:
+        if self.dead_letter_errors:
+            raise self.dead_letter_errors.pop(0)
+        self.dead.append((dead_letter.record.offset, dead_letter.reason))
 
     async def commit(self, commits: Sequence[OffsetCommit]) -> None:
         if self.commit_errors:
@@ -76,8 +86,16 @@ class World:
         return [offset for batch in self.written for offset in batch]
 
 
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    world = World()
+    monkeypatch.setattr(service_module, "STOP_CHECK_S", 0.001)
+    monkeypatch.setattr(service_module, "sleep_or_stop", world.pause)
+    return world
+
+
 async def a_sink(world: World, *, max_bytes: int = 1_000_000, limit: int = 100) -> Sink:
-    size = BatchSize(max_bytes, linger_s=0.0)
+    size = BatchSize(max_bytes, LINGER_S)
     sink = Sink(world, size, world.open_writer, world.send_dead_letter, DeadLetterLimit(limit, 1.0))
     await sink.assigned([AssignedPartition(0, 0, ""), AssignedPartition(1, 0, "")])
     return sink
@@ -88,18 +106,37 @@ def a_record(offset: int, *, partition: int = 0, value: bytes | None = None, run
     return Record("gsc.results", partition, offset, b"k", codec.encode(rows) if value is None else value, 0)
 
 
-async def run_until(sink: Sink, condition: Callable[[], bool]) -> None:
+@asynccontextmanager
+async def running(sink: Sink) -> AsyncIterator[asyncio.Task[None]]:
+    """Run the service for the length of a block; raises its error."""
     stop = asyncio.Event()
     task = asyncio.create_task(sink.run(stop))
     try:
-        await until(lambda: condition() or task.done(), 5, "the condition of the test")
+        yield task
     finally:
         stop.set()
         await task
 
 
-async def test_results_are_written_and_then_committed() -> None:
-    world = World()
+async def run_until(sink: Sink, condition: Callable[[], bool]) -> None:
+    async with running(sink) as task:
+        await until(lambda: condition() or task.done(), 5, "the condition of the test")
+
+
+@asynccontextmanager
+async def in_transaction(world: World, sink: Sink) -> AsyncIterator[None]:
+    """Run the service; the block runs while the first transaction is in progress, and the service ends after it."""
+    world.may_write.clear()
+    async with running(sink):
+        await until(lambda: world.writing, 5, "the first transaction is in progress")
+        try:
+            yield
+        finally:
+            world.may_write.set()
+        await until(lambda: bool(world.written) and not sink._writing.locked(), 5, "the transaction ends")
+
+
+async def test_results_are_written_and_then_committed(world: World) -> None:
     sink = await a_sink(world)
     await sink.receive([a_record(0), a_record(1), a_record(5, partition=1)])
     await run_until(sink, lambda: bool(world.committed))
@@ -107,61 +144,100 @@ async def test_results_are_written_and_then_committed() -> None:
     assert sorted(world.committed[-1]) == [OffsetCommit(0, 2), OffsetCommit(1, 6)]
 
 
-async def test_a_batch_is_limited_by_bytes() -> None:
-    world = World()
+async def test_nothing_is_committed_before_it_is_written(world: World) -> None:
+    sink = await a_sink(world)
+    await sink.receive([a_record(0)])
+    async with in_transaction(world, sink):
+        assert world.committed == []
+    assert world.committed == [[OffsetCommit(0, 1)]]
+
+
+async def test_a_batch_is_limited_by_bytes(world: World) -> None:
     sink = await a_sink(world, max_bytes=2 * len(a_record(4).value or b""))
     await sink.receive([a_record(number) for number in range(5)])
     await run_until(sink, lambda: len(world.offsets) == 5)
     assert [len(batch) for batch in world.written] == [2, 2, 1]
 
 
-async def test_a_record_larger_than_a_batch_is_written_alone() -> None:
-    world = World()
+async def test_a_record_larger_than_a_batch_is_written_alone(world: World) -> None:
     sink = await a_sink(world, max_bytes=1)
     await sink.receive([a_record(0), a_record(1)])
     await run_until(sink, lambda: len(world.offsets) == 2)
     assert world.written == [[0], [1]]
 
 
-async def test_reading_pauses_at_two_batches_and_resumes_below_one() -> None:
-    world = World()
+async def test_a_small_batch_waits_for_more_results(world: World) -> None:
+    sink = await a_sink(world)
+
+    async def more_arrive() -> None:
+        world.during_pause = None
+        await sink.receive([a_record(1)])
+
+    world.during_pause = more_arrive
+    await sink.receive([a_record(0)])
+    await run_until(sink, lambda: bool(world.committed))
+    assert world.written == [[0, 1]]
+    assert world.pauses == [LINGER_S]
+
+
+async def test_a_full_batch_does_not_wait(world: World) -> None:
+    sink = await a_sink(world, max_bytes=len(a_record(0).value or b""))
+    await sink.receive([a_record(0)])
+    await run_until(sink, lambda: bool(world.committed))
+    assert world.pauses == []
+
+
+async def test_reading_pauses_at_two_batches_and_resumes_below_one(world: World) -> None:
     size = len(a_record(0).value or b"")
     sink = await a_sink(world, max_bytes=2 * size)
     assert sink.wants_more()
-    await sink.receive([a_record(number) for number in range(4)])
+    await sink.receive([a_record(number) for number in range(3)])
+    assert sink.wants_more()
+    await sink.receive([a_record(0, partition=1)])
     assert not sink.wants_more()
-    await run_until(sink, lambda: len(world.offsets) >= 4)
+    await sink.revoked([1])
+    assert not sink.wants_more()  # below two batches, not below one
+    await run_until(sink, lambda: len(world.offsets) == 3)
     assert sink.wants_more()
 
 
-async def test_postgresql_that_goes_away_costs_a_reconnect_and_no_row() -> None:
-    world = World()
+async def test_an_error_of_postgresql_costs_a_reconnect_and_no_row(world: World) -> None:
     world.errors = [Retryable("away"), Retryable("away")]
     sink = await a_sink(world)
     await sink.receive([a_record(0)])
     await run_until(sink, lambda: bool(world.committed))
     assert world.connections == 3
     assert world.offsets == [0]
+    assert world.pauses.count(RETRY_S) == 2
+
+
+async def test_the_sink_is_connected_while_a_writer_is_open(world: World) -> None:
+    world.connect_errors = [Retryable("connection refused")]
+    sink = await a_sink(world)
+    states = []
+
+    async def note_state() -> None:
+        states.append((world.pauses[-1], sink.connected))
+
+    world.during_pause = note_state
+    await sink.receive([a_record(0)])
+    await run_until(sink, lambda: bool(world.committed))
+    assert states == [(RETRY_S, False), (LINGER_S, True)]
     assert not sink.connected
 
 
-async def test_a_failed_commit_is_repeated_with_the_next() -> None:
-    world = World()
+async def test_a_failed_commit_is_repeated_with_the_next(world: World) -> None:
     world.commit_errors = [Retryable("rebalance")]
     sink = await a_sink(world)
     await sink.receive([a_record(0)])
-    stop = asyncio.Event()
-    task = asyncio.create_task(sink.run(stop))
-    await until(lambda: world.offsets == [0], 5, "the first is written")
-    await sink.receive([a_record(1)])
-    await until(lambda: bool(world.committed), 5, "the commit succeeds")
-    stop.set()
-    await task
+    async with running(sink):
+        await until(lambda: world.offsets == [0], 5, "the first is written")
+        await sink.receive([a_record(1)])
+        await until(lambda: bool(world.committed), 5, "the commit succeeds")
     assert world.committed[-1] == [OffsetCommit(0, 2)]
 
 
-async def test_unprocessable_results_are_dead_lettered_and_the_others_written() -> None:
-    world = World()
+async def test_unprocessable_results_are_dead_lettered_and_the_others_written(world: World) -> None:
     world.unstorable = {2}
     world.unknown = {"nobody"}
     sink = await a_sink(world)
@@ -172,26 +248,62 @@ async def test_unprocessable_results_are_dead_lettered_and_the_others_written() 
     assert world.committed[-1] == [OffsetCommit(0, 5)]
 
 
-async def test_a_retried_batch_dead_letters_a_message_once() -> None:
-    world = World()
+@pytest.mark.parametrize("reason", ["undecodable", "unknown_run", "unstorable"])
+async def test_a_retried_batch_dead_letters_a_message_once(world: World, reason: str) -> None:
+    """PostgreSQL fails ten times in a batch with one bad message; ten copies of it would end the service."""
+    bad = {"undecodable": a_record(0, value=b"{}"), "unknown_run": a_record(0, run="nobody")}.get(reason, a_record(0))
+    world.unknown = {"nobody"}
+    world.unstorable = {0} if reason == "unstorable" else set()
     world.errors = [Retryable("deadlock") for _ in range(10)]
     sink = await a_sink(world, limit=5)
+    await sink.receive([bad, a_record(1)])
+    await run_until(sink, lambda: bool(world.committed))
+    assert world.dead == [(0, reason)]
+    assert world.offsets == [1]
+    assert world.committed == [[OffsetCommit(0, 2)]]
+
+
+async def test_a_dead_letter_that_cannot_be_published_is_retried_with_its_batch(world: World) -> None:
+    world.dead_letter_errors = [Retryable("Kafka: away")]
+    sink = await a_sink(world)
     await sink.receive([a_record(0, value=b"{}"), a_record(1)])
     await run_until(sink, lambda: bool(world.committed))
     assert world.dead == [(0, "undecodable")]
-    assert world.offsets == [1]
+    assert world.written == [[1]]
+    assert world.committed == [[OffsetCommit(0, 2)]]
 
 
-async def test_too_many_dead_letters_end_the_service() -> None:
-    world = World()
+def test_a_dead_lettered_offset_is_forgotten_when_its_batch_is_done() -> None:
+    progress = Progress(dead_lettered={3, 4})
+    progress.advance(3)
+    assert progress == Progress(next_offset=4, dead_lettered={4})
+
+
+async def test_too_many_dead_letters_end_the_service(world: World) -> None:
     sink = await a_sink(world, limit=3)
     await sink.receive([a_record(number, value=b"{}") for number in range(3)])
     with pytest.raises(Fatal, match="3 of the last 3 messages of partition 0"):
         await run_until(sink, lambda: False)
 
 
-async def test_a_fatal_error_of_postgresql_ends_the_service() -> None:
-    world = World()
+async def test_written_results_between_dead_letters_keep_the_service_running(world: World) -> None:
+    sink = await a_sink(world, max_bytes=1, limit=2)
+    await sink.receive([a_record(0, value=b"{}"), a_record(1), a_record(2, value=b"{}"), a_record(3)])
+    await run_until(sink, lambda: len(world.offsets) == 2)
+    assert [offset for offset, _ in world.dead] == [0, 2]
+
+
+async def test_dead_letters_of_an_earlier_assignment_do_not_count(world: World) -> None:
+    sink = await a_sink(world, limit=2)
+    for offset in range(3):
+        await sink.receive([a_record(offset, value=b"{}")])
+        await run_until(sink, lambda: len(world.dead) == offset + 1)  # noqa: B023 - called at once
+        await sink.revoked([0])
+        await sink.assigned([AssignedPartition(0, offset + 1, "")])
+    assert len(world.dead) == 3
+
+
+async def test_a_fatal_error_of_postgresql_ends_the_service(world: World) -> None:
     world.errors = [Fatal("permission denied")]
     sink = await a_sink(world)
     await sink.receive([a_record(0)])
@@ -199,34 +311,74 @@ async def test_a_fatal_error_of_postgresql_ends_the_service() -> None:
         await run_until(sink, lambda: False)
 
 
-async def test_the_transaction_in_progress_is_committed_when_partitions_are_revoked() -> None:
-    world = World()
-    world.may_write.clear()
+async def test_the_transaction_in_progress_is_committed_when_partitions_are_revoked(world: World) -> None:
     sink = await a_sink(world, max_bytes=len(a_record(0).value or b""))
     await sink.receive([a_record(0), a_record(1)])
-    stop = asyncio.Event()
-    task = asyncio.create_task(sink.run(stop))
-    await until(lambda: world.writing, 5, "the first transaction is in progress")
-    stop.set()
-    revoked = asyncio.create_task(sink.revoked([0, 1]))
-    world.may_write.set()
+    async with in_transaction(world, sink):
+        revoked = asyncio.create_task(sink.revoked([0, 1]))
+        await asyncio.sleep(0)
+        assert not revoked.done()
     await revoked
-    await task
     assert world.offsets == [0]  # what was only read is left to the next owner
-    assert world.committed[-1] == [OffsetCommit(0, 1)]
+    assert world.committed == [[OffsetCommit(0, 1)]]
 
 
-async def test_lost_partitions_are_neither_written_further_nor_committed() -> None:
-    world = World()
+async def test_only_the_revoked_partitions_are_given_up(world: World) -> None:
+    records = [a_record(0), a_record(4, partition=1), a_record(1), a_record(5, partition=1)]
+    sink = await a_sink(world, max_bytes=sum(len(record.value or b"") for record in records[:2]))
+    await sink.receive(records)
+    async with in_transaction(world, sink):
+        revoked = asyncio.create_task(sink.revoked([1]))
+        await asyncio.sleep(0)
+        world.may_write.set()
+        await revoked
+        await until(lambda: [OffsetCommit(0, 2)] in world.committed, 5, "the partition that is left is written further")
+    assert world.offsets == [0, 4, 1]
+    assert [OffsetCommit(1, 5)] in world.committed
+
+
+async def test_a_transaction_that_fails_is_not_committed_when_partitions_are_revoked(world: World) -> None:
+    sink = await a_sink(world)
+    await sink.receive([a_record(0)])
+    world.errors = [Retryable("away")]
     world.may_write.clear()
+    async with running(sink):
+        await until(lambda: world.writing, 5, "the transaction is in progress")
+        revoked = asyncio.create_task(sink.revoked([0]))
+        await asyncio.sleep(0)
+        world.may_write.set()
+        await revoked
+    assert world.offsets == []
+    assert world.committed == []
+
+
+async def test_an_offset_of_an_earlier_assignment_is_never_committed_later(world: World) -> None:
+    """The commit of a revoked partition fails; when the partition is back, its new owner has moved it on."""
+    sink = await a_sink(world)
+    await sink.receive([a_record(0)])
+    await run_until(sink, lambda: bool(world.committed))
+    world.commit_errors = [Retryable("rebalance")]
+    with pytest.raises(Retryable):
+        await sink.revoked([0])
+    await sink.assigned([AssignedPartition(0, 100, "")])
+    await sink.receive([a_record(7, partition=1)])
+    await run_until(sink, lambda: len(world.committed) > 1)
+    assert world.committed[1:] == [[OffsetCommit(1, 8)]]
+
+
+async def test_lost_partitions_are_neither_written_further_nor_committed(world: World) -> None:
     sink = await a_sink(world, max_bytes=len(a_record(0).value or b""))
     await sink.receive([a_record(0), a_record(1)])
-    stop = asyncio.Event()
-    task = asyncio.create_task(sink.run(stop))
-    await until(lambda: world.writing, 5, "the first transaction is in progress")
-    sink.lost([0])
-    world.may_write.set()
-    await until(lambda: world.offsets == [0], 5, "the transaction ends")
-    stop.set()
-    await task
+    async with in_transaction(world, sink):
+        sink.lost([0])
+    assert world.offsets == [0]
     assert world.committed == []
+
+
+async def test_a_transaction_does_not_move_a_partition_that_was_lost_and_assigned_again(world: World) -> None:
+    sink = await a_sink(world)
+    await sink.receive([a_record(0), a_record(5, partition=1)])
+    async with in_transaction(world, sink):
+        sink.lost([0])
+        await sink.assigned([AssignedPartition(0, 100, "")])
+    assert world.committed == [[OffsetCommit(1, 6)]]
