@@ -23,7 +23,7 @@ LATE_AFTER = timedelta(days=1)
 STALE_AFTER = timedelta(days=4)
 """Data is final two to three days after the day ends."""
 REPEATED_AT_BORDERS = 0.01
-"""Share of a day's rows that the API may list on two pages."""
+"""Largest share of a day's rows that the API lists on two of its pages."""
 
 _SQL = queries("maintenance", "reconcile.sql")
 
@@ -72,7 +72,7 @@ class RefetchRequest(NamedTuple):
 
 
 async def read_days(conn: Connection, start: date, end: date) -> list[Day]:
-    """Return every day of the period that the ledger has, or that lies between such days. Raises Retryable."""
+    """Return every day of the period that the ledger has, and every day between those. Raises Retryable."""
     async with database_errors():
         rows = await (await conn.execute(_SQL["days"], {"start": start, "end": end})).fetchall()
     return [Day(*row) for row in rows]
@@ -122,15 +122,15 @@ def differing_totals(
         clicks, impressions = totals.get(day.date, (0.0, 0.0))
         if day.complete_generation is None or day.may_change:
             continue
-        if not (_close(day.clicks, clicks, tolerance) and _close(day.impressions, impressions, tolerance)):
+        if not (_are_close(day.clicks, clicks, tolerance) and _are_close(day.impressions, impressions, tolerance)):
             detail = (
-                f"clicks {day.clicks:g} in the table, {clicks:g} of the API;"
+                f"clicks {day.clicks:g} in the table, {clicks:g} from the API;"
                 f" impressions {day.impressions:g} and {impressions:g}"
             )
             yield Finding("totals", day.property, day.report, day.search_type, day.date, detail)
 
 
-def _close(ours: float, theirs: float, tolerance: float) -> bool:
+def _are_close(ours: float, theirs: float, tolerance: float) -> bool:
     return abs(ours - theirs) <= tolerance * max(abs(ours), abs(theirs))
 
 

@@ -14,19 +14,21 @@ from pipeline.postgres import Connection
 
 @dataclass
 class RedriveCounts:
-    """Numbers of dead letters whose page is pending again, that were forwarded to their topic, and that were skipped:
-    their page is not dead any more, or their value was truncated."""
+    """Numbers of dead letters, by what was done with them."""
 
     pending: int = 0
+    """Batches whose page is pending again."""
     forwarded: int = 0
+    """Messages published to the topic that they were read from."""
     skipped: int = 0
+    """Dead letters whose page is not dead any more, whose source is not known, or whose value was truncated."""
 
 
 @dataclass(frozen=True)
-class Letter:
-    """A dead letter with the batch that it is about, if it can be decoded.
+class DecodedDeadLetter:
+    """A dead letter with the batch that it is about, if that can be decoded.
 
-    `is_batch`: the message is the batch itself, not a result of it.
+    `is_batch` is whether the message is the batch itself, not a result of it.
     """
 
     stored: StoredDeadLetter
@@ -34,21 +36,21 @@ class Letter:
     is_batch: bool
 
 
-def decode_letter(stored: StoredDeadLetter) -> Letter:
+def decode_dead_letter(stored: StoredDeadLetter) -> DecodedDeadLetter:
     """Return a dead letter with its batch, as far as it can be decoded."""
     value = stored.record.value
     try:
-        return Letter(stored, codec.decode(Batch, value), is_batch=True)
+        return DecodedDeadLetter(stored, codec.decode(Batch, value), is_batch=True)
     except Invalid:
         pass
     try:
-        return Letter(stored, codec.decode_result(value).batch, is_batch=False)
+        return DecodedDeadLetter(stored, codec.decode_result(value).batch, is_batch=False)
     except Invalid:
-        return Letter(stored, None, is_batch=False)
+        return DecodedDeadLetter(stored, None, is_batch=False)
 
 
 async def redrive(
-    letters: Iterable[Letter], conn: Connection, kafka: DeadLetterPublisher, rate: float
+    letters: Iterable[DecodedDeadLetter], conn: Connection, kafka: DeadLetterPublisher, rate: float
 ) -> RedriveCounts:
     """Redrive dead letters, at most `rate` a second. Raises Retryable; what was done before stays done."""
     counts = RedriveCounts()
@@ -58,7 +60,9 @@ async def redrive(
     return counts
 
 
-async def _redrive(letter: Letter, conn: Connection, kafka: DeadLetterPublisher, counts: RedriveCounts) -> None:
+async def _redrive(
+    letter: DecodedDeadLetter, conn: Connection, kafka: DeadLetterPublisher, counts: RedriveCounts
+) -> None:
     batch, stored = letter.batch, letter.stored
     states = await pages.states(conn, [batch.batch_id]) if batch else {}
     state = states.get(batch.batch_id) if batch else None

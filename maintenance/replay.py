@@ -43,14 +43,14 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class NewGeneration:
-    """A new generation for the replayed results, so that they overwrite newer rows."""
+class ReplayRun:
+    """The run of a replay with a new generation, so that the replayed results overwrite newer rows."""
 
     run_id: str
     generation: int
 
     def apply(self, message: Rows | PageOutcome) -> Rows | PageOutcome:
-        """Return the message with this run and generation."""
+        """Return the message with this run, its generation, and the batch id that follows from it."""
         batch = message.batch
         page = page_of(batch)._replace(generation=self.generation)
         new = msgspec.structs.replace(batch, batch_id=batch_id(page), run_id=self.run_id, generation=self.generation)
@@ -80,17 +80,17 @@ class ReplayCounts:
         self.days += applied.days
 
 
-Show = Callable[[ReplayCounts], None]
+OnProgress = Callable[[ReplayCounts], None]
 
 
 class Replay:
     """One replay. After an interruption the same selection continues; after its end it starts again."""
 
-    def __init__(self, selection: Selection, generation: NewGeneration | None, writer: Writer | None) -> None:
+    def __init__(self, selection: Selection, generation: ReplayRun | None, writer: Writer | None) -> None:
         self._selection = selection
         self._generation = generation
         self._writer = writer
-        """None: only count."""
+        """None for a dry run, which only counts."""
 
     @property
     def name(self) -> str:
@@ -99,9 +99,12 @@ class Replay:
         return blake2b(key, digest_size=8).hexdigest()
 
     async def run(
-        self, reader: TopicReader, ranges: Mapping[int, OffsetRange], conn: Connection, show: Show
+        self, reader: TopicReader, ranges: Mapping[int, OffsetRange], conn: Connection, on_progress: OnProgress
     ) -> ReplayCounts:
-        """Read the ranges and write the selected results. Raises Retryable when a server goes away."""
+        """Read the ranges and write the selected results.
+
+        Raises Retryable when a server cannot be reached any more: the same replay can continue later.
+        """
         counts = ReplayCounts()
         waiting: list[Record] = []
         waiting_bytes = 0
@@ -111,9 +114,9 @@ class Replay:
             if waiting_bytes >= BATCH_BYTES:
                 await self._write(waiting, counts, conn)
                 waiting, waiting_bytes = [], 0
-                show(counts)
+                on_progress(counts)
         await self._write(waiting, counts, conn)
-        show(counts)
+        on_progress(counts)
         return counts
 
     async def _write(self, records: list[Record], counts: ReplayCounts, conn: Connection) -> None:
@@ -123,12 +126,12 @@ class Replay:
             return
         if received:
             await runs.restore_runs(conn, (item.message.batch for item in received), now())
-            await self._write_whole(self._writer, received, counts)
+            await self._write_received(self._writer, received, counts)
         ends = {record.partition: record.offset + 1 for record in records}
         await save_progress(conn, self.name, ends)
 
     @staticmethod
-    async def _write_whole(writer: Writer, received: list[ReceivedResult], counts: ReplayCounts) -> None:
+    async def _write_received(writer: Writer, received: list[ReceivedResult], counts: ReplayCounts) -> None:
         async def write(part: list[ReceivedResult]) -> None:
             counts.add(await writer.write(part))
 
@@ -164,7 +167,7 @@ class Replay:
 
 
 async def begin(conn: Connection, name: str, ranges: Mapping[int, OffsetRange]) -> dict[int, OffsetRange]:
-    """Return what an interrupted replay of that name has left, or record and return the ranges of a new one."""
+    """Return the ranges that an interrupted replay of this name has left, or record those of a new one."""
     async with database_errors(), conn.transaction():
         rows = await (await conn.execute(_SQL["remaining"], {"replay": name})).fetchall()
         remaining = {number: OffsetRange(start, end) for number, start, end in rows if start < end}
@@ -172,8 +175,8 @@ async def begin(conn: Connection, name: str, ranges: Mapping[int, OffsetRange]) 
             return remaining
         columns = {
             "partitions": list(ranges),
-            "starts": [s.start for s in ranges.values()],
-            "ends": [s.end for s in ranges.values()],
+            "starts": [offsets.start for offsets in ranges.values()],
+            "ends": [offsets.end for offsets in ranges.values()],
         }
         await conn.execute(_SQL["forget"], {"replay": name})
         await conn.execute(_SQL["begin"], {"replay": name, **columns})
@@ -193,9 +196,7 @@ async def finish(conn: Connection, name: str) -> None:
         await conn.execute(_SQL["forget"], {"replay": name})
 
 
-async def begin_generation(conn: Connection, name: str) -> NewGeneration:
+async def begin_generation(conn: Connection, name: str) -> ReplayRun:
     """Create a run for the replay, with the newest generation."""
     moment = now()
-    return NewGeneration(
-        *await runs.create_replay_run(conn, f"replay-{name}-{round(moment.timestamp() * 1000)}", moment)
-    )
+    return ReplayRun(*await runs.create_replay_run(conn, f"replay-{name}-{round(moment.timestamp() * 1000)}", moment))

@@ -1,6 +1,7 @@
-"""Completion of days: marks days complete, and deletes rows that the newest fetch no longer has."""
+"""Days (`gsc.days`): locks them, marks them complete, and deletes rows that the newest generation no longer has."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from typing import Any
 
 from pipeline.contracts.messages import Batch, Rows
@@ -12,16 +13,32 @@ from pipeline.postgres import Connection, queries
 
 CAP = 50_000
 """Google lists about this many rows per property, search type and day at most."""
+SeriesDay = tuple[int, date]
+"""The number of a series, and a day."""
+
 _SQL = queries("sink", "writer.sql")
 _log = logger(__name__)
+
+
+async def lock_days(conn: Connection, days: Iterable[SeriesDay]) -> dict[SeriesDay, int]:
+    """Lock the days until the end of the transaction. Return the complete generation of each, 0 for none.
+
+    Days are always locked in the same order, so that two sinks cannot deadlock.
+    """
+    ordered = sorted(days)
+    parameters = {"series": [series for series, _ in ordered], "dates": [day for _, day in ordered]}
+    await conn.execute(_SQL["insert_days"], parameters)
+    cursor = await conn.execute(_SQL["lock_days"], parameters)
+    return {(series, day): generation or 0 async for series, day, generation in cursor}
 
 
 async def complete_days(
     conn: Connection, touched: Mapping[DayGeneration, Sequence[Rows]], delete_ratio: float
 ) -> tuple[int, int]:
-    """Mark those of the days complete whose pages are all applied; returns (days, rows deleted).
+    """Mark those of the days complete whose pages are all applied. Return (days, rows deleted).
 
-    `touched` are the pages of this transaction by day, `delete_ratio` the share of a day's rows that may be deleted.
+    `touched` has the pages of this transaction by day. `delete_ratio` is the largest share of a day's rows that may be
+    deleted.
     """
     deleted = 0
     complete = await ledger_pages.complete_days(conn, list(touched))
@@ -37,7 +54,7 @@ def _may_change(page: Rows) -> bool:
 
 
 async def _sweep(conn: Connection, day: dict[str, Any], batch: Batch, delete_ratio: float) -> int:
-    """Delete the day's rows of older generations, unless they are implausibly many; returns how many."""
+    """Delete the day's rows of older generations, unless they are implausibly many. Return the number deleted."""
     row = await (await conn.execute(_SQL["vanished"], day)).fetchone()
     vanished, all_rows = row or (0, 0)
     if vanished > delete_ratio * all_rows:

@@ -13,7 +13,7 @@ from pipeline.ledger import runs
 from pipeline.metrics import counter
 from pipeline.postgres import Connection, database_errors, queries
 from sink.assembly import Assembly, FetchKey, ReceivedResult, assemble
-from sink.completion import complete_days
+from sink.completion import SeriesDay, complete_days, lock_days
 from sink.rows import copy_text
 
 _SQL = queries("sink", "writer.sql")
@@ -40,7 +40,7 @@ class Writer:
         self._months: set[date] = set()
 
     async def unknown_runs(self, received: Iterable[ReceivedResult]) -> set[runs.RunKey]:
-        """Runs that the ledger does not have with the generation of these results."""
+        """Return the runs that the ledger does not have with the generation of these results."""
         return await runs.unknown_runs(self._conn, [runs.run_of(item.message.batch) for item in received])
 
     async def write(self, received: list[ReceivedResult]) -> Applied:
@@ -98,39 +98,35 @@ class Writer:
         pages = [_messages(chunks) for chunks in work.fetches]
         if not pages:
             return Applied()
-        newest = await self._lock_days(pages)
+        days = {(await self._series_of(page[0].batch), page[0].batch.date) for page in pages}
+        complete = await lock_days(self._conn, days)
         finished = await ledger_pages.finished(self._conn, [page[0].batch.batch_id for page in pages])
-        written = await self._write_rows(await self._to_write(pages, newest, finished))
+        written = await self._write_rows(await self._to_write(pages, complete, finished))
         for chunks, page in zip(work.fetches, pages, strict=True):
-            if page[0].batch.batch_id not in finished:  # another fetch of a finished page changes nothing
+            if page[0].batch.batch_id not in finished:
                 series = await self._series_of(page[0].batch)
                 await ledger_pages.apply(self._conn, series, page[-1], chunks[-1].record)
         await self._conn.execute(_SQL["unpark"], {"batches": [page[0].batch.batch_id for page in pages]})
-        days, deleted = await self._complete(pages)
+        completed, deleted = await self._complete(pages)
         rows = sum(page[0].page_rows for page in pages)
-        return Applied(len(pages), rows, written, deleted, days)
-
-    async def _lock_days(self, pages: list[list[Rows]]) -> dict[tuple[int, date], int]:
-        """Lock the days, always in the same order; returns the generation in which each was last complete, or 0."""
-        days = sorted({(await self._series_of(page[0].batch), page[0].batch.date) for page in pages})
-        parameters = {"series": [day[0] for day in days], "dates": [day[1] for day in days]}
-        await self._conn.execute(_SQL["insert_days"], parameters)
-        cursor = await self._conn.execute(_SQL["lock_days"], parameters)
-        return {(series, day): generation or 0 async for series, day, generation in cursor}
+        return Applied(len(pages), rows, written, deleted, completed)
 
     async def _to_write(
-        self, pages: list[list[Rows]], newest: dict[tuple[int, date], int], finished: Mapping[str, str]
+        self, pages: list[list[Rows]], complete: Mapping[SeriesDay, int], finished: Mapping[str, str]
     ) -> list[list[Rows]]:
-        """Return the pages that are not finished yet, of days that no newer generation has completed."""
+        """Return the pages that are not finished yet, of days that no newer generation has completed.
+
+        `complete` is the complete generation of each day, `finished` the state of each finished page.
+        """
         return [
             page
             for page in pages
             if page[0].batch.batch_id not in finished
-            and newest[await self._series_of(page[0].batch), page[0].batch.date] <= page[0].batch.generation
+            and complete[await self._series_of(page[0].batch), page[0].batch.date] <= page[0].batch.generation
         ]
 
     async def _write_rows(self, pages: list[list[Rows]]) -> int:
-        """COPY into the staging table, then run the guarded upsert; returns the number of rows written."""
+        """COPY into the staging table, then run the guarded upsert. Return the number of rows written."""
         # Newest generation first: a row that occurs on two pages or in two runs is staged once.
         pages.sort(key=lambda page: -page[0].batch.generation)
         seen: set[tuple[int, date, bytes]] = set()
@@ -159,7 +155,7 @@ class Writer:
             await self._conn.execute(_SQL["park"], parameters)
 
     async def _complete(self, pages: list[list[Rows]]) -> tuple[int, int]:
-        """Complete days whose last page this was; returns (days, rows deleted)."""
+        """Complete the days whose pages are all applied now. Return (days, rows deleted)."""
         touched: dict[ledger_pages.DayGeneration, list[Rows]] = {}
         for page in pages:
             batch = page[0].batch

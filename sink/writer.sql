@@ -1,3 +1,6 @@
+-- The statements of a transaction of the sink, on gsc.facts, gsc.days and gsc.parked_chunks. Those on gsc.pages are in
+-- pipeline/ledger/pages.sql.
+
 -- name: ensure_month
 select gsc.ensure_month(%(day)s)
 
@@ -46,10 +49,14 @@ with written as (
 select count(*) from written
 
 -- name: complete_day
+-- Also when the generation is complete already and has more rows: of a page that was fetched twice, the first fetch may
+-- have been the last of its day and the second a full one, whose next page is applied later.
 update gsc.days set
     complete_generation = %(generation)s, completed_at = now(), rows = %(rows)s,
     truncated = %(rows)s >= %(cap)s, may_change = %(may_change)s, vanished_kept = 0
-where series = %(series)s and date = %(date)s and coalesce(complete_generation, 0) < %(generation)s
+where series = %(series)s and date = %(date)s
+  and (coalesce(complete_generation, 0) < %(generation)s
+       or complete_generation = %(generation)s and rows <> %(rows)s)
 
 -- name: vanished
 select count(*) filter (where generation < %(generation)s), count(*)

@@ -10,7 +10,7 @@ import click
 from cli.context import LedgerSettings, fail, read_environment, run
 from cli.options import json_option, moment
 from cli.output import print_json, print_table
-from maintenance.redrive import Letter, decode_letter
+from maintenance.redrive import DecodedDeadLetter, decode_dead_letter
 from maintenance.redrive import redrive as redrive_letters
 from pipeline.contracts.topics import DEAD_LETTERS
 from pipeline.dead_letters import read_dead_letter
@@ -45,7 +45,7 @@ class Filter:
     property: str | None = None
     since: datetime | None = None
 
-    def matches(self, letter: Letter) -> bool:
+    def matches(self, letter: DecodedDeadLetter) -> bool:
         """Return whether the dead letter is selected."""
         return (
             self.reason in (None, letter.stored.reason)
@@ -138,7 +138,7 @@ async def _redrive(settings: LedgerSettings, selected: Filter, rate: float, dry_
 
 async def _read(
     settings: LedgerSettings, selected: Filter, place: tuple[int, int] | None = None
-) -> tuple[list[Letter], Mapping[str, str]]:
+) -> tuple[list[DecodedDeadLetter], Mapping[str, str]]:
     """Return the dead letters, the oldest first, and the states of their pages."""
     await require_topics(settings)
     await require_schema(settings, "gsc-stream")
@@ -151,7 +151,9 @@ async def _read(
         return letters, await pages.states(conn, ids)
 
 
-async def _letters(settings: LedgerSettings, selected: Filter, place: tuple[int, int] | None) -> AsyncIterator[Letter]:
+async def _letters(
+    settings: LedgerSettings, selected: Filter, place: tuple[int, int] | None
+) -> AsyncIterator[DecodedDeadLetter]:
     topic = DEAD_LETTERS.full_name(settings.topic_prefix)
     async with open_topic_reader(settings.kafka, settings.topic_prefix, topic) as reader:
         ranges = await (reader.available() if selected.since is None else reader.between(selected.since, None))
@@ -161,11 +163,11 @@ async def _letters(settings: LedgerSettings, selected: Filter, place: tuple[int,
             ranges = {partition: OffsetRange(offset, offset + 1)} if exists else {}
         async for records in reader.records(ranges):
             for record in records:
-                if selected.matches(letter := decode_letter(read_dead_letter(record))):
+                if selected.matches(letter := decode_dead_letter(read_dead_letter(record))):
                     yield letter
 
 
-def _line(letter: Letter, states: Mapping[str, str]) -> dict[str, Any]:
+def _line(letter: DecodedDeadLetter, states: Mapping[str, str]) -> dict[str, Any]:
     stored, batch = letter.stored, letter.batch
     source = stored.source
     return {
@@ -180,5 +182,5 @@ def _line(letter: Letter, states: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _is_finished(letter: Letter, states: Mapping[str, str]) -> bool:
+def _is_finished(letter: DecodedDeadLetter, states: Mapping[str, str]) -> bool:
     return letter.batch is not None and states.get(letter.batch.batch_id, "dead") != "dead"

@@ -70,10 +70,22 @@ async def test_a_page_its_ledger_row_and_its_day_are_written_together(conn: Conn
 
 async def test_another_fetch_of_an_applied_page_changes_nothing(conn: Connection, writer: Writer) -> None:
     await write(writer, some_rows(generation(5), ["a", "b"]))
-    other = some_rows(generation(5), ["a", "c"], fetch_id="again", clicks=[9.0, 9.0])
+    other = some_rows(generation(5), ["a", "c", "d"], fetch_id="again", next_start_row=25_000)
     assert (await write(writer, other)).written == 0
     assert await table(conn) == {"a": 1.0, "b": 2.0}
-    assert await (await conn.execute("select fetch_id from gsc.pages")).fetchall() == [("fetch-1",)]
+    pages = await (await conn.execute("select fetch_id, rows, next_start_row from gsc.pages")).fetchall()
+    assert pages == [("fetch-1", 2, None)]
+
+
+async def test_a_page_beyond_the_last_page_of_a_complete_day_is_counted(conn: Connection, writer: Writer) -> None:
+    """The first fetch of a page is the last of its day; a second fetch is full, and its next page is fetched, too."""
+    first = generation(5, row_limit=2)
+    await write(writer, some_rows(first, ["a"]))
+    await write(writer, some_rows(first, ["a", "b"], fetch_id="again", next_start_row=2))
+    await write(writer, some_rows(generation(5, row_limit=2, start_row=2), ["c"]))
+    assert set(await table(conn)) == {"a", "c"}
+    days = await (await conn.execute("select complete_generation, rows from gsc.days")).fetchall()
+    assert days == [(5, 2)]
 
 
 async def test_an_older_generation_never_overwrites_a_newer_one(conn: Connection, writer: Writer) -> None:

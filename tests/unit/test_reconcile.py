@@ -1,4 +1,4 @@
-"""What is found when plan, ledger, table and Google are compared."""
+"""Reconcile: the findings about a day, the comparison with Google, and the requests that repair them."""
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -19,7 +19,7 @@ from support.examples import DAY, NOW
 
 
 def a_day(**changes: Any) -> Day:
-    """Fetched whole, long ago, and as it should be."""
+    """A day without a finding."""
     day = Day(
         property="p", report="r", search_type="web", date=DAY, generation=7, pages=1, dead=0, pending=0,
         pending_since=None, complete_generation=7, completed_at=NOW, ledger_rows=100, truncated=False,
@@ -38,7 +38,7 @@ def a_day(**changes: Any) -> Day:
         ({"pending": 1, "pending_since": NOW - timedelta(hours=25), "complete_generation": None}, ["late"]),
         ({"rows": 99}, ["rows"]),
         ({"rows": 101}, ["rows"]),
-        ({"rows": 99, "complete_generation": 6}, []),  # being fetched again
+        ({"rows": 99, "complete_generation": 6}, []),  # a newer generation is being fetched
         ({"rows": 49_990, "ledger_rows": 50_000, "pages": 3, "truncated": True}, ["truncated"]),
         ({"rows": 49_000, "ledger_rows": 50_000, "pages": 3}, ["rows"]),
         ({"rows": 110, "vanished_kept": 10}, ["kept"]),
@@ -46,19 +46,19 @@ def a_day(**changes: Any) -> Day:
         ({"may_change": True, "completed_at": datetime(2026, 3, 6, tzinfo=UTC)}, []),
     ],
 )
-def test_what_is_wrong_with_a_day(changes: dict[str, Any], kinds: list[str]) -> None:
+def test_findings_of_a_day(changes: dict[str, Any], kinds: list[str]) -> None:
     assert [finding.kind for finding in findings_of(a_day(**changes), NOW)] == kinds
 
 
 def test_totals_are_compared_with_a_tolerance() -> None:
     days = [a_day(date=date(2026, 3, number)) for number in (1, 2, 3)] + [a_day(date=date(2026, 3, 4), may_change=True)]
     totals = {date(2026, 3, 1): (5.0, 50.4), date(2026, 3, 2): (5.0, 60.0)}
-    found = list(differing_totals(days, totals, 0.01))
-    assert [(finding.kind, finding.date.day) for finding in found] == [("totals", 2), ("totals", 3)]
-    assert found[0].detail == "clicks 5 in the table, 5 of the API; impressions 50 and 60"
+    findings = list(differing_totals(days, totals, 0.01))
+    assert [(finding.kind, finding.date.day) for finding in findings] == [("totals", 2), ("totals", 3)]
+    assert findings[0].detail == "clicks 5 in the table, 5 from the API; impressions 50 and 60"
 
 
-def test_days_in_a_row_are_asked_for_together() -> None:
+def test_consecutive_days_are_one_request() -> None:
     def a_finding(kind: Any, day: int, report: str = "r") -> Finding:
         return Finding(kind, "p", report, "web", date(2026, 3, day), "")
 
@@ -76,6 +76,6 @@ def test_days_in_a_row_are_asked_for_together() -> None:
     ]
 
 
-def test_every_kind_is_explained() -> None:
+def test_every_kind_but_two_can_be_repaired() -> None:
     assert set(KINDS) > REPAIRABLE
     assert set(KINDS) - REPAIRABLE == {"truncated", "kept"}

@@ -123,6 +123,13 @@ async def run_until(sink: Sink, condition: Callable[[], bool]) -> None:
         await until(lambda: condition() or task.done(), 5, "the condition of the test")
 
 
+async def revoking(sink: Sink, partitions: Sequence[int]) -> asyncio.Task[None]:
+    """Begin to revoke partitions, as far as that goes during a transaction."""
+    task = asyncio.create_task(sink.revoked(partitions))
+    await until(lambda: sink._partitions.keys().isdisjoint(partitions), 5, "the revocation begins")
+    return task
+
+
 @asynccontextmanager
 async def in_transaction(world: World, sink: Sink) -> AsyncIterator[None]:
     """Run the service; the block runs while the first transaction is in progress, and the service ends after it."""
@@ -164,6 +171,15 @@ async def test_a_record_larger_than_a_batch_is_written_alone(world: World) -> No
     await sink.receive([a_record(0), a_record(1)])
     await run_until(sink, lambda: len(world.offsets) == 2)
     assert world.written == [[0], [1]]
+
+
+async def test_an_idle_sink_writes_what_arrives_later(world: World) -> None:
+    sink = await a_sink(world)
+    async with running(sink):
+        await until(lambda: sink.connected, 5, "the sink is connected")
+        await sink.receive([a_record(0)])
+        await until(lambda: bool(world.committed), 5, "the result is committed")
+    assert world.offsets == [0]
 
 
 async def test_a_small_batch_waits_for_more_results(world: World) -> None:
@@ -315,12 +331,35 @@ async def test_the_transaction_in_progress_is_committed_when_partitions_are_revo
     sink = await a_sink(world, max_bytes=len(a_record(0).value or b""))
     await sink.receive([a_record(0), a_record(1)])
     async with in_transaction(world, sink):
-        revoked = asyncio.create_task(sink.revoked([0, 1]))
-        await asyncio.sleep(0)
+        revoked = await revoking(sink, [0, 1])
         assert not revoked.done()
     await revoked
     assert world.offsets == [0]  # what was only read is left to the next owner
     assert world.committed == [[OffsetCommit(0, 1)]]
+
+
+async def test_a_dead_letter_of_the_transaction_in_progress_is_committed_too(world: World) -> None:
+    sink = await a_sink(world)
+    world.unstorable = {0}
+    await sink.receive([a_record(0), a_record(1)])
+    async with in_transaction(world, sink):
+        revoked = await revoking(sink, [0])
+    await revoked
+    assert world.dead == [(0, "unstorable")]
+    assert world.committed == [[OffsetCommit(0, 2)]]
+
+
+async def test_results_that_are_revoked_while_their_batch_waits_are_not_written(world: World) -> None:
+    sink = await a_sink(world)
+
+    async def revoke() -> None:
+        await sink.revoked([0])
+
+    world.during_pause = revoke
+    await sink.receive([a_record(0)])
+    await run_until(sink, lambda: bool(world.pauses))
+    assert world.written == []
+    assert world.committed == []
 
 
 async def test_only_the_revoked_partitions_are_given_up(world: World) -> None:
@@ -328,8 +367,7 @@ async def test_only_the_revoked_partitions_are_given_up(world: World) -> None:
     sink = await a_sink(world, max_bytes=sum(len(record.value or b"") for record in records[:2]))
     await sink.receive(records)
     async with in_transaction(world, sink):
-        revoked = asyncio.create_task(sink.revoked([1]))
-        await asyncio.sleep(0)
+        revoked = await revoking(sink, [1])
         world.may_write.set()
         await revoked
         await until(lambda: [OffsetCommit(0, 2)] in world.committed, 5, "the partition that is left is written further")
@@ -344,8 +382,7 @@ async def test_a_transaction_that_fails_is_not_committed_when_partitions_are_rev
     world.may_write.clear()
     async with running(sink):
         await until(lambda: world.writing, 5, "the transaction is in progress")
-        revoked = asyncio.create_task(sink.revoked([0]))
-        await asyncio.sleep(0)
+        revoked = await revoking(sink, [0])
         world.may_write.set()
         await revoked
     assert world.offsets == []
