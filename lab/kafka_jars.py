@@ -12,12 +12,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import platformdirs
-from jgo.maven import Artifact, Dependency, MavenContext
 
 from lab.errors import LabError
 from lab.progress import Progress
+
+if TYPE_CHECKING:
+    from jgo.maven import Artifact, MavenContext
 
 KAFKA = ("org.apache.kafka", "kafka_2.13", "4.4.0")
 LOGGING = ("org.apache.logging.log4j", "log4j-slf4j-impl", "2.25.5")  # without it Kafka logs nothing, not even errors
@@ -86,13 +89,21 @@ def _download_all(jars: list[Jar], folder: Path, progress: Progress) -> None:
     downloaded = 0
     progress(f"downloading Apache Kafka {KAFKA[2]}: {len(jars)} jars, {total / 1e6:.0f} MB, to {folder}")
     with tempfile.TemporaryDirectory(dir=folder) as scratch, ThreadPoolExecutor(_PARALLEL_DOWNLOADS) as pool:
-        context = MavenContext(repo_cache=Path(scratch), timeout=60)
+        context = _maven_context(Path(scratch))
         for jar in pool.map(lambda jar: _download(context, jar, folder), jars):
             downloaded += jar.size
             progress(f"  {downloaded / 1e6:5.1f} of {total / 1e6:.1f} MB  {jar.file_name}")
 
 
-def _download(context: MavenContext, jar: Jar, folder: Path) -> Jar:
+def _maven_context(cache: Path) -> "MavenContext":
+    try:
+        from jgo.maven import MavenContext
+    except ImportError as error:
+        raise LabError("cannot download Apache Kafka: install gsc-stream[lab]") from error
+    return MavenContext(repo_cache=cache, timeout=60)
+
+
+def _download(context: "MavenContext", jar: Jar, folder: Path) -> Jar:
     try:
         component = context.project(jar.group, jar.artifact).at_version(jar.version)
         file = Path(component.artifact().resolve())
@@ -116,8 +127,10 @@ def _sha256(path: Path) -> str:
 
 def _write_lock_file() -> None:
     """Resolve Kafka's dependencies at run time, and write the lock file."""
+    from jgo.maven import Dependency
+
     with tempfile.TemporaryDirectory() as scratch:
-        context = MavenContext(repo_cache=Path(scratch), timeout=60)
+        context = _maven_context(Path(scratch))
         direct, transitive = context.resolver.resolve([Dependency(_artifact(context, KAFKA))])
         artifacts = [d.artifact for d in [*direct, *transitive] if d.scope in (None, "compile", "runtime")]
         # Not resolved: Kafka already has the dependencies of the logging jar, and in the versions that Kafka needs.
@@ -128,12 +141,12 @@ def _write_lock_file() -> None:
     Path(str(files("lab").joinpath(_LOCK_FILE))).write_text(header + "".join(lines), encoding="utf-8")
 
 
-def _artifact(context: MavenContext, coordinate: tuple[str, str, str]) -> Artifact:
+def _artifact(context: "MavenContext", coordinate: tuple[str, str, str]) -> "Artifact":
     group, artifact, version = coordinate
     return context.project(group, artifact).at_version(version).artifact()
 
 
-def _format_line(artifact: Artifact) -> str:
+def _format_line(artifact: "Artifact") -> str:
     path = Path(artifact.resolve())
     return f"{artifact.groupId}:{artifact.artifactId}:{artifact.version} {_sha256(path)} {path.stat().st_size}\n"
 

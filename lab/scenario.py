@@ -4,13 +4,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from io import StringIO
 from itertools import cycle
 from pathlib import Path
 from typing import Any, Literal
 
 import httpx
 import msgspec
-import yaml
+from ruamel.yaml import YAML
 
 from lab.processes import PYTHON, Command, Process, inherited
 from lab.search_console.settings import Quotas, SimulatorSettings, Site, User
@@ -131,7 +132,9 @@ def _write_catalog(
         "reports": [*map(dict, reports)],
     }
     path = folder / "catalog.yaml"
-    _write(path, yaml.safe_dump(catalog, sort_keys=False, allow_unicode=True))
+    text = StringIO()
+    YAML().dump(catalog, text)
+    _write(path, text.getvalue())
     return path
 
 

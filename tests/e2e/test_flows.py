@@ -256,7 +256,7 @@ async def test_status_tells_what_a_partition_waits_for_and_until_when(
             return bool(await standing("STALLED"))
 
         await until(stalled, 40, "its owner has fallen silent")
-        assert "has said nothing for" in (await standing("STALLED"))[0]["reason"]
+        assert "has not committed for" in (await standing("STALLED"))[0]["reason"]
 
 
 async def test_every_metric_that_a_service_promises_is_there_and_true(

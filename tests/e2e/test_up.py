@@ -102,7 +102,13 @@ async def test_it_is_left_running_and_found_again(embedded: Up) -> None:
 def watch_status(embedded: Up) -> None:
     """Twice, and then Ctrl-C."""
     argv = [COMMAND, "status", "--watch", "--json"]
-    with subprocess.Popen(argv, env=embedded.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as watching:
+    with subprocess.Popen(
+        # A shell starts background jobs with SIGINT ignored, and children would inherit that.
+        ["env", "--default-signal=INT", *argv],
+        env=embedded.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as watching:
         assert watching.stdout is not None
         lines = [watching.stdout.readline() for _ in range(2)]
         watching.send_signal(signal.SIGINT)

@@ -5,6 +5,7 @@ virtual environment of its own, since its dependencies are at odds with ours. `G
 makes a missing one a failure instead of a skip.
 """
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -51,9 +52,13 @@ class Tool:
 
     def _keep(self, kept: Path) -> None:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=kept.parent) as folder:
-            self.make(Path(folder))
-            (Path(folder) / self.name).replace(kept)
+        with kept.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # another test process may be making it
+            if kept.exists():
+                return
+            with TemporaryDirectory(dir=kept.parent) as folder:
+                self.make(Path(folder))
+                (Path(folder) / self.name).replace(kept)
 
     def _give_up(self, why: str) -> None:
         told = f"{self.name} is not here ({why}); {self.where}"

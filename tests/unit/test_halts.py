@@ -73,7 +73,7 @@ def test_an_expired_budget_halt_is_on_trial_until_the_scope_is_resumed() -> None
         ({"scope": "planet:mars", "reason": "x"}, "scope: unknown scope 'planet:mars'; known: all"),
         ({"scope": "all"}, "reason: missing"),
         ({"scope": "all", "reason": "x", "until": "2026-03-10T11:00:00+00:00"}, "until: .* is in the past"),
-        ({"scope": "all", "reason": "x", "until": "2026-03-10T13:00:00"}, "until: .* has no UTC offset"),
+        ({"scope": "all", "reason": "x", "until": "2026-03-10T13:00:00"}, "until: .* has no offset from UTC"),
         ({"scope": "all", "reason": "x", "until": "soon"}, "until: Invalid RFC3339"),
         ({"scope": "all", "reason": "x", "state": "stopped"}, "state: Invalid enum value 'stopped'"),
         ({"reason": "x"}, "body: Object missing required field `scope`"),

@@ -43,7 +43,7 @@ def test_a_silent_owner_with_work_is_stalled() -> None:
     told = with_status("", PartitionStatus("THROTTLED", NOW, "why", SOON))
     assert status_of(PartitionLag(5, 9, 4, told), NOW).state == "THROTTLED"
     late = NOW + SILENT_AFTER
-    assert status_of(PartitionLag(5, 9, 4, told), late).reason == "the owner has not reported for 20 s"
+    assert status_of(PartitionLag(5, 9, 4, told), late).reason == "its owner has not committed for 20 s"
     assert status_of(PartitionLag(5, 9, 4, told), late).state == "STALLED"
     assert status_of(PartitionLag(9, 9, 0, told), late).state == "OK"
 
