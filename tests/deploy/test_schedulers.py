@@ -66,8 +66,8 @@ def replaced(text: str, changes: Mapping[str, str]) -> str:
 
 async def taken(folder: Path, count: int) -> list[int]:
     """The pages that each request made, when the producer has taken so many."""
-    await until(lambda: len(logged(folder, "producer", "planned")) >= count, 60, f"{count} requests taken")
-    return [line["pages"] for line in logged(folder, "producer", "planned")]
+    await until(lambda: len(logged(folder, "producer", "run_planned")) >= count, 60, f"{count} requests taken")
+    return [line["pages"] for line in logged(folder, "producer", "run_planned")]
 
 
 async def request_ids(running: Running) -> list[str]:
@@ -144,7 +144,7 @@ async def test_a_status_of_http_or_a_dead_letter_tells_what_is_wrong(running: Ru
 
         async def buried() -> bool:
             letters = await asyncio.to_thread(told, running, "dead-letters", "list", "--reason", "invalid_request")
-            return [letter["error"] for letter in letters] == ["request_id: 'r' was given to another request before"]
+            return [letter["error"] for letter in letters] == ["request_id: another request has used the id 'r' before"]
 
         await until(buried, 60, "the other request is in the dead letters")
         assert client.get(f"/v1/runs/{run_id('r')}").json()["pages"] == {"applied": PAGES_OF_A_DAY}

@@ -71,7 +71,7 @@ async def test_each_budget_and_each_permission_halts_its_own_scope_and_nothing_e
             until_ = datetime.fromisoformat(halts[scope]["until"]) - began
             assert timedelta(minutes=14) < until_ < timedelta(minutes=17)
         assert all(halts[f"property:{SITES[n]}"]["until"] is None for n in (FORBIDDEN, MISSING))
-        assert "refused" in halts["credential:reader-5"]["reason"]
+        assert "refuses" in halts["credential:reader-5"]["reason"]
         assert "expired or revoked" in halts["credential:reader-6"]["reason"]
         assert sum(call["site"] == SITES[MISSING] for call in running.calls()) <= 4  # what was in flight
 

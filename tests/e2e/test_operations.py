@@ -78,7 +78,10 @@ async def test_replay_beside_live_work_and_into_an_empty_database(
         drop_database(servers.dsn, name)
 
         refused = command(running, "replay", "--from", "yesterday")
-        assert (refused.returncode, refused.stderr) == (2, "--from: 'yesterday' is not a time in ISO 8601\n")
+        assert (refused.returncode, refused.stderr) == (
+            2,
+            "--from: 'yesterday' is not an ISO 8601 time, such as 2026-01-31T12:00:00Z\n",
+        )
 
 
 def test_a_sync_that_waits_ends_with_1_when_pages_are_dead(
@@ -159,7 +162,7 @@ def _ask_and_be_told(running: Running) -> None:
     assert waited["pages"] == {"applied": 6}
     other = command(running, "sync", "--all", "--start", str(a_day(2)), *dates, "--wait")
     assert (other.returncode, other.stdout) == (2, "")
-    assert other.stderr == "--request-id: 'mine' was given to another request before\n"
+    assert other.stderr == "--request-id: another request has used the id 'mine' before\n"
 
     nothing = command(running, "sync", "--all", "--days", "1", "--wait", "--json")
     assert (nothing.returncode, json.loads(nothing.stdout)["pages"]) == (0, {})
@@ -183,7 +186,7 @@ def _ask_and_be_told(running: Running) -> None:
         [*argv, "--wait", "--json"], env=environment, capture_output=True, text=True, check=False, timeout=60
     )
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert refused.stderr.startswith("the planner refuses the request: properties: unknown property ")
+    assert refused.stderr.startswith("the producer refuses the request: properties: unknown property ")
 
 
 async def test_reconcile_finds_what_is_wrong_and_asks_for_it(

@@ -81,7 +81,7 @@ async def test_it_is_left_running_and_found_again(embedded: Up) -> None:
 
     again = embedded.run("up", "--folder", str(embedded.folder))
     assert again.returncode == 0
-    assert "It runs already" in again.stderr
+    assert "Already running" in again.stderr
     assert f"export GSC_POSTGRES_DSN={dsn}" in again.stdout
     watch_status(embedded)
 
@@ -132,7 +132,7 @@ def test_a_folder_that_is_a_file(embedded: Up) -> None:
     embedded.folder.touch()
     done = embedded.run("up", "--folder", str(embedded.folder))
     assert (done.returncode, done.stderr) == (2, f"{embedded.folder}: not a folder\n")
-    assert "nothing runs in" in embedded.run("down", "--folder", str(embedded.folder)).stdout
+    assert "nothing is running in" in embedded.run("down", "--folder", str(embedded.folder)).stdout
 
 
 def test_what_fails_at_the_start_is_told_where_it_was_asked_for(embedded: Up) -> None:

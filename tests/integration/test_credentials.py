@@ -140,14 +140,14 @@ def test_an_external_account_without_a_source_of_its_token_is_refused(simulator:
         ("service_account", "token_uri", 5, "token_uri: must be non-empty text"),
         ("service_account", "private_key", 5, "private_key: must be non-empty text"),
         ("authorized_user", "token_uri", "http://localhost:99999", "token_uri: .*invalid port number"),
-        ("authorized_user", "token_uri", 5, "token_uri: must be text"),
+        ("authorized_user", "token_uri", 5, "token_uri: must be a URL that begins with http"),
         ("authorized_user", "refresh_token", None, "refresh_token: must be non-empty text"),
         ("external_account", "token_url", "http://localhost:abc", "token_url: .*invalid port number"),
         (
             "external_account",
             "service_account_impersonation_url",
             "ftp://x",
-            "_url: URL scheme should be 'http' or 'https'",
+            "_url: must be a URL that begins with http",
         ),
         (
             "external_account",
