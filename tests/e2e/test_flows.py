@@ -101,7 +101,11 @@ def _lines_have_one_shape(folder: Path) -> None:
     every = {"timestamp", "level", "event", "logger", "service", "instance"}
     day = {"run_id", "credential", "property", "report", "search_type", "date"}
     page, message = day | {"batch_id", "start_row"}, {"topic", "partition", "offset"}
-    about = {"planned": {"run_id", "request_id"}, "halted": page | {"scope", "reason"}, "dead_letter": page | message}
+    about = {
+        "run_planned": {"run_id", "request_id"},
+        "halted": page | {"scope", "reason"},
+        "dead_letter": page | message,
+    }
     seen = set()
     for service in ("producer", "fetcher", "sink"):
         for line in logged(folder, service):
