@@ -8,9 +8,8 @@ from cli.output import print_json
 from pipeline.clock import now
 from pipeline.contracts.halts import build_control
 from pipeline.contracts.messages import Control
-from pipeline.control import publish_control
 from pipeline.errors import Invalid
-from pipeline.publisher import open_publisher
+from pipeline.publisher import open_publisher, publish_control
 from pipeline.settings import KafkaSettings
 from pipeline.startup_checks import require_topics
 

@@ -2,8 +2,6 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from fetcher.backpressure import SinkBackpressure
 from fetcher.credentials import AccessTokens
@@ -113,20 +111,13 @@ def _transport(settings: FetcherSettings, search_console: SearchConsole) -> Sear
     return BatchTransport(search_console, size=settings.batch_size, linger_s=settings.batch_linger_ms / 1000)
 
 
-@asynccontextmanager
-async def _health(settings: FetcherSettings, member: GroupMember) -> AsyncIterator[None]:
-    """Serve /live, /ready and /metrics for the length of a block."""
-    server = HttpServer(
+def _health(settings: FetcherSettings, member: GroupMember) -> HttpServer:
+    return HttpServer(
         settings,
         SERVICE,
         not_ready=lambda: None if member.lease_until > monotonic() else "no partitions, or no lease on them",
         not_live=lambda: stall_reason(member.last_poll, monotonic()),
     )
-    await server.start()
-    try:
-        yield
-    finally:
-        await server.stop()
 
 
 if __name__ == "__main__":

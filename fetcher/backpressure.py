@@ -7,7 +7,7 @@ from pipeline.consumer_lag import Lag
 from pipeline.errors import Retryable
 from pipeline.log import logger
 from pipeline.metrics import gauge
-from pipeline.process import sleep_or_stop
+from pipeline.process import event_or_timeout
 
 WARN_AT = 500
 PAUSE_AT = 800
@@ -33,7 +33,7 @@ class SinkBackpressure:
 
     async def watch(self, stop: asyncio.Event) -> None:
         """Read the lag until `stop`. While it cannot be read, the last reading holds."""
-        while not await sleep_or_stop(stop, READ_EVERY_S):
+        while not await event_or_timeout(stop, READ_EVERY_S):
             try:
                 self.update(await self._lag.total())
             except Retryable as error:

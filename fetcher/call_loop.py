@@ -17,6 +17,7 @@ from pipeline.dead_letter_limit import DeadLetterLimit
 from pipeline.errors import Retryable
 from pipeline.log import logger
 from pipeline.metrics import counter, gauge
+from pipeline.process import event_or_timeout
 
 T = TypeVar("T")
 _log = logger(__name__)
@@ -61,11 +62,7 @@ class CallLoop:
             self._wake.clear()
             wait = self.start_calls()
             started = monotonic()
-            try:
-                async with asyncio.timeout(min(wait.seconds, SOON_S)):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
+            await event_or_timeout(self._wake, min(wait.seconds, SOON_S))
             counter("gsc_wait_seconds_total").labels(wait.reason).inc(monotonic() - started)
             self._tasks.check()
 

@@ -20,7 +20,7 @@ from pipeline.contracts.partition_status import PartitionStatus
 from pipeline.errors import Retryable
 from pipeline.log import logger
 from pipeline.metrics import gauge
-from pipeline.process import sleep_or_stop
+from pipeline.process import event_or_timeout
 
 REFRESH_EVERY_S = 0.5
 """How often statuses are decided. Not for every batch, since there may be thousands of properties."""
@@ -44,13 +44,13 @@ class CommitLoop:
     async def run(self, stop: asyncio.Event) -> None:
         """Commit until `stop`."""
         while not stop.is_set():
-            await sleep_or_stop(self._batch_ended, REFRESH_EVERY_S)
+            await event_or_timeout(self._batch_ended, REFRESH_EVERY_S)
             self._batch_ended.clear()
             try:
                 await self.commit(monotonic(), now())
             except Retryable as error:
                 _log.warning("commit_failed", error=str(error))
-                await sleep_or_stop(stop, REFRESH_EVERY_S)
+                await event_or_timeout(stop, REFRESH_EVERY_S)
 
     async def commit(self, moment: float, at: datetime) -> None:
         """Commit the partitions with news, or all of them when a renewal is due. Raises Retryable.

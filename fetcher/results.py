@@ -11,19 +11,16 @@ from pipeline.clock import now
 from pipeline.contracts import codec
 from pipeline.contracts.messages import Control, PageOutcome
 from pipeline.contracts.records import Position, Record
-from pipeline.contracts.topics import BATCHES, CONTROL, RESULTS
+from pipeline.contracts.topics import BATCHES, RESULTS
 from pipeline.dead_letters import DeadLetter, DeadLetterPublisher, publish_dead_letter
-from pipeline.kafka import Headers
 from pipeline.metrics import counter
+from pipeline.publisher import KeyedPublisher, publish_control
 
 SERVICE: Final = "fetcher"
 
 
-class MessagePublisher(DeadLetterPublisher, Protocol):
+class MessagePublisher(DeadLetterPublisher, KeyedPublisher, Protocol):
     """A publisher of Kafka messages. Each method returns once the broker has acknowledged; raises Retryable."""
-
-    async def publish(self, topic: str, key: str, value: bytes | None, headers: Headers = ()) -> Position:
-        """Publish one message."""
 
     async def publish_all(self, topic: str, messages: list[tuple[str, bytes]]) -> list[Position]:
         """Publish messages, given as (key, value), in order."""
@@ -38,7 +35,6 @@ class ResultPublisher:
         self._rule = rule
         self._batches = BATCHES.full_name(prefix)
         self._results = RESULTS.full_name(prefix)
-        self._control = CONTROL.full_name(prefix)
 
     async def page(self, job: Job, page: FetchedPage) -> None:
         """Publish the rows and, once they are acknowledged, the next page's batch.
@@ -86,4 +82,4 @@ class ResultPublisher:
 
     async def control(self, control: Control) -> None:
         """Publish a halt, or its end, for every process."""
-        await self._publisher.publish(self._control, control.scope, codec.encode(control))
+        await publish_control(self._publisher, self._prefix, control)

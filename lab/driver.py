@@ -12,15 +12,14 @@ from lab.scenario import RunningSimulator, last_days
 from pipeline.catalog_file import read_catalog
 from pipeline.clock import now, pacific_date
 from pipeline.consumer_lag import LagReader
-from pipeline.contracts import codec
 from pipeline.contracts.identity import run_id
 from pipeline.contracts.reports import value_dimensions
-from pipeline.contracts.topics import BATCHES, RESULTS, SYNC_REQUESTS
+from pipeline.contracts.topics import BATCHES, RESULTS
 from pipeline.kafka import group_id
 from pipeline.ledger import runs
 from pipeline.ledger.pages import finished_count
 from pipeline.postgres import Connection, connection
-from pipeline.publisher import open_publisher
+from pipeline.publisher import open_publisher, publish_request
 from pipeline.schema import COLUMN_OF_DIMENSION
 from producer.sync_request import build_request
 
@@ -38,9 +37,8 @@ class Driver:
         dates = last_days(days)
         fields = {"start": dates[-1].isoformat(), "end": dates[0].isoformat(), "all": True}
         request = build_request(fields, now=now(), today=pacific_date(now()), requested_by="lab")
-        topic = SYNC_REQUESTS.full_name(self.setup.prefix)
         async with open_publisher(self.setup.kafka, "gsc-lab") as publisher:
-            await publisher.publish(topic, request.request_id, codec.encode(request))
+            await publish_request(publisher, self.setup.prefix, request)
         return run_id(request.request_id)
 
     async def pages(self, run: str) -> dict[str, int]:

@@ -18,7 +18,6 @@ from pipeline.errors import Invalid, Retryable
 from pipeline.kafka import TIMEOUT_S, consumer_configuration
 from pipeline.log import logger
 from pipeline.metrics import gauge
-from pipeline.publisher import Publisher
 from pipeline.retry import with_retries
 
 POLL_S = 0.05
@@ -35,8 +34,7 @@ class ControlWatcher:
     def __init__(self, configuration: Mapping[str, str], prefix: str) -> None:
         """Needs a running event loop."""
         required = {"group.id": f"{prefix}.control", "enable.auto.commit": False, "auto.offset.reset": "earliest"}
-        given = {name: value for name, value in configuration.items() if name != "group.protocol"}
-        self._consumer = AIOConsumer(consumer_configuration(given, required), max_workers=2)
+        self._consumer = AIOConsumer(consumer_configuration(configuration, required), max_workers=2)
         self._topic = CONTROL.full_name(prefix)
         self._listeners: list[Callable[[], None]] = []
         self._confirmed_at = float("-inf")
@@ -157,8 +155,3 @@ async def read_halts(configuration: Mapping[str, str], prefix: str) -> Halts:
     await watcher.start()
     await watcher.close()
     return watcher.halts
-
-
-async def publish_control(publisher: Publisher, prefix: str, control: Control) -> None:
-    """Publish the desired state of a scope."""
-    await publisher.publish(CONTROL.full_name(prefix), control.scope, codec.encode(control))

@@ -20,7 +20,7 @@ Check = Callable[[], str | None]
 
 
 class HttpServer:
-    """Serves the probes, the metrics and the routes of one service."""
+    """Serves the probes, the metrics and the routes of one service, for the length of a block."""
 
     def __init__(
         self,
@@ -42,6 +42,12 @@ class HttpServer:
                 *routes,
             ]
         )
+
+    async def __aenter__(self) -> None:
+        await self.start()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
 
     async def start(self) -> int:
         """Listen on the port and return its number. Raises StartError if the port is in use."""

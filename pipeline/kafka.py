@@ -49,8 +49,11 @@ def _is_producer_only(name: str) -> bool:
 
 
 def consumer_configuration(configuration: Mapping[str, str], required: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a consumer's configuration: the user's settings, overridden by `required`."""
-    given = {name: value for name, value in configuration.items() if not _is_producer_only(name)}
+    """Return a consumer's configuration: the user's settings, overridden by `required`.
+
+    `group.protocol` is for members of a group, which require it; consumers that never join one do without.
+    """
+    given = {n: v for n, v in configuration.items() if not _is_producer_only(n) and n != "group.protocol"}
     return {**given, **required, "logger": _log}
 
 

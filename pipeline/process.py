@@ -120,11 +120,11 @@ async def run_until_stopped(stop: asyncio.Event, *services: Awaitable[None]) -> 
             group.create_task(guarded(service))
 
 
-async def sleep_or_stop(stop: asyncio.Event, seconds: float) -> bool:
-    """Wait; returns True as soon as `stop` is set, False after the time."""
+async def event_or_timeout(event: asyncio.Event, seconds: float) -> bool:
+    """Wait; returns True as soon as the event is set, False after the time."""
     try:
         async with asyncio.timeout(seconds):
-            await stop.wait()
+            await event.wait()
     except TimeoutError:
         return False
     return True

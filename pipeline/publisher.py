@@ -4,11 +4,15 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException
 
+from pipeline.contracts import codec
+from pipeline.contracts.messages import Control, SyncRequest
 from pipeline.contracts.records import Position
+from pipeline.contracts.topics import CONTROL, SYNC_REQUESTS
 from pipeline.kafka import TIMEOUT_S, Headers, as_pipeline_error, publisher_configuration
 from pipeline.metrics import counter
 
@@ -83,6 +87,23 @@ async def open_publisher(configuration: Mapping[str, str], client_id: str) -> As
         yield publisher
     finally:
         await publisher.close()
+
+
+class KeyedPublisher(Protocol):
+    """Publishes a message under a key, as `Publisher` does."""
+
+    async def publish(self, topic: str, key: str, value: bytes | None, headers: Headers = ()) -> Position:
+        """Publish one message; returns after its acknowledgement. Raises Retryable."""
+
+
+async def publish_request(publisher: KeyedPublisher, prefix: str, request: SyncRequest) -> Position:
+    """Publish a sync request; returns its position. Raises Retryable."""
+    return await publisher.publish(SYNC_REQUESTS.full_name(prefix), request.request_id, codec.encode(request))
+
+
+async def publish_control(publisher: KeyedPublisher, prefix: str, control: Control) -> None:
+    """Publish the desired state of a scope. Raises Retryable."""
+    await publisher.publish(CONTROL.full_name(prefix), control.scope, codec.encode(control))
 
 
 def _settle(

@@ -125,8 +125,7 @@ async def open_topic_reader(configuration: Mapping[str, str], prefix: str, topic
         "auto.offset.reset": "error",
         "fetch.wait.max.ms": "50",
     }
-    given = {name: value for name, value in configuration.items() if name != "group.protocol"}
-    consumer = Consumer(consumer_configuration(given, required))
+    consumer = Consumer(consumer_configuration(configuration, required))
     try:
         yield TopicReader(consumer, topic)
     finally:

@@ -8,7 +8,7 @@ from typing import NoReturn
 from pipeline.catalog import Catalog, CatalogError
 from pipeline.catalog_file import read_catalog
 from pipeline.clock import now, pacific_date
-from pipeline.consumer_lag import LagReader
+from pipeline.consumer_lag import Lag, LagReader
 from pipeline.contracts.topics import BATCHES, RESULTS, SYNC_REQUESTS, Topic
 from pipeline.control import ControlWatcher
 from pipeline.dead_letter_limit import DeadLetterLimit
@@ -17,7 +17,7 @@ from pipeline.health import HttpServer
 from pipeline.kafka import group_id
 from pipeline.postgres import Connection, connection
 from pipeline.process import StartError, load_settings, run_service_and_exit, run_until_stopped
-from pipeline.publisher import Publisher
+from pipeline.publisher import Publisher, open_publisher
 from pipeline.retention import delete_old
 from pipeline.retry import with_retries
 from pipeline.startup_checks import require_schema, require_topics
@@ -46,14 +46,13 @@ async def _serve(settings: ProducerSettings, stop: asyncio.Event) -> None:
         raise StartError(str(error)) from error
     await require_topics(settings)
     await require_schema(settings, "gsc-producer")
-    publisher = Publisher(settings.kafka, "gsc-producer")
-    control = ControlWatcher(settings.kafka, settings.topic_prefix)
-    await control.start()
-    try:
-        await _run(settings, catalog, publisher, control, stop)
-    finally:
-        await control.close()
-        await publisher.close()
+    async with open_publisher(settings.kafka, "gsc-producer") as publisher:
+        control = ControlWatcher(settings.kafka, settings.topic_prefix)
+        await control.start()
+        try:
+            await _run(settings, catalog, publisher, control, stop)
+        finally:
+            await control.close()
 
 
 async def _run(
@@ -74,12 +73,9 @@ async def _run(
     if settings.daily_cron:
         schedule(app, settings.daily_cron, lambda: _run_daily(settings, catalog, api, connect))
     server = HttpServer(settings, SERVICE, not_ready=lambda: outbox.trouble, routes=api.routes(settings))
-    await server.start()
-    try:
+    async with server:
         exporter = _exporter(settings, catalog, lags, connect)
         await run_until_stopped(stop, run_app(app, intake, stop), outbox.run(stop, connect), exporter.run(stop))
-    finally:
-        await server.stop()
 
 
 async def _run_daily(settings: ProducerSettings, catalog: Catalog, api: Api, connect: Connect) -> None:
@@ -106,15 +102,15 @@ def _lag(settings: ProducerSettings, service: str, topic: Topic) -> LagReader:
 def _exporter(settings: ProducerSettings, catalog: Catalog, lags: Lags, connect: Connect) -> LagExporter:
     prefix = settings.topic_prefix
 
-    def watch(service: str, topic: Topic) -> WatchedGroup:
-        name = topic.full_name(prefix)
-        known = {"fetcher": lags.fetchers, "sink": lags.sink}
-        lag = known.get(service) or _lag(settings, service, topic)
-        return WatchedGroup(service, lag, lambda: open_topic_reader(settings.kafka, prefix, name))
+    def watch(service: str, topic: Topic, lag: Lag) -> WatchedGroup:
+        return WatchedGroup(service, lag, lambda: open_topic_reader(settings.kafka, prefix, topic.full_name(prefix)))
 
     return LagExporter(
-        watch("fetcher", BATCHES),
-        [watch("sink", RESULTS), watch(SERVICE, SYNC_REQUESTS)],
+        watch("fetcher", BATCHES, lags.fetchers),
+        [
+            watch("sink", RESULTS, lags.sink),
+            watch(SERVICE, SYNC_REQUESTS, _lag(settings, SERVICE, SYNC_REQUESTS)),
+        ],
         connect,
         lambda credential: settings.allowed_qpm(catalog, credential),
     )

@@ -7,19 +7,16 @@ from aiohttp import web
 
 from pipeline.catalog import Catalog
 from pipeline.clock import now, pacific_date
-from pipeline.contracts import codec
 from pipeline.contracts.halts import Halts, build_control
 from pipeline.contracts.identity import run_id
 from pipeline.contracts.messages import Control, SyncRequest
-from pipeline.contracts.topics import SYNC_REQUESTS
-from pipeline.control import publish_control
 from pipeline.errors import Invalid, Retryable
 from pipeline.health import problem, unauthorized
 from pipeline.ledger import runs
-from pipeline.publisher import Publisher
+from pipeline.publisher import Publisher, publish_control, publish_request
 from pipeline.settings import HttpSettings
 from producer.outbox import Connect
-from producer.sync_request import build_request, same_request, validate
+from producer.sync_request import build_request, id_conflict, validate
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -45,8 +42,7 @@ class Api:
 
     async def request_sync(self, request: SyncRequest) -> None:
         """Publish a sync request. Raises Retryable."""
-        topic = SYNC_REQUESTS.full_name(self._prefix)
-        await self._publisher.publish(topic, request.request_id, codec.encode(request))
+        await publish_request(self._publisher, self._prefix, request)
 
     async def _post_sync(self, http_request: web.Request) -> web.Response:
         today = pacific_date(now())
@@ -54,9 +50,8 @@ class Api:
         if problems := validate(request, self._catalog, today):
             errors = [{"field": item.field, "message": item.message} for item in problems]
             return web.json_response({"error": errors[0], "errors": errors}, status=422)
-        before = await self._planned_before(request.request_id)
-        if before is not None and not same_request(before, request):
-            return problem(409, f"another request has used the id {request.request_id!r} before", "request_id")
+        if conflict := id_conflict(await self._planned_before(request.request_id), request):
+            return problem(409, conflict, "request_id")
         await self.request_sync(request)
         body = {"request_id": request.request_id, "run_id": run_id(request.request_id)}
         return web.json_response(body, status=202)

@@ -14,7 +14,7 @@ from pipeline.contracts.records import Record
 from pipeline.errors import Fatal, Invalid
 from pipeline.kafka import group_id
 from pipeline.log import logger
-from pipeline.process import sleep_or_stop
+from pipeline.process import event_or_timeout
 from pipeline.settings import KafkaSettings, kafka_variable
 from producer.intake import Intake
 
@@ -139,7 +139,7 @@ async def run_app(app: faust.App, intake: Intake, stop: asyncio.Event) -> None:
     """Run the app in this event loop until `stop`. Raises the failure of the intake, or Fatal when Faust crashes."""
     try:
         await app.start()
-        while not await sleep_or_stop(stop, CHECK_EVERY_S):
+        while not await event_or_timeout(stop, CHECK_EVERY_S):
             if intake.failure is not None:
                 raise intake.failure
             if app.crashed:

@@ -19,7 +19,7 @@ from pipeline.log import logger
 from pipeline.postgres import Connection, database_errors
 from producer.outbox import Connect, Outbox
 from producer.planner import ROW_LIMIT, plan, series_of
-from producer.sync_request import same_request, validate
+from producer.sync_request import id_conflict, validate
 
 SERVICE: Final = "producer"
 RETRY_S = 1.0
@@ -104,9 +104,8 @@ async def _check_same_request(conn: Connection, request: SyncRequest) -> None:
     run = run_id(request.request_id)
     if not await runs.run_exists(conn, run):
         raise Invalid(f"another run has the id or the generation of {request.request_id!r}", field="request_id")
-    before = await runs.request_of(conn, run)
-    if before is not None and not same_request(before, request):
-        raise Invalid(f"another request has used the id {request.request_id!r} before", field="request_id")
+    if conflict := id_conflict(await runs.request_of(conn, run), request):
+        raise Invalid(conflict, field="request_id")
 
 
 async def _insert_pages(conn: Connection, request: SyncRequest, catalog: Catalog, generation: int) -> int:

@@ -14,7 +14,7 @@ from pipeline.errors import Retryable
 from pipeline.log import logger
 from pipeline.metrics import gauge
 from pipeline.postgres import Connection, database_errors, queries
-from pipeline.process import sleep_or_stop
+from pipeline.process import event_or_timeout
 from pipeline.topic_reader import OffsetRange, TopicReader
 from producer.outbox import Connect
 
@@ -83,7 +83,7 @@ class LagExporter:
                 await self.export()
             except Retryable as error:
                 _log.warning("not_observed", error=str(error))
-            await sleep_or_stop(stop, EXPORT_EVERY_S)
+            await event_or_timeout(stop, EXPORT_EVERY_S)
 
     async def export(self) -> None:
         """Read and set everything once. Raises Retryable."""

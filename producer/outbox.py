@@ -18,7 +18,7 @@ from pipeline.ledger import pages as ledger_pages
 from pipeline.log import logger
 from pipeline.metrics import counter, gauge
 from pipeline.postgres import Connection, become_publisher
-from pipeline.process import sleep_or_stop
+from pipeline.process import event_or_timeout
 
 WINDOW = 100
 """Pages published before they are marked: a kill in between publishes at most these twice."""
@@ -85,12 +85,12 @@ class Outbox:
                 _log.warning("publishing_interrupted", error=str(error), retry_s=RETRY_S)
             finally:
                 gauge("gsc_publisher_leader").set(0)
-            await sleep_or_stop(stop, RETRY_S)
+            await event_or_timeout(stop, RETRY_S)
 
     async def _lead(self, stop: asyncio.Event, conn: Connection) -> None:
         while not await become_publisher(conn):
             self.trouble = None
-            if await sleep_or_stop(stop, RETRY_S):
+            if await event_or_timeout(stop, RETRY_S):
                 return
         gauge("gsc_publisher_leader").set(1)
         _log.info("publisher_elected")
@@ -109,11 +109,7 @@ class Outbox:
 
     async def _wait_for_pages(self) -> None:
         self._new_pages.clear()
-        try:
-            async with asyncio.timeout(IDLE_S):
-                await self._new_pages.wait()
-        except TimeoutError:
-            pass
+        await event_or_timeout(self._new_pages, IDLE_S)
 
     async def _publish_window(self, conn: Connection) -> bool:
         """Publish up to WINDOW pages if the fetchers keep up; returns whether any was published."""
@@ -134,7 +130,7 @@ class Outbox:
         return True
 
     async def _search_lost_regularly(self, stop: asyncio.Event, conn: Connection) -> None:
-        while not await sleep_or_stop(stop, SEARCH_LOST_EVERY_S):
+        while not await event_or_timeout(stop, SEARCH_LOST_EVERY_S):
             await self._republish_lost(conn)
 
     async def _republish_lost(self, conn: Connection) -> None:

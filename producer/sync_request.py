@@ -98,6 +98,13 @@ def same_request(one: SyncRequest, other: SyncRequest) -> bool:
     return normalized(one) == normalized(other)
 
 
+def id_conflict(planned: SyncRequest | None, request: SyncRequest) -> str | None:
+    """Return why a request cannot have its id, or None. `planned` is the request that was planned with this id."""
+    if planned is None or same_request(planned, request):
+        return None
+    return f"another request has used the id {request.request_id!r} before"
+
+
 def validate(request: SyncRequest, catalog: Catalog, today: date) -> list[Problem]:
     """Return every problem of a request. `today` is the Pacific date."""
     return [*_dates(request, today), *_properties(request, catalog), *_reports(request, catalog)]

@@ -15,7 +15,7 @@ from pipeline.health import HttpServer
 from pipeline.kafka import group_id
 from pipeline.postgres import connection
 from pipeline.process import load_settings, run_service, run_until_stopped, stall_reason
-from pipeline.publisher import Publisher
+from pipeline.publisher import open_publisher
 from pipeline.startup_checks import require_schema, require_topics
 from sink.service import SERVICE, BatchSize, ResultWriter, Sink
 from sink.settings import SinkSettings
@@ -32,7 +32,6 @@ async def _serve(settings: SinkSettings, stop: asyncio.Event) -> None:
     await require_topics(settings)
     await require_schema(settings, "gsc-sink")
     prefix = settings.topic_prefix
-    publisher = Publisher(settings.kafka, "gsc-sink")
 
     @asynccontextmanager
     async def open_writer() -> AsyncIterator[ResultWriter]:
@@ -40,22 +39,20 @@ async def _serve(settings: SinkSettings, stop: asyncio.Event) -> None:
             yield Writer(conn, settings.delete_ratio)
 
     group = GroupConfig(group_id(prefix, "sink"), RESULTS.full_name(prefix), settings.session_timeout_s)
-    member = GroupMember(settings.kafka, group)
     size = BatchSize(settings.sink_batch_bytes, settings.sink_linger_ms / 1000)
     limit = DeadLetterLimit(settings.dead_letter_limit, settings.dead_letter_ratio)
-    sink = Sink(member, size, open_writer, partial(publish_dead_letter, publisher, prefix), limit)
-    server = HttpServer(
-        settings,
-        SERVICE,
-        not_ready=lambda: None if sink.connected else "PostgreSQL is not connected",
-        not_live=lambda: stall_reason(member.last_poll, monotonic()),
-    )
-    await server.start()
-    try:
-        await run_until_stopped(stop, member.run(stop, sink), sink.run(stop))
-    finally:
-        await server.stop()
-        await publisher.close()
+    async with open_publisher(settings.kafka, "gsc-sink") as publisher:
+        send_dead_letter = partial(publish_dead_letter, publisher, prefix)
+        member = GroupMember(settings.kafka, group)
+        sink = Sink(member, size, open_writer, send_dead_letter, limit)
+        server = HttpServer(
+            settings,
+            SERVICE,
+            not_ready=lambda: None if sink.connected else "PostgreSQL is not connected",
+            not_live=lambda: stall_reason(member.last_poll, monotonic()),
+        )
+        async with server:
+            await run_until_stopped(stop, member.run(stop, sink), sink.run(stop))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pipeline.errors import Invalid, Retryable
 from pipeline.ledger.runs import RunKey, run_of
 from pipeline.log import logger
 from pipeline.metrics import histogram
-from pipeline.process import sleep_or_stop
+from pipeline.process import event_or_timeout
 from sink.assembly import ReceivedResult, read_result
 from sink.writer import Applied, write_separately
 
@@ -162,7 +162,7 @@ class Sink:
                     await self._write_until(stop, writer)
             except Retryable as error:
                 _log.warning("write_failed", error=str(error), retry_s=RETRY_S)
-                await sleep_or_stop(stop, RETRY_S)
+                await event_or_timeout(stop, RETRY_S)
             finally:
                 self.connected = False
 
@@ -171,7 +171,7 @@ class Sink:
             if not await self._has_records():
                 continue
             if self._queued_bytes < self._size.max_bytes:
-                await sleep_or_stop(stop, self._size.linger_s)
+                await event_or_timeout(stop, self._size.linger_s)
             async with self._writing:
                 await self._write_batch(writer)
             try:
@@ -181,13 +181,8 @@ class Sink:
 
     async def _has_records(self) -> bool:
         self._arrived.clear()
-        if self._queue:
-            return True
-        try:
-            async with asyncio.timeout(STOP_CHECK_S):
-                await self._arrived.wait()
-        except TimeoutError:
-            return False
+        if not self._queue:
+            await event_or_timeout(self._arrived, STOP_CHECK_S)
         return bool(self._queue)
 
     async def _write_batch(self, writer: ResultWriter) -> None:

@@ -9,10 +9,9 @@ from cli.options import json_option
 from cli.output import print_json
 from pipeline.clock import now
 from pipeline.contracts.messages import Control
-from pipeline.control import publish_control
 from pipeline.ledger import runs
 from pipeline.postgres import connection
-from pipeline.publisher import open_publisher
+from pipeline.publisher import open_publisher, publish_control
 from pipeline.startup_checks import require_schema, require_topics
 
 BATCH_RETENTION = timedelta(days=7)

@@ -25,11 +25,9 @@ from maintenance.reconcile import (
 )
 from pipeline.catalog import Catalog, Property
 from pipeline.clock import now, pacific_date
-from pipeline.contracts import codec
 from pipeline.contracts.messages import SearchType
-from pipeline.contracts.topics import SYNC_REQUESTS
 from pipeline.postgres import connection
-from pipeline.publisher import open_publisher
+from pipeline.publisher import open_publisher, publish_request
 from pipeline.startup_checks import require_schema, require_topics
 from producer.planner import HISTORY_DAYS
 from producer.sync_request import build_request
@@ -134,7 +132,6 @@ async def _send(settings: SyncSettings, requests: Sequence[RefetchRequest]) -> N
     if not requests:
         return
     await require_topics(settings)
-    topic = SYNC_REQUESTS.full_name(settings.topic_prefix)
     async with open_publisher(settings.kafka, "gsc-stream") as publisher:
         for item in requests:
             fields = {
@@ -144,4 +141,4 @@ async def _send(settings: SyncSettings, requests: Sequence[RefetchRequest]) -> N
                 "end": item.end.isoformat(),
             }
             request = build_request(fields, now=now(), today=pacific_date(now()), requested_by="reconcile")
-            await publisher.publish(topic, request.request_id, codec.encode(request))
+            await publish_request(publisher, settings.topic_prefix, request)

@@ -10,7 +10,6 @@ from cli.context import SyncSettings, fail, fail_for, load_catalog, read_environ
 from cli.options import json_option
 from cli.output import print_json, progress_bar
 from pipeline.clock import now, pacific_date
-from pipeline.contracts import codec
 from pipeline.contracts.identity import run_id
 from pipeline.contracts.messages import SyncRequest
 from pipeline.contracts.topics import DEAD_LETTERS, SYNC_REQUESTS
@@ -20,11 +19,11 @@ from pipeline.ledger import runs
 from pipeline.ledger.pages import finished_count
 from pipeline.postgres import connection
 from pipeline.process import EXIT_FAILED
-from pipeline.publisher import open_publisher
+from pipeline.publisher import open_publisher, publish_request
 from pipeline.startup_checks import require_schema, require_topics
 from pipeline.topic_reader import OffsetRange, OffsetRanges, TopicReader, open_topic_reader
 from producer.planner import plan
-from producer.sync_request import build_request, same_request, validate
+from producer.sync_request import build_request, id_conflict, validate
 
 POLL_EVERY_S = 0.5
 Source = tuple[str, int, int]
@@ -95,10 +94,9 @@ async def _send(settings: SyncSettings, request: SyncRequest) -> None:
 
 async def _publish(settings: SyncSettings, request: SyncRequest) -> Source:
     """Publish the request; returns its position."""
-    topic = SYNC_REQUESTS.full_name(settings.topic_prefix)
     async with open_publisher(settings.kafka, "gsc-stream") as publisher:
-        position = await publisher.publish(topic, request.request_id, codec.encode(request))
-    return topic, position.partition, position.offset
+        position = await publish_request(publisher, settings.topic_prefix, request)
+    return SYNC_REQUESTS.full_name(settings.topic_prefix), position.partition, position.offset
 
 
 async def _send_and_wait(settings: SyncSettings, request: SyncRequest, *, show: bool) -> dict[str, object]:
@@ -109,9 +107,8 @@ async def _send_and_wait(settings: SyncSettings, request: SyncRequest, *, show: 
         connection(settings.postgres_dsn.get_secret_value(), application="gsc-stream") as conn,
         open_topic_reader(settings.kafka, prefix, DEAD_LETTERS.full_name(prefix)) as reader,
     ):
-        before = await runs.request_of(conn, run_)
-        if before is not None and not same_request(before, request):
-            raise Invalid(f"another request has used the id {request.request_id!r} before", field="--request-id")
+        if conflict := id_conflict(await runs.request_of(conn, run_), request):
+            raise Invalid(conflict, field="--request-id")
         dead_letters = _NewDeadLetters(reader, await reader.available())
         source = await _publish(settings, request)
         with progress_bar("waiting for the producer", show=show) as bar:

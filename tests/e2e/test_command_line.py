@@ -14,18 +14,10 @@ import pytest
 from lab.processes import free_port
 from lab.servers import Servers
 from pipeline.clock import now, pacific_date
+from support.examples import CATALOG, write_catalog
 
 COMMAND = Path(sys.executable).with_name("gsc-stream")
 TODAY = pacific_date(now())
-CATALOG = """\
-credentials:
-  - {id: acme, type: authorized_user, file: acme.json}
-properties:
-  - {url: "sc-domain:example.com", credential: acme}
-"""
-
-
-CREDENTIAL = {"client_id": "x", "client_secret": "x", "refresh_token": "x", "token_uri": "http://127.0.0.1:1/token"}
 DAYS = ("--all", "--start", str(TODAY), "--end", str(TODAY))
 USING_POSTGRES = (
     ("producer",),
@@ -41,13 +33,12 @@ USING_POSTGRES = (
 
 @pytest.fixture
 def environment(tmp_path: Path, servers: Servers, dsn: str, topic_prefix: str) -> dict[str, str]:
-    (tmp_path / "catalog.yaml").write_text(CATALOG)
-    (tmp_path / "acme.json").write_text(json.dumps(CREDENTIAL))
+    catalog = write_catalog(tmp_path)
     return {
         **os.environ,
         "GSC_KAFKA_BOOTSTRAP_SERVERS": servers.bootstrap_servers,
         "GSC_POSTGRES_DSN": dsn,
-        "GSC_CATALOG": str(tmp_path / "catalog.yaml"),
+        "GSC_CATALOG": str(catalog),
         "GSC_TOPIC_PREFIX": topic_prefix,
         "GSC_HTTP_PORT": "0",
     }

@@ -14,11 +14,11 @@ from pipeline.consumer_lag import LagReader
 from pipeline.contracts.messages import Control
 from pipeline.contracts.records import Record
 from pipeline.contracts.topics import ALL, BATCHES, CONTROL, DEAD_LETTERS
-from pipeline.control import ControlWatcher, publish_control
+from pipeline.control import ControlWatcher
 from pipeline.dead_letters import DeadLetter, publish_dead_letter
 from pipeline.errors import Invalid, Retryable
 from pipeline.kafka_admin import check_reachable, check_topics, create_topics, partition_count
-from pipeline.publisher import Publisher
+from pipeline.publisher import Publisher, publish_control
 from support.wait import until
 
 

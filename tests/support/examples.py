@@ -1,6 +1,8 @@
 """Messages and pages for tests."""
 
+import json
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -51,3 +53,20 @@ def some_rows(batch: Batch, texts: list[str], **changes: Any) -> Rows:
         position=[1.5] * count,
     )
     return msgspec.structs.replace(rows, **changes)
+
+
+CATALOG = """\
+credentials:
+  - {id: acme, type: authorized_user, file: acme.json}
+properties:
+  - {url: "sc-domain:example.com", credential: acme}
+"""
+CREDENTIAL = {"client_id": "x", "client_secret": "x", "refresh_token": "x", "token_uri": "http://127.0.0.1:1/token"}
+
+
+def write_catalog(folder: Path) -> Path:
+    """Write a catalog of one property, and its credential file; return the catalog's path."""
+    (folder / "acme.json").write_text(json.dumps(CREDENTIAL))
+    path = folder / "catalog.yaml"
+    path.write_text(CATALOG)
+    return path

@@ -15,15 +15,9 @@ from lab.processes import free_port
 from pipeline import startup_checks
 from pipeline.clock import now, pacific_date
 from pipeline.kafka_admin import check_reachable
+from support.examples import CATALOG, write_catalog
 
 TODAY = pacific_date(now())
-CATALOG = """\
-credentials:
-  - {id: acme, type: authorized_user, file: acme.json}
-properties:
-  - {url: "sc-domain:example.com", credential: acme}
-"""
-CREDENTIAL = {"client_id": "x", "client_secret": "x", "refresh_token": "x", "token_uri": "http://127.0.0.1:1/token"}
 DAYS = ("--all", "--start", str(TODAY), "--end", str(TODAY))
 COMMANDS = main.list_commands(click.Context(main))
 USING_KAFKA = (
@@ -47,13 +41,12 @@ USING_POSTGRES_ONLY = (("migrate",), ("reconcile",), ("retention",))
 @pytest.fixture
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Settings whose servers cannot be reached."""
-    (tmp_path / "catalog.yaml").write_text(CATALOG)
-    (tmp_path / "acme.json").write_text(json.dumps(CREDENTIAL))
+    catalog = write_catalog(tmp_path)
     monkeypatch.setattr(startup_checks, "check_reachable", partial(check_reachable, timeout_s=0.2))
     return {
         "GSC_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
         "GSC_POSTGRES_DSN": "postgresql://gsc@127.0.0.1:1/gsc",
-        "GSC_CATALOG": str(tmp_path / "catalog.yaml"),
+        "GSC_CATALOG": str(catalog),
     }
 
 

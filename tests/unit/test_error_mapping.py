@@ -8,7 +8,6 @@ import psycopg
 import pytest
 from confluent_kafka import KafkaError
 
-from pipeline import errors
 from pipeline.errors import Fatal, Invalid, PipelineError, Retryable
 from pipeline.kafka import as_pipeline_error
 from pipeline.postgres import database_errors
@@ -72,10 +71,3 @@ def test_every_error_of_librdkafka_is_mapped(name: str) -> None:
 def test_a_fatal_client_error_is_fatal_whatever_its_code() -> None:
     error = KafkaError(KafkaError._STATE, "fenced", True)
     assert type(as_pipeline_error(error, "topic")) is Fatal
-
-
-def test_the_drawing_of_the_tree_lists_every_error() -> None:
-    classes = [name for name, _ in inspect.getmembers(errors, inspect.isclass)]
-    assert sorted(re.findall(r"^(?:[├└]── )?([A-Z]\w+)(?: {4}|$)", errors.__doc__ or "", re.MULTILINE)) == sorted(
-        classes
-    )

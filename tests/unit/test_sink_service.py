@@ -15,7 +15,7 @@ from pipeline.errors import Fatal, Invalid, PipelineError, Retryable
 from pipeline.ledger.runs import RunKey, run_of
 from sink import service as service_module
 from sink.assembly import ReceivedResult
-from sink.service import RETRY_S, BatchSize, Progress, Sink
+from sink.service import RETRY_S, STOP_CHECK_S, BatchSize, Progress, Sink
 from sink.writer import Applied
 from support.examples import a_batch, some_rows
 from support.wait import until
@@ -43,11 +43,14 @@ class World:
         self.may_write.set()
         self.writing = False
 
-    async def pause(self, stop: asyncio.Event, seconds: float) -> bool:
+    async def pause(self, event: asyncio.Event, seconds: float) -> bool:
+        await asyncio.sleep(0)
+        if seconds == STOP_CHECK_S:
+            return event.is_set()
         self.pauses.append(seconds)
         if self.during_pause:
             await self.during_pause()
-        return stop.is_set()
+        return event.is_set()
 
     @asynccontextmanager
     async def open_writer(self) -> AsyncIterator["World"]:
@@ -89,8 +92,7 @@ class World:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     world = World()
-    monkeypatch.setattr(service_module, "STOP_CHECK_S", 0.001)
-    monkeypatch.setattr(service_module, "sleep_or_stop", world.pause)
+    monkeypatch.setattr(service_module, "event_or_timeout", world.pause)
     return world
 
 
