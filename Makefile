@@ -11,52 +11,52 @@ WHEEL := --frozen --no-editable --reinstall-package gsc-stream --quiet
 
 .PHONY: help demo test lint types imports unit tests bench-quota bench-halt bench-backpressure bench-limiter dashboards chart build format install install-demo clean
 
-help: ## Tell what there is to make
+help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
 
-demo: install-demo ## Start Kafka, PostgreSQL and the services, sync 150 days, check every row
+demo: install-demo ## Start Kafka, PostgreSQL and the services, sync 150 days, compare every row
 	$(BIN)/gsc-stream demo
 
-test: install lint types imports tests ## All checks and all tests, on the installed wheel
+test: install lint types imports tests ## Run all checks and all tests, on the installed wheel
 
-lint: install ## Style
+lint: install ## Check formatting and style with ruff
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-types: install ## mypy, strict
+types: install ## Check types with mypy, strict
 	$(BIN)/mypy
 
-imports: install ## Imports go down only
+imports: install ## Check that imports go down only, with import-linter
 	$(BIN)/lint-imports
 
-unit: install ## The tests without servers
+unit: install ## Run the unit and contract tests, which need no servers
 	$(BIN)/pytest tests/unit tests/contracts
 
-tests: install ## All tests
+tests: install ## Run all tests
 	GSC_TEST_INSTALLED=1 $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 
-bench-quota: install ## Calls a minute at the quota, through a join, a leave and a kill (10 min)
+bench-quota: install ## Measure calls a minute at the quota, through a join, a leave and a kill (10 min)
 	$(BIN)/python -m bench quota
 
-bench-halt: install ## From a halt to the last call started, fifty times (4 min)
+bench-halt: install ## Measure the time from a halt to the last call started, 50 times (4 min)
 	$(BIN)/python -m bench halt
 
-bench-backpressure: install ## The sink stopped for a minute (2 min)
+bench-backpressure: install ## Measure the queues while the sink is stopped for a minute (2 min)
 	$(BIN)/python -m bench backpressure
 
-bench-limiter: install ## What one check of the limiter costs
+bench-limiter: install ## Measure the cost of one check of the rate limiter
 	$(BIN)/python -m bench limiter
 
-build: install ## Wheel and source archive, in dist/
+build: install ## Build the wheel and the source archive, in dist/
 	$(UV) build --quiet
 
-dashboards: install ## Make the dashboards anew from their panels
+dashboards: install ## Generate the Grafana dashboards from lab/monitoring
 	$(BIN)/python -m lab.monitoring.dashboards helm/gsc-stream/dashboards
 
-chart: install ## Put topics and settings of the code into the Helm chart
+chart: install ## Generate the parts of the Helm chart that come from the code: topics and settings
 	$(BIN)/python -m lab.chart_values helm/gsc-stream
 
-format: install ## Put the code into its form
+format: install ## Format the code and fix its style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -73,5 +73,5 @@ install-demo: $(UV)
 	$(PYTHON) -m venv .tooling 2>/dev/null && .tooling/bin/pip install --quiet uv \
 	  || $(PYTHON) -m pip install --quiet --target .tooling uv
 
-clean: ## Remove what was made
+clean: ## Remove everything that these targets create
 	rm -rf .venv .tooling dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -5,10 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from fetcher.partition_status import Progress
 from fetcher.rate_limiter import RateLimiter
 from fetcher.schedule import Job, Schedule
-from pipeline.consumer_group import AssignedPartition, OffsetCommit
 from pipeline.contracts.partition_status import PartitionStatus, read_done, read_status, with_status
 from pipeline.contracts.records import Record
-from pipeline.offsets import OffsetTracker
+from pipeline.offsets import AssignedPartition, OffsetCommit, OffsetTracker
 
 
 class Assignment:

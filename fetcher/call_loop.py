@@ -135,10 +135,10 @@ class CallLoop:
             case Dead():
                 self._partitions.schedule.forget(job)  # an operator may redrive it, under the same id
                 self._end(job)
-                self._dead_letters.dead(job.partition, f"{outcome.reason}: {outcome.detail}")
+                self._dead_letters.record_dead(job.partition, f"{outcome.reason}: {outcome.detail}")
             case Done():
                 self._end(job)
-                self._dead_letters.done(job.partition)
+                self._dead_letters.record_done(job.partition)
 
     def _end(self, job: Job) -> None:
         self._partitions.assignment.mark_done(job)
@@ -156,7 +156,7 @@ class CallLoop:
     async def _dead_letter_record(self, record: Record, error: str) -> None:
         await _until_published(lambda: self._ports.results.dead_record(record, "undecodable", error))
         self._partitions.assignment.mark_done(record)
-        self._dead_letters.dead(record.partition, f"undecodable: {error}")
+        self._dead_letters.record_dead(record.partition, f"undecodable: {error}")
 
     async def drain(self, partitions: Sequence[int], timeout_s: float) -> None:
         """Wait for the batches of these partitions that are in progress; cancel those that take longer."""

@@ -15,11 +15,11 @@ from fetcher.partition_status import Conditions, decide_status, view_of
 from fetcher.ports import Ports
 from fetcher.rate_limiter import Reading
 from pipeline.clock import monotonic, now
-from pipeline.consumer_group import OffsetCommit
 from pipeline.contracts.partition_status import PartitionStatus
 from pipeline.errors import Retryable
 from pipeline.log import logger
 from pipeline.metrics import gauge
+from pipeline.offsets import OffsetCommit
 from pipeline.process import event_or_timeout
 
 REFRESH_EVERY_S = 0.5

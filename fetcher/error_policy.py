@@ -5,8 +5,7 @@ missing permission. Source: Google's error reference, and public issue threads f
 """
 
 import math
-from datetime import datetime, time, timedelta
-from zoneinfo import ZoneInfo
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -14,6 +13,7 @@ from fetcher.outcome import Dead, Deferred, Failure, HaltOrder, Retry, ScopeKind
 from fetcher.response import UNDECODABLE
 from pipeline.contracts.halts import ALL
 from pipeline.contracts.messages import Batch, Control
+from pipeline.pacific import next_pacific_day
 
 LOAD_PAUSE_S = 15 * 60.0
 """Google's advice for a spent load quota."""
@@ -21,8 +21,6 @@ SPENT_FOR_THE_DAY_WITHIN = timedelta(hours=1)
 """A budget that is refused again so soon after a pause is spent for the day."""
 BACKOFF_FIRST_S = 1.0
 BACKOFF_MAX_S = 60.0
-
-_PACIFIC = ZoneInfo("America/Los_Angeles")  # Google's daily budgets start at midnight in California
 
 
 class _Item(msgspec.Struct):
@@ -123,9 +121,3 @@ def halt_end(order: HaltOrder, previous: Control | None, now: datetime) -> datet
     if previous is not None and previous.until is not None and now < previous.until + SPENT_FOR_THE_DAY_WITHIN:
         return next_pacific_day(now)
     return now + timedelta(seconds=order.pause_s)
-
-
-def next_pacific_day(now: datetime) -> datetime:
-    """Return the next midnight in California, when Google's daily budgets start again."""
-    tomorrow = now.astimezone(_PACIFIC).date() + timedelta(days=1)
-    return datetime.combine(tomorrow, time(), _PACIFIC)

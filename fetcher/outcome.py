@@ -90,6 +90,6 @@ def metric_label(outcome: Outcome) -> str:
         case Retry():
             return "throttled"
         case Deferred():
-            return "parked"
+            return "deferred"
         case Dead():
-            return "refused"
+            return "dead"

@@ -54,7 +54,7 @@ class PageCalls:
 
     def is_probed(self, batch: Batch) -> bool:
         """Whether a budget halt of the batch has ended, and a call in flight tests whether the budget is available."""
-        ended = self._ports.control.halts.on_trial(scopes_of(batch), now())
+        ended = self._ports.control.halts.ended_budget_halt(scopes_of(batch), now())
         return ended is not None and any(ended.scope in scopes_of(job.batch) for job in self._calls)
 
     def cancel_halted(self) -> None:
@@ -146,7 +146,7 @@ class PageCalls:
 
     async def _publish_page(self, job: Job, page: FetchedPage) -> Outcome:
         self._partitions.limiter.succeeded(job.batch, job.partition)
-        if ended := self._ports.control.halts.on_trial(scopes_of(job.batch), now()):
+        if ended := self._ports.control.halts.ended_budget_halt(scopes_of(job.batch), now()):
             reason = "a call succeeded after the pause: the budget is available again"
             await self._publish_control(
                 Control(scope=ended.scope, state="running", reason=reason, actor="fetcher", at=now(), cause="budget")
@@ -209,7 +209,7 @@ class PageCalls:
     async def _halt(self, batch: Batch, order: HaltOrder) -> None:
         """Halt a scope of a batch, unless it is halted for longer already."""
         halts, scope = self._ports.control.halts, scope_of(batch, order.kind)
-        until = halt_end(order, halts.on_trial([scope], now()), now())
+        until = halt_end(order, halts.ended_budget_halt([scope], now()), now())
         if order.cause == "budget":
             counter("gsc_quota_refusals_total").labels(order.kind).inc()
         active = halts.blocking([scope], now())

@@ -7,9 +7,9 @@ from typing import Protocol
 from fetcher.backpressure import SinkBackpressure
 from fetcher.outcome import Admit, Outcome
 from fetcher.results import ResultPublisher
-from pipeline.consumer_group import OffsetCommit
 from pipeline.contracts.halts import Halts
 from pipeline.contracts.messages import Batch
+from pipeline.offsets import OffsetCommit
 
 
 class PageApi(Protocol):

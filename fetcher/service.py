@@ -18,13 +18,13 @@ from fetcher.schedule import Job
 from fetcher.settings import Capacity
 from pipeline.catalog import Catalog
 from pipeline.clock import monotonic, now
-from pipeline.consumer_group import AssignedPartition
 from pipeline.contracts import codec
 from pipeline.contracts.messages import Batch
 from pipeline.contracts.partition_status import PartitionStatus
 from pipeline.contracts.records import Record
 from pipeline.dead_letter_limit import DeadLetterLimit
 from pipeline.errors import Invalid
+from pipeline.offsets import AssignedPartition
 
 QUEUE_FULL = 12_000
 """Batches. Large enough that behind a long backfill of one property the daily batch of another is still read, and
@@ -84,7 +84,7 @@ class Fetcher:
     def _release(self, partitions: Sequence[int]) -> None:
         self._partitions.release(partitions)
         for partition in partitions:
-            self._dead_letters.forget(partition)
+            self._dead_letters.reset(partition)
 
     async def receive(self, records: Sequence[Record]) -> None:
         """Queue the batches that are not done already."""

@@ -35,7 +35,7 @@ class Snapshot(NamedTuple):
     """Since the sync was requested."""
     rows: int
     """Rows written."""
-    pages_applied: int
+    pages_finished: int
     """Pages in a final state."""
     pages_planned: int
     calls: int
@@ -48,9 +48,9 @@ class Snapshot(NamedTuple):
     @property
     def eta_s(self) -> float | None:
         """Estimated seconds to the end, at the average speed so far; None before the first page is finished."""
-        if not self.pages_applied:
+        if not self.pages_finished:
             return None
-        return self.seconds / self.pages_applied * (self.pages_planned - self.pages_applied)
+        return self.seconds / self.pages_finished * (self.pages_planned - self.pages_finished)
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,12 @@ def running_demo(
                 simulator.process.stop()
 
 
-async def synchronize(setup: Setup, google: RunningSimulator, services: Services, days: int, show: Show) -> Summary:
+async def synchronize(setup: Setup, simulator: RunningSimulator, services: Services, days: int, show: Show) -> Summary:
     """Sync the last days, show the progress until every page is finished, and compare the table with the simulator.
 
     Raises LabError when a service exits, PipelineError and httpx.HTTPError.
     """
-    driver = Driver(setup, google, services)
+    driver = Driver(setup, simulator, services)
     began = monotonic()
     run = await driver.request_sync(days)
     await _follow(driver, run, show)
@@ -119,7 +119,7 @@ async def _follow(driver: Driver, run: str, show: Show) -> None:
     began = monotonic()
     async with (
         connection(driver.setup.servers.dsn, application="gsc-demo") as conn,
-        httpx.AsyncClient(base_url=driver.google.root, timeout=30) as client,
+        httpx.AsyncClient(base_url=driver.simulator.root, timeout=30) as client,
     ):
         while True:
             await asyncio.sleep(POLL_S)
@@ -161,7 +161,7 @@ async def _snapshot(
 
 
 async def _summarize(driver: Driver, days: int, seconds: float) -> Summary:
-    async with httpx.AsyncClient(base_url=driver.google.root, timeout=60) as client:
+    async with httpx.AsyncClient(base_url=driver.simulator.root, timeout=60) as client:
         stats = (await client.get("/_sim/stats")).json()
     async with connection(driver.setup.servers.dsn, application="gsc-demo") as conn:
         row = await (await conn.execute("select count(*) from gsc.facts")).fetchone()

@@ -10,7 +10,7 @@ from lab.comparison import Day, Difference, Table, compare_day, expected_table, 
 from lab.local_pipeline import Services, Setup
 from lab.scenario import RunningSimulator, last_days
 from pipeline.catalog_file import read_catalog
-from pipeline.clock import now, pacific_date
+from pipeline.clock import now
 from pipeline.consumer_lag import LagReader
 from pipeline.contracts.identity import run_id
 from pipeline.contracts.reports import value_dimensions
@@ -18,6 +18,7 @@ from pipeline.contracts.topics import BATCHES, RESULTS
 from pipeline.kafka import group_id
 from pipeline.ledger import runs
 from pipeline.ledger.pages import finished_count
+from pipeline.pacific import pacific_date
 from pipeline.postgres import Connection, connection
 from pipeline.publisher import open_publisher, publish_request
 from pipeline.schema import COLUMN_OF_DIMENSION
@@ -29,7 +30,7 @@ class Driver:
     """A running pipeline: its setup, its simulator and its services."""
 
     setup: Setup
-    google: RunningSimulator
+    simulator: RunningSimulator
     services: Services
 
     async def request_sync(self, days: int) -> str:
@@ -55,7 +56,7 @@ class Driver:
         catalog = read_catalog(self.setup.catalog)
         async with (
             connection(self.setup.servers.dsn, application="gsc-lab") as conn,
-            httpx.AsyncClient(base_url=self.google.root, timeout=120) as client,
+            httpx.AsyncClient(base_url=self.simulator.root, timeout=120) as client,
         ):
             results = [
                 compare_day(day, await _read_table(conn, day), await _read_source(client, day))
@@ -75,12 +76,12 @@ class Driver:
 
     def calls(self, since: int = 0) -> list[dict[str, Any]]:
         """Return the simulator's call log from line `since` on. Raises httpx.HTTPError."""
-        log = httpx.get(f"{self.google.root}/_sim/log", params={"since": since}, timeout=60).raise_for_status()
+        log = httpx.get(f"{self.simulator.root}/_sim/log", params={"since": since}, timeout=60).raise_for_status()
         return [json.loads(line) for line in log.text.splitlines()]
 
     def post(self, path: str, body: object) -> None:
         """Send a request to the simulator's control API, for example to change its settings. Raises httpx.HTTPError."""
-        httpx.post(f"{self.google.root}/_sim/{path}", json=body).raise_for_status()
+        httpx.post(f"{self.simulator.root}/_sim/{path}", json=body).raise_for_status()
 
 
 def all_finished(pages: dict[str, int]) -> bool:

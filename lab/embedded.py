@@ -49,7 +49,7 @@ class Plan:
         return Setup(servers, self.api_root, self.catalog, self.folder, extra=self.settings)
 
 
-def problems_of(plan: Plan) -> list[str]:
+def find_problems(plan: Plan) -> list[str]:
     """Return a line for each mistake that would keep the services from running; start nothing."""
     environment = plan.setup(_PLACEHOLDERS).environment
     problems = [problem for model in _MODELS for problem in _settings_problems(model, environment)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from lab.processes import PYTHON, Command, Process, inherited
+from lab.processes import PYTHON, Command, Process, inherited_environment
 from lab.servers import Servers
 from pipeline.catalog_file import read_catalog
 from pipeline.kafka_admin import create_topics
@@ -68,7 +68,9 @@ def start_service(name: str, environment: Mapping[str, str], folder: Path, scrat
     """Start a service with these settings and the inherited variables; it logs to `NAME.log` in the folder."""
     argv = [*PYTHON, "-m", name]
     return Process(
-        Command(f"the {name}", argv, folder / f"{name}.log", {**inherited(), **environment}, scratch=scratch)
+        Command(
+            f"the {name}", argv, folder / f"{name}.log", {**inherited_environment(), **environment}, scratch=scratch
+        )
     )
 
 

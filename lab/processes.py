@@ -25,7 +25,7 @@ _INHERITED = ("PATH", "HOME", "LANG", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "RE
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
-def inherited() -> dict[str, str]:
+def inherited_environment() -> dict[str, str]:
     """Return the variables that a child process needs from this one: PATH, certificates, time zone, proxies."""
     names = (*_INHERITED, *_PROXIES, *map(str.lower, _PROXIES))
     return {name: os.environ[name] for name in names if name in os.environ}  # noqa: TID251 - passed on, not interpreted

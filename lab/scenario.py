@@ -13,9 +13,10 @@ import httpx
 import msgspec
 from ruamel.yaml import YAML
 
-from lab.processes import PYTHON, Command, Process, inherited
+from lab.processes import PYTHON, Command, Process, inherited_environment
 from lab.search_console.settings import Quotas, SimulatorSettings, Site, User
-from pipeline.clock import now, pacific_date
+from pipeline.clock import now
+from pipeline.pacific import pacific_date
 
 READY_S = 20.0
 FINAL_AFTER_DAYS = 4
@@ -107,7 +108,7 @@ def start_simulator(
     config.write_bytes(msgspec.json.encode(settings))
     options = ["--config", str(config), "--keys", str(folder / "simulator-keys"), *listening]
     argv = [*PYTHON, "-m", "lab.search_console", *options]
-    process = Process(Command("the Search Console simulator", argv, log, inherited()))
+    process = Process(Command("the Search Console simulator", argv, log, inherited_environment()))
     process.await_ready(lambda: _read_roots(log) != [], READY_S)
     [root] = _read_roots(log)
     return RunningSimulator(root, process, _write_catalog(settings, root, folder, reports))

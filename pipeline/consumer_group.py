@@ -19,27 +19,12 @@ from pipeline.errors import Fatal, Retryable
 from pipeline.kafka import TIMEOUT_S, as_pipeline_error, consumer_configuration, is_fatal, record_of
 from pipeline.log import logger
 from pipeline.metrics import counter, gauge
+from pipeline.offsets import AssignedPartition, OffsetCommit
 
 POLL_S = 0.05
 MAX_RECORDS = 500
 _log = logger(__name__)
 _in_callback: ContextVar[bool] = ContextVar("in_rebalance_callback", default=False)
-
-
-class AssignedPartition(NamedTuple):
-    """A partition assigned to this member. Reading starts at `offset`; `metadata` is that of the last commit."""
-
-    partition: int
-    offset: int
-    metadata: str
-
-
-class OffsetCommit(NamedTuple):
-    """The next offset to read of a partition, and the metadata for its next owner."""
-
-    partition: int
-    offset: int
-    metadata: str = ""
 
 
 class PartitionHandler(Protocol):

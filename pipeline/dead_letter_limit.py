@@ -17,11 +17,11 @@ class DeadLetterLimit:
         self._window = round(limit / ratio)
         self._dead: defaultdict[int, deque[bool]] = defaultdict(lambda: deque(maxlen=self._window))
 
-    def done(self, partition: int) -> None:
+    def record_done(self, partition: int) -> None:
         """Count a message that was processed."""
         self._dead[partition].append(False)
 
-    def dead(self, partition: int, reason: str) -> None:
+    def record_dead(self, partition: int, reason: str) -> None:
         """Count a message that was dead-lettered. Raises Fatal when the limit is reached."""
         outcomes = self._dead[partition]
         outcomes.append(True)
@@ -32,6 +32,6 @@ class DeadLetterLimit:
                 " (GSC_DEAD_LETTER_LIMIT and GSC_DEAD_LETTER_RATIO set the limit)"
             )
 
-    def forget(self, partition: int) -> None:
+    def reset(self, partition: int) -> None:
         """Drop the counts of a partition that was revoked."""
         self._dead.pop(partition, None)

@@ -6,6 +6,7 @@ metadata as a bitmap, so that the next owner of the partition skips them, as Con
 
 import base64
 import zlib
+from typing import NamedTuple
 
 METADATA_LIMIT = 3000
 """Characters of the bitmap. A broker accepts 4,096 bytes of metadata by default (`offset.metadata.max.bytes`), and the
@@ -14,6 +15,22 @@ _PREFIX = "1:"
 """The version of the format."""
 _MAX_BITS = 1_000_000
 """The largest bitmap that is unpacked, since damaged metadata may expand without bound."""
+
+
+class AssignedPartition(NamedTuple):
+    """A partition assigned to this member. Reading starts at `offset`; `metadata` is that of the last commit."""
+
+    partition: int
+    offset: int
+    metadata: str
+
+
+class OffsetCommit(NamedTuple):
+    """The next offset to read of a partition, and the metadata for its next owner."""
+
+    partition: int
+    offset: int
+    metadata: str = ""
 
 
 class OffsetTracker:

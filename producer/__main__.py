@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from pipeline.catalog import Catalog, CatalogError
 from pipeline.catalog_file import read_catalog
-from pipeline.clock import now, pacific_date
+from pipeline.clock import now
 from pipeline.consumer_lag import Lag, LagReader
 from pipeline.contracts.topics import BATCHES, RESULTS, SYNC_REQUESTS, Topic
 from pipeline.control import ControlWatcher
@@ -15,6 +15,7 @@ from pipeline.dead_letter_limit import DeadLetterLimit
 from pipeline.errors import Invalid
 from pipeline.health import HttpServer
 from pipeline.kafka import group_id
+from pipeline.pacific import pacific_date
 from pipeline.postgres import Connection, connection
 from pipeline.process import StartError, load_settings, run_service_and_exit, run_until_stopped
 from pipeline.publisher import Publisher, open_publisher

@@ -6,13 +6,14 @@ import msgspec
 from aiohttp import web
 
 from pipeline.catalog import Catalog
-from pipeline.clock import now, pacific_date
+from pipeline.clock import now
 from pipeline.contracts.halts import Halts, build_control
 from pipeline.contracts.identity import run_id
 from pipeline.contracts.messages import Control, SyncRequest
 from pipeline.errors import Invalid, Retryable
 from pipeline.health import problem, unauthorized
 from pipeline.ledger import runs
+from pipeline.pacific import pacific_date
 from pipeline.publisher import Publisher, publish_control, publish_request
 from pipeline.settings import HttpSettings
 from producer.outbox import Connect

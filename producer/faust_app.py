@@ -9,11 +9,11 @@ from typing import Any
 
 import faust
 
-from pipeline.clock import PACIFIC
 from pipeline.contracts.records import Record
 from pipeline.errors import Fatal, Invalid
 from pipeline.kafka import group_id
 from pipeline.log import logger
+from pipeline.pacific import PACIFIC
 from pipeline.process import event_or_timeout
 from pipeline.settings import KafkaSettings, kafka_variable
 from producer.intake import Intake

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from pipeline.catalog import Catalog
-from pipeline.clock import now, pacific_date
+from pipeline.clock import now
 from pipeline.contracts import codec
 from pipeline.contracts.identity import run_id
 from pipeline.contracts.messages import SyncRequest
@@ -16,6 +16,7 @@ from pipeline.dead_letters import DeadLetter, DeadLetterPublisher, publish_dead_
 from pipeline.errors import Invalid, Retryable
 from pipeline.ledger import pages, runs
 from pipeline.log import logger
+from pipeline.pacific import pacific_date
 from pipeline.postgres import Connection, database_errors
 from producer.outbox import Connect, Outbox
 from producer.planner import ROW_LIMIT, plan, series_of
@@ -71,9 +72,9 @@ class Intake:
         except Invalid as error:
             letter = DeadLetter(record, SERVICE, "invalid_request", str(error))
             await publish_dead_letter(self._ports.publisher, self._ports.prefix, letter)
-            self._limit.dead(record.partition, str(error))
+            self._limit.record_dead(record.partition, str(error))
             return
-        self._limit.done(record.partition)
+        self._limit.record_done(record.partition)
         _log.info("run_planned", run_id=planned.run_id, request_id=request.request_id, pages=planned.pages)
         self._ports.outbox.notify()
 

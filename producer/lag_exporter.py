@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
-from pipeline.clock import monotonic, now, pacific_date
+from pipeline.clock import monotonic, now
 from pipeline.consumer_lag import Lag
 from pipeline.contracts.partition_status import STATES, status_of
 from pipeline.contracts.records import PartitionLag, Record
 from pipeline.errors import Retryable
 from pipeline.log import logger
 from pipeline.metrics import gauge
+from pipeline.pacific import pacific_date
 from pipeline.postgres import Connection, database_errors, queries
 from pipeline.process import event_or_timeout
 from pipeline.topic_reader import OffsetRange, TopicReader

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from pipeline.clock import monotonic
-from pipeline.consumer_group import AssignedPartition, OffsetCommit
 from pipeline.contracts.messages import Batch
 from pipeline.contracts.records import Record
 from pipeline.dead_letter_limit import DeadLetterLimit
@@ -17,6 +16,7 @@ from pipeline.errors import Invalid, Retryable
 from pipeline.ledger.runs import RunKey, run_of
 from pipeline.log import logger
 from pipeline.metrics import histogram
+from pipeline.offsets import AssignedPartition, OffsetCommit
 from pipeline.process import event_or_timeout
 from sink.assembly import ReceivedResult, read_result
 from sink.writer import Applied, write_separately
@@ -137,7 +137,7 @@ class Sink:
 
     def _reset_limit(self, partitions: Sequence[int]) -> None:
         for partition in partitions:
-            self._limit.forget(partition)
+            self._limit.reset(partition)
 
     async def receive(self, records: Sequence[Record]) -> None:
         """Queue records."""
@@ -235,7 +235,7 @@ class Sink:
         async def write(part: list[ReceivedResult]) -> None:
             await writer.write(part)
             for item in part:
-                self._limit.done(item.record.partition)
+                self._limit.record_done(item.record.partition)
 
         async def refused(item: ReceivedResult, error: Invalid) -> None:
             await self._dead_letter(item.record, "unstorable", str(error), item.message.batch)
@@ -247,7 +247,7 @@ class Sink:
         await self._send_dead_letter(DeadLetter(record, SERVICE, reason, error, batch=batch))
         if progress := self._partitions.get(record.partition):
             progress.dead_lettered.add(record.offset)
-        self._limit.dead(record.partition, f"{reason}: {error}")
+        self._limit.record_dead(record.partition, f"{reason}: {error}")
 
     async def _commit(self, partitions: Mapping[int, Progress]) -> None:
         commits = [

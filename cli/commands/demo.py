@@ -89,7 +89,7 @@ class _Display:
         eta = "?" if snapshot.eta_s is None else f"{snapshot.eta_s:.0f} s"
         cells = {
             "rows": f"{snapshot.rows:,}",
-            "pages": f"{snapshot.pages_applied}/{snapshot.pages_planned}",
+            "pages": f"{snapshot.pages_finished}/{snapshot.pages_planned}",
             "calls in the last minute": f"{snapshot.calls_last_minute} of {self._limit} allowed",
             "lag": f"{snapshot.lag_batches} batches, {snapshot.lag_results} results",
             "time left": eta,

@@ -24,8 +24,9 @@ from maintenance.reconcile import (
     refetch_requests,
 )
 from pipeline.catalog import Catalog, Property
-from pipeline.clock import now, pacific_date
+from pipeline.clock import now
 from pipeline.contracts.messages import SearchType
+from pipeline.pacific import pacific_date
 from pipeline.postgres import connection
 from pipeline.publisher import open_publisher, publish_request
 from pipeline.startup_checks import require_schema, require_topics

@@ -8,7 +8,8 @@ from cli.context import SyncSettings, load_catalog, read_environment, run
 from cli.options import json_option
 from cli.output import print_json
 from pipeline.catalog import Catalog
-from pipeline.clock import now, pacific_date
+from pipeline.clock import now
+from pipeline.pacific import pacific_date
 from pipeline.postgres import connection
 from pipeline.retention import Deleted, delete_old
 from pipeline.startup_checks import require_schema

@@ -9,7 +9,7 @@ import click
 from cli.context import SyncSettings, fail, fail_for, load_catalog, read_environment, run
 from cli.options import json_option
 from cli.output import print_json, progress_bar
-from pipeline.clock import now, pacific_date
+from pipeline.clock import now
 from pipeline.contracts.identity import run_id
 from pipeline.contracts.messages import SyncRequest
 from pipeline.contracts.topics import DEAD_LETTERS, SYNC_REQUESTS
@@ -17,6 +17,7 @@ from pipeline.dead_letters import read_dead_letter
 from pipeline.errors import Invalid
 from pipeline.ledger import runs
 from pipeline.ledger.pages import finished_count
+from pipeline.pacific import pacific_date
 from pipeline.postgres import connection
 from pipeline.process import EXIT_FAILED
 from pipeline.publisher import open_publisher, publish_request

@@ -16,7 +16,7 @@ from cli.context import fail
 from cli.local_servers import choose_servers, folder_option, kafka_option, local_servers, postgres_option
 from cli.options import json_option
 from cli.output import log_progress, print_json
-from lab.embedded import Plan, problems_of, running_embedded
+from lab.embedded import Plan, find_problems, running_embedded
 from lab.processes import PYTHON
 from lab.run_folder import Endpoints, current_endpoints, lock_holder, make_folder
 from pipeline.settings import PREFIX, kafka_configuration
@@ -57,7 +57,7 @@ def up(foreground: bool, as_json: bool, folder: Path, **options: Any) -> None:
     folder = folder.absolute()
     with local_servers():
         plan = _plan(folder, **options)
-        if problems := problems_of(plan):
+        if problems := find_problems(plan):
             fail("\n".join(problems))
         if pid := lock_holder(folder):
             _print_running(folder, pid, as_json=as_json)

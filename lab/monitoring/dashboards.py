@@ -16,7 +16,7 @@ _SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 _WIDTH, _HEIGHT = 12, 8
 
 
-def rendered(board: Board) -> str:
+def render(board: Board) -> str:
     """Return the JSON of a dashboard."""
     builder = (
         dashboard.Dashboard(board.title)
@@ -52,7 +52,7 @@ def _lines(*, stacked: bool) -> timeseries.Panel:
 def write(folder: Path) -> None:
     """Write each dashboard as `NAME.json`."""
     for board in BOARDS:
-        (folder / f"{board.name}.json").write_text(rendered(board), encoding="utf-8")
+        (folder / f"{board.name}.json").write_text(render(board), encoding="utf-8")
 
 
 if __name__ == "__main__":

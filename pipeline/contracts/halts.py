@@ -55,7 +55,7 @@ class Halts:
             (control for scope in scopes if (control := self._states.get(scope)) and is_active(control, now)), None
         )
 
-    def on_trial(self, scopes: Iterable[str], now: datetime) -> Control | None:
+    def ended_budget_halt(self, scopes: Iterable[str], now: datetime) -> Control | None:
         """Return the budget halt of one of the scopes that has ended without a successful call since, or None."""
         controls = (self._states.get(scope) for scope in scopes)
         return next(

@@ -174,11 +174,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("values", "told"), REFUSED, ids=[told for _, told in REFUSED])
-def test_wrong_or_missing_values_are_refused_by_name(values: dict[str, Any], told: str) -> None:
+@pytest.mark.parametrize(("values", "message"), REFUSED, ids=[message for _, message in REFUSED])
+def test_wrong_or_missing_values_are_refused_by_name(values: dict[str, Any], message: str) -> None:
     with pytest.raises(Refused) as refused:
         rendered(values)
-    assert told in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_topics_and_settings_are_those_of_the_code() -> None:
@@ -224,7 +224,7 @@ def test_partitions_are_not_added_silently(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("objects", "values", "told"),
+    ("objects", "values", "message"),
     [
         ({"Secret/default/gsc": None}, {}, "secret.existingSecret: there is no secret gsc in the namespace default"),
         ({"Secret/default/gsc": {"data": {"DSN": ""}}}, {}, "the secret gsc has no key GSC_POSTGRES_DSN"),
@@ -235,11 +235,11 @@ def test_partitions_are_not_added_silently(folder: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_secret_that_is_not_there_is_said_at_the_install(
-    objects: dict[str, Any], values: dict[str, Any], told: str, folder: Path
+    objects: dict[str, Any], values: dict[str, Any], message: str, folder: Path
 ) -> None:
     with cluster({**THERE, **objects}, folder) as kubeconfig, pytest.raises(Refused) as refused:
         rendered_against(kubeconfig, values)
-    assert told in str(refused.value)
+    assert message in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from lab.containers import KAFKA_IMAGE, POSTGRES_IMAGE
-from lab.processes import Command, Process, free_port, inherited
+from lab.processes import Command, Process, free_port, inherited_environment
 from lab.servers import Servers
 from support.pipeline import is_ready
 from support.tools import compose
@@ -28,7 +28,7 @@ READY_S = 40.0
 
 def _configured(*options: str, **environment: str) -> dict[str, Any]:
     command = [compose.path(), "--project-directory", ROOT, *options, "config", "--format", "json"]
-    whole = {**inherited(), **environment}
+    whole = {**inherited_environment(), **environment}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=whole)
     assert done.returncode == 0, done.stderr
     services: dict[str, Any] = json.loads(done.stdout)["services"]
@@ -111,7 +111,9 @@ def test_a_catalog_from_before_is_not_taken_for_a_simulator_that_serves(folder: 
         occupied.bind(("127.0.0.1", 0))
         occupied.listen()
         command = [sys.executable, "-m", "lab.simulator_service", folder, "--port", str(occupied.getsockname()[1])]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=inherited(), timeout=READY_S)
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=inherited_environment(), timeout=READY_S
+        )
     assert done.returncode == 2, done.stderr
     assert not catalog.exists()
 
@@ -141,11 +143,11 @@ def _simulator(folder: Path, port: int) -> Iterator[dict[str, str]]:
     arguments = [replaced.get(argument, argument) for argument in service["command"]]
     command = [sys.executable, "-m", "lab.simulator_service", *arguments]
     log = folder / "serving.log"
-    log.unlink(missing_ok=True)  # what one before it has told
-    process = Process(Command("the simulator", command, log, inherited()))
+    log.unlink(missing_ok=True)  # the output of an earlier run
+    process = Process(Command("the simulator", command, log, inherited_environment()))
     try:
         process.await_ready(lambda: root in log.read_text(), READY_S)
-        yield {**inherited(), **service["environment"]}
+        yield {**inherited_environment(), **service["environment"]}
     finally:
         process.stop()
 

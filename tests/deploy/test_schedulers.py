@@ -17,17 +17,18 @@ import pytest
 import yaml
 from croniter import croniter
 
-from lab.processes import free_port, inherited
+from lab.processes import free_port, inherited_environment
 from lab.scenario import Scenario
 from lab.servers import Servers
-from pipeline.clock import now, pacific_date
+from pipeline.clock import now
 from pipeline.contracts import codec
 from pipeline.contracts.identity import run_id
+from pipeline.pacific import pacific_date
 from pipeline.publisher import open_publisher
 from producer.sync_request import build_request
 from support.airflow import dag_runs
 from support.chart import MINORS, assert_restricted, pods
-from support.pipeline import COMMAND, Running, a_world, asked, is_ready, logged, running_pipeline, told
+from support.pipeline import COMMAND, Running, is_ready, query, read_log, run_json, running_pipeline, simulator_settings
 from support.tools import flock
 from support.wait import until
 
@@ -43,7 +44,7 @@ READY_S = 40.0
 
 @pytest.fixture
 def running(servers: Servers, dsn: str, topic_prefix: str, folder: Path) -> Iterator[Running]:
-    with running_pipeline(servers, dsn, topic_prefix, folder, a_world(WORLD)) as pipeline:
+    with running_pipeline(servers, dsn, topic_prefix, folder, simulator_settings(WORLD)) as pipeline:
         yield pipeline
 
 
@@ -66,12 +67,12 @@ def replaced(text: str, changes: Mapping[str, str]) -> str:
 
 async def taken(folder: Path, count: int) -> list[int]:
     """The pages that each request made, when the producer has taken so many."""
-    await until(lambda: len(logged(folder, "producer", "run_planned")) >= count, 60, f"{count} requests taken")
-    return [line["pages"] for line in logged(folder, "producer", "run_planned")]
+    await until(lambda: len(read_log(folder, "producer", "run_planned")) >= count, 60, f"{count} requests taken")
+    return [line["pages"] for line in read_log(folder, "producer", "run_planned")]
 
 
 async def request_ids(running: Running) -> list[str]:
-    rows = await asked(running.setup.servers.dsn, "select request->>'request_id' from gsc.runs order by 1")
+    rows = await query(running.setup.servers.dsn, "select request->>'request_id' from gsc.runs order by 1")
     return [row[0] for row in rows]
 
 
@@ -119,7 +120,7 @@ async def test_airflow_asks_once_for_a_day_and_tells_what_went_wrong(
     assert await running.settled(run_id(ids[2])) == {"applied": late - 1, "dead": 1}
     assert await request_ids(running) == sorted(ids)
     assert len(running.calls()) == late + 2 * PAGES
-    assert [letter["reason"] for letter in told(running, "dead-letters", "list")] == ["bad_request"]
+    assert [letter["reason"] for letter in run_json(running, "dead-letters", "list")] == ["bad_request"]
 
 
 async def test_a_status_of_http_or_a_dead_letter_tells_what_is_wrong(running: Running, producer: str) -> None:
@@ -143,7 +144,7 @@ async def test_a_status_of_http_or_a_dead_letter_tells_what_is_wrong(running: Ru
             await publisher.publish(f"{running.setup.prefix}.sync-requests", "r", codec.encode(request))
 
         async def buried() -> bool:
-            letters = await asyncio.to_thread(told, running, "dead-letters", "list", "--reason", "invalid_request")
+            letters = await asyncio.to_thread(run_json, running, "dead-letters", "list", "--reason", "invalid_request")
             return [letter["error"] for letter in letters] == ["request_id: another request has used the id 'r' before"]
 
         await until(buried, 60, "the other request is in the dead letters")
@@ -178,7 +179,7 @@ def of_container(running: Running, catalog: Path) -> dict[str, str]:
     known = {**running.setup.environment, "GSC_CATALOG": str(catalog)}
     (pod,) = pods([the_job()]).values()
     names = [variable["name"] for variable in pod["containers"][0]["env"]]
-    return inherited() | {name: known[name] for name in names} | {"GSC_TOPIC_PREFIX": running.setup.prefix}
+    return inherited_environment() | {name: known[name] for name in names} | {"GSC_TOPIC_PREFIX": running.setup.prefix}
 
 
 async def ended(*command: str, **environment: str) -> tuple[int, str]:

@@ -13,7 +13,8 @@ import pytest
 
 from lab.processes import free_port
 from lab.servers import Servers
-from pipeline.clock import now, pacific_date
+from pipeline.clock import now
+from pipeline.pacific import pacific_date
 from support.examples import CATALOG, write_catalog
 
 COMMAND = Path(sys.executable).with_name("gsc-stream")

@@ -19,7 +19,7 @@ from pipeline.contracts import codec
 from pipeline.contracts.messages import Control
 from pipeline.contracts.topics import CONTROL
 from pipeline.publisher import Publisher
-from support.pipeline import Running, a_world, logged, running_pipeline, told
+from support.pipeline import Running, read_log, run_json, running_pipeline, simulator_settings
 from support.wait import until
 
 SITES = [f"sc-domain:shop-{n}.example" if n % 2 else f"https://www.shop-{n}.example/" for n in range(1, 8)]
@@ -38,7 +38,7 @@ async def test_each_budget_and_each_permission_halts_its_own_scope_and_nothing_e
         Fault(kind="404", site=SITES[MISSING], count=1),
         Fault(kind="401", user=USERS[UNAUTHORIZED]),
     )
-    world = a_world(Scenario(days=3, properties=7, rows=10, full_days=False), faults=faults)
+    world = simulator_settings(Scenario(days=3, properties=7, rows=10, full_days=False), faults=faults)
     port = free_port()
     with running_pipeline(
         servers, dsn, topic_prefix, folder, world, GSC_HTTP_TOKEN="t", GSC_MAX_CONCURRENCY="4"
@@ -58,7 +58,7 @@ async def test_each_budget_and_each_permission_halts_its_own_scope_and_nothing_e
         assert pages["dead"] == 2  # one page each of the properties without permission
         assert {item.property for item in await running.differences(3)} == set(SITES) - {SITES[HEALTHY]}
 
-        halts = {item["scope"]: item for item in told(running, "halts")}
+        halts = {item["scope"]: item for item in run_json(running, "halts")}
         assert set(halts) == {
             f"property:{SITES[LOAD]}",
             "credential:reader-2",
@@ -75,7 +75,7 @@ async def test_each_budget_and_each_permission_halts_its_own_scope_and_nothing_e
         assert "expired or revoked" in halts["credential:reader-6"]["reason"]
         assert sum(call["site"] == SITES[MISSING] for call in running.calls()) <= 4  # what was in flight
 
-        status = told(running, "status")
+        status = run_json(running, "status")
         assert set(status["halts"]) == set(halts)
         assert {item["state"] for item in status["partitions"]} <= {"OK", "HALTED"}
         assert any(item["state"] == "HALTED" and item["reason"] for item in status["partitions"])
@@ -108,7 +108,7 @@ def _lines_have_one_shape(folder: Path) -> None:
     }
     seen = set()
     for service in ("producer", "fetcher", "sink"):
-        for line in logged(folder, service):
+        for line in read_log(folder, service):
             assert every <= set(line), line
             assert line["service"] == service
             assert about.get(line["event"], set()) <= set(line), line
@@ -121,27 +121,27 @@ async def test_an_unreadable_control_record_is_a_halt_and_quota_answers_are_told
     servers: Servers, dsn: str, topic_prefix: str, folder: Path
 ) -> None:
     faults = (Fault(kind="userRateLimitExceeded", count=2, retry_after=1),)
-    world = a_world(Scenario(days=2, rows=10, full_days=False), faults=faults)
+    world = simulator_settings(Scenario(days=2, rows=10, full_days=False), faults=faults)
     with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
         publisher = Publisher(running.setup.kafka, "test")
         topic = CONTROL.full_name(topic_prefix)
         await publisher.publish(topic, f"property:{SITES[0]}", b'{"type": "control", "v": 9}')
         run = await running.request_sync(2)
         await running.applied(run, 6)
-        [halt] = told(running, "halts")
+        [halt] = run_json(running, "halts")
         assert (halt["scope"], halt["reason"][:25]) == (f"property:{SITES[0]}", "unreadable control record")
         assert {call["site"] for call in running.calls()} == {SITES[1]}
         mended = Control(scope=halt["scope"], state="running", reason="mended", actor="test", at=now())
         await publisher.publish(topic, mended.scope, codec.encode(mended))
         await publisher.close()
         assert await running.settled(run) == {"applied": 12}
-    assert [line["retry_after"] for line in logged(folder, "fetcher", "quota_refused")] == [1.0, 1.0]
+    assert [line["retry_after"] for line in read_log(folder, "fetcher", "quota_refused")] == [1.0, 1.0]
 
 
 async def test_the_http_batch_fetches_the_same_rows(
     servers: Servers, dsn: str, topic_prefix: str, folder: Path
 ) -> None:
-    world = a_world(
+    world = simulator_settings(
         Scenario(days=6, rows=100), faults=(Fault(kind="500", count=2), Fault(kind="quotaExceeded", count=1))
     )
     with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_TRANSPORT="batch") as running:
@@ -157,7 +157,7 @@ async def test_a_fetcher_that_was_frozen_calls_nothing_before_it_owns_again(
     servers: Servers, dsn: str, topic_prefix: str, folder: Path
 ) -> None:
     """Frozen for longer than its session, it is thrown out of the group; after the thaw its lease has run out."""
-    world = a_world(Scenario(days=30, rows=10, latency_s=2.0, full_days=False))
+    world = simulator_settings(Scenario(days=30, rows=10, latency_s=2.0, full_days=False))
     with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_CONCURRENCY="2") as running:
         run = await running.request_sync(30)
         await running.applied(run, 2)
@@ -177,7 +177,7 @@ async def test_a_fetcher_that_was_frozen_calls_nothing_before_it_owns_again(
         await running.applied(run, 8)
         moves = [
             (datetime.fromisoformat(line["timestamp"]), line["kind"])
-            for line in logged(folder, "fetcher", "partitions")
+            for line in read_log(folder, "fetcher", "partitions")
         ]
         owned_again = min(moment for moment, kind in moves if moment > thawed and kind == "assigned")
         arrivals = [datetime.fromtimestamp(call["at"], tz=thawed.tzinfo) for call in running.calls()]
@@ -195,7 +195,7 @@ def members(running: Running, group: str) -> int:
 async def test_the_classic_group_protocol_through_a_join_and_a_leave(
     servers: Servers, dsn: str, topic_prefix: str, folder: Path
 ) -> None:
-    world = a_world(Scenario(days=25, properties=4, rows=10, latency_s=0.2, full_days=False))
+    world = simulator_settings(Scenario(days=25, properties=4, rows=10, latency_s=0.2, full_days=False))
     classic = {"GSC_KAFKA_GROUP_PROTOCOL": "classic", "GSC_SESSION_TIMEOUT_S": "6"}
     with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_CONCURRENCY="4", **classic) as running:
         run = await running.request_sync(25)
@@ -217,7 +217,7 @@ async def test_a_fatal_error_of_the_client_ends_the_process(
     servers: Servers, dsn: str, topic_prefix: str, folder: Path
 ) -> None:
     """Two members of one static id: the broker fences the first."""
-    world = a_world(Scenario(days=3, rows=10, full_days=False))
+    world = simulator_settings(Scenario(days=3, rows=10, full_days=False))
     one = {
         "GSC_KAFKA_GROUP_PROTOCOL": "classic",
         "GSC_KAFKA_GROUP_INSTANCE_ID": "the-one",
@@ -230,21 +230,21 @@ async def test_a_fatal_error_of_the_client_ends_the_process(
         running.services.start("sink", **one)
         await until(lambda: not first.running, 40, "the first has ended")
         assert first.wait() == 1
-        assert "fenced" in logged(folder, "sink", "failed")[0]["error"]
+        assert "fenced" in read_log(folder, "sink", "failed")[0]["error"]
         assert await running.settled(await running.request_sync(3)) == {"applied": 18}
 
 
 async def test_status_tells_what_a_partition_waits_for_and_until_when(
     servers: Servers, dsn: str, topic_prefix: str, folder: Path
 ) -> None:
-    world = a_world(Scenario(days=20, properties=1, rows=10, full_days=False))
+    world = simulator_settings(Scenario(days=20, properties=1, rows=10, full_days=False))
     slow = {"GSC_USER_QPM": "60", "GSC_BURST": "1"}
     with running_pipeline(servers, dsn, topic_prefix, folder, world, **slow) as running:
         run = await running.request_sync(20)
         await running.applied(run, 2)
 
         async def standing(state: str) -> list[dict[str, Any]]:
-            partitions = (await asyncio.to_thread(told, running, "status"))["partitions"]
+            partitions = (await asyncio.to_thread(run_json, running, "status"))["partitions"]
             return [item for item in partitions if item["state"] == state]
 
         async def throttled() -> bool:
@@ -266,7 +266,7 @@ async def test_status_tells_what_a_partition_waits_for_and_until_when(
 async def test_every_metric_that_a_service_promises_is_there_and_true(
     servers: Servers, dsn: str, topic_prefix: str, folder: Path
 ) -> None:
-    world = a_world(Scenario(days=5, rows=10, full_days=False))
+    world = simulator_settings(Scenario(days=5, rows=10, full_days=False))
     ports = {name: free_port() for name in ("producer", "fetcher", "sink")}
     with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
         for name, port in ports.items():

@@ -10,7 +10,7 @@ from lab.monitoring.panels import BOARDS
 from lab.processes import free_port
 from lab.scenario import Scenario
 from lab.servers import Servers
-from support.pipeline import a_world, running_pipeline
+from support.pipeline import running_pipeline, simulator_settings
 from support.prometheus import watched
 from support.wait import until
 
@@ -34,7 +34,7 @@ async def test_every_query_of_every_panel_and_alert_returns_data(
     servers: Servers, dsn: str, topic_prefix: str, folder: Path
 ) -> None:
     ports = {name: free_port() for name in ("producer", "fetcher", "sink")}
-    world = a_world(Scenario(properties=2, latency_s=1.0))
+    world = simulator_settings(Scenario(properties=2, latency_s=1.0))
     with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
         for name, port in ports.items():
             running.services.processes[name].stop()

@@ -15,12 +15,23 @@ from lab.scenario import REPORTS, Scenario, start_simulator
 from lab.search_console.settings import Fault
 from lab.servers import Servers
 from pipeline.catalog_file import read_catalog
-from pipeline.clock import now, pacific_date
+from pipeline.clock import now
 from pipeline.contracts.topics import RESULTS
+from pipeline.pacific import pacific_date
 from pipeline.postgres import connection
 from pipeline.publisher import Publisher
 from pipeline.schema import create_report_views, migrate
-from support.pipeline import COMMAND, LAST_DAY, Running, a_day, a_world, asked, command, running_pipeline, told
+from support.pipeline import (
+    COMMAND,
+    LAST_DAY,
+    Running,
+    a_day,
+    query,
+    run_command,
+    run_json,
+    running_pipeline,
+    simulator_settings,
+)
 from support.wait import until
 
 SITES = ("sc-domain:shop-1.example", "https://www.shop-2.example/")
@@ -29,13 +40,13 @@ TODAY = pacific_date(now())
 
 
 async def facts(dsn: str) -> list[tuple[Any, ...]]:
-    return await asked(dsn, f"{FACTS} from gsc.facts f join gsc.series s using (series) order by 1, 2, 3, 4")
+    return await query(dsn, f"{FACTS} from gsc.facts f join gsc.series s using (series) order by 1, 2, 3, 4")
 
 
 async def test_replay_beside_live_work_and_into_an_empty_database(
     servers: Servers, dsn: str, topic_prefix: str, folder: Path
 ) -> None:
-    world = a_world(Scenario(days=6, rows=60))
+    world = simulator_settings(Scenario(days=6, rows=60))
     with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
         first = await running.request_sync(3)
         await running.settled(first)
@@ -46,17 +57,17 @@ async def test_replay_beside_live_work_and_into_an_empty_database(
                 running.post("revise", {"site": site, **change})
         assert await running.differences(3) != []
         live = await running.request_sync(6)
-        old = await asyncio.to_thread(told, running, "replay", "--to", middle.isoformat())
+        old = await asyncio.to_thread(run_json, running, "replay", "--to", middle.isoformat())
         assert old["pages"] > 0
         assert set(await running.settled(live)) == {"applied"}
         assert await running.differences(6) == []
 
         before = await facts(dsn)
-        again = await asyncio.to_thread(told, running, "replay")
+        again = await asyncio.to_thread(run_json, running, "replay")
         assert (again["rows_written"], again["rows_deleted"], again["unreadable"]) == (0, 0, 0)
         assert await facts(dsn) == before
 
-        counted = told(running, "replay", "--dry-run", "--property", SITES[0], "--start", str(LAST_DAY))
+        counted = run_json(running, "replay", "--dry-run", "--property", SITES[0], "--start", str(LAST_DAY))
         assert counted["rows_by_property"].keys() == {SITES[0]}
         assert 0 < counted["selected"] < again["selected"]
 
@@ -66,18 +77,20 @@ async def test_replay_beside_live_work_and_into_an_empty_database(
             await migrate(conn)
             await create_report_views(conn, read_catalog(running.setup.catalog))
         running.setup.extra["GSC_POSTGRES_DSN"] = rebuilt  # type: ignore[index]
-        assert (await asyncio.to_thread(told, running, "replay"))["rows_written"] > 0
+        assert (await asyncio.to_thread(run_json, running, "replay"))["rows_written"] > 0
         assert await facts(rebuilt) == before
         states = "select state, count(*) from gsc.pages group by state"
-        assert await asked(rebuilt, states) == await asked(dsn, states)
+        assert await query(rebuilt, states) == await query(dsn, states)
 
         # On purpose: what the first run had seen, over what is newer.
-        on_purpose = await asyncio.to_thread(told, running, "replay", "--to", middle.isoformat(), "--generation", "now")
+        on_purpose = await asyncio.to_thread(
+            run_json, running, "replay", "--to", middle.isoformat(), "--generation", "now"
+        )
         assert on_purpose["rows_written"] > 0
         assert await facts(rebuilt) != before
         drop_database(servers.dsn, name)
 
-        refused = command(running, "replay", "--from", "yesterday")
+        refused = run_command(running, "replay", "--from", "yesterday")
         assert (refused.returncode, refused.stderr) == (
             2,
             "--from: 'yesterday' is not an ISO 8601 time, such as 2026-01-31T12:00:00Z\n",
@@ -88,19 +101,19 @@ def test_a_sync_that_waits_ends_with_1_when_pages_are_dead(
     servers: Servers, dsn: str, topic_prefix: str, folder: Path
 ) -> None:
     faults = (Fault(kind="400", day=a_day(1), site=SITES[0]),)
-    world = a_world(Scenario(days=2, rows=20, full_days=False), faults=faults)
+    world = simulator_settings(Scenario(days=2, rows=20, full_days=False), faults=faults)
     with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
         asked_for = ("sync", "--all", "--start", a_day(1).isoformat(), "--end", a_day(0).isoformat(), "--wait")
-        assert told(running, *asked_for, code=1)["pages"] == {"applied": 9, "dead": 3}
+        assert run_json(running, *asked_for, code=1)["pages"] == {"applied": 9, "dead": 3}
         others = (*asked_for[:2], "--start", a_day(0).isoformat(), *asked_for[4:])
-        assert told(running, *others)["pages"] == {"applied": 6}
+        assert run_json(running, *others)["pages"] == {"applied": 6}
 
 
 async def test_dead_letters_are_listed_shown_and_redriven(
     servers: Servers, dsn: str, topic_prefix: str, folder: Path
 ) -> None:
     faults = (Fault(kind="400", day=a_day(1), site=SITES[0]),)
-    world = a_world(Scenario(days=3, rows=20, full_days=False), faults=faults)
+    world = simulator_settings(Scenario(days=3, rows=20, full_days=False), faults=faults)
     with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
         run = await running.request_sync(3)
         assert await running.settled(run) == {"applied": 15, "dead": 3}
@@ -109,48 +122,48 @@ async def test_dead_letters_are_listed_shown_and_redriven(
         await publisher.close()
 
         async def four_letters() -> bool:
-            return len(await asyncio.to_thread(told, running, "dead-letters", "list")) == 4
+            return len(await asyncio.to_thread(run_json, running, "dead-letters", "list")) == 4
 
         await until(four_letters, 60, "the poison is in the dead letters, too")
-        letters = told(running, "dead-letters", "list", "--reason", "bad_request")
+        letters = run_json(running, "dead-letters", "list", "--reason", "bad_request")
         assert [(item["service"], item["property"], item["page"]) for item in letters] == [
             ("fetcher", SITES[0], "dead")
         ] * 3
-        shown = told(running, "dead-letters", "show", letters[0]["place"])
+        shown = run_json(running, "dead-letters", "show", letters[0]["place"])
         assert json.loads(shown["value"])["date"] == str(a_day(1))
         assert shown["error"].startswith("HTTP 400")
-        assert command(running, "dead-letters", "redrive").returncode == 2
+        assert run_command(running, "dead-letters", "redrive").returncode == 2
 
-        found = {item["kind"] for item in told(running, "reconcile", code=1)["findings"]}
+        found = {item["kind"] for item in run_json(running, "reconcile", code=1)["findings"]}
         assert found == {"dead"}
         running.post("faults", [])
-        dry = told(running, "dead-letters", "redrive", "--reason", "bad_request", "--dry-run")
+        dry = run_json(running, "dead-letters", "redrive", "--reason", "bad_request", "--dry-run")
         assert dry == {"dry_run": True, "letters": 3, "skipped": 0}
-        done = told(running, "dead-letters", "redrive", "--reason", "bad_request", "--rate", "100")
+        done = run_json(running, "dead-letters", "redrive", "--reason", "bad_request", "--rate", "100")
         assert done == {"letters": 3, "pending": 3, "forwarded": 0, "skipped": 0}
         assert await running.settled(run) == {"applied": 18}
         assert await running.differences(3) == []
-        done = told(running, "dead-letters", "redrive", "--all", "--rate", "100")
+        done = run_json(running, "dead-letters", "redrive", "--all", "--rate", "100")
         assert done == {"letters": 4, "pending": 0, "forwarded": 1, "skipped": 3}
-        assert told(running, "reconcile")["findings"] == []
+        assert run_json(running, "reconcile")["findings"] == []
 
 
 async def test_a_cancelled_run_ends_and_another_goes_on(
     servers: Servers, dsn: str, topic_prefix: str, folder: Path
 ) -> None:
-    world = a_world(Scenario(days=40, rows=20, latency_s=0.5, full_days=False))
+    world = simulator_settings(Scenario(days=40, rows=20, latency_s=0.5, full_days=False))
     with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_CONCURRENCY="4") as running:
         long = await running.request_sync(40)
         await running.applied(long, 5)
-        cancelled = told(running, "cancel", long, "--reason", "a test")["cancelled_pages"]
+        cancelled = run_json(running, "cancel", long, "--reason", "a test")["cancelled_pages"]
         assert cancelled > 100
-        assert told(running, "cancel", long, "--reason", "again")["cancelled_pages"] == 0
+        assert run_json(running, "cancel", long, "--reason", "again")["cancelled_pages"] == 0
         pages = await running.pages(long)
         short = await running.request_sync(2)
         assert await running.settled(short) == {"applied": 12}
         assert await running.pages(long) == pages
         assert set(pages) == {"applied", "cancelled"}
-        unknown = command(running, "cancel", "nobody", "--reason", "x")
+        unknown = run_command(running, "cancel", "nobody", "--reason", "x")
         assert (unknown.returncode, unknown.stderr) == (2, "run_id: no run 'nobody' in the ledger\n")
         _ask_and_be_told(running)
 
@@ -158,13 +171,13 @@ async def test_a_cancelled_run_ends_and_another_goes_on(
 def _ask_and_be_told(running: Running) -> None:
     """What `sync --wait` says when there is nothing to wait for."""
     dates = ("--end", str(a_day(1)), "--request-id", "mine")
-    waited = told(running, "sync", "--all", "--start", str(a_day(1)), *dates, "--wait")
+    waited = run_json(running, "sync", "--all", "--start", str(a_day(1)), *dates, "--wait")
     assert waited["pages"] == {"applied": 6}
-    other = command(running, "sync", "--all", "--start", str(a_day(2)), *dates, "--wait")
+    other = run_command(running, "sync", "--all", "--start", str(a_day(2)), *dates, "--wait")
     assert (other.returncode, other.stdout) == (2, "")
     assert other.stderr == "--request-id: another request has used the id 'mine' before\n"
 
-    nothing = command(running, "sync", "--all", "--days", "1", "--wait", "--json")
+    nothing = run_command(running, "sync", "--all", "--days", "1", "--wait", "--json")
     assert (nothing.returncode, json.loads(nothing.stdout)["pages"]) == (0, {})
     assert nothing.stderr.startswith("nothing to fetch: ")
 
@@ -192,15 +205,15 @@ def _ask_and_be_told(running: Running) -> None:
 async def test_reconcile_finds_what_is_wrong_and_asks_for_it(
     servers: Servers, dsn: str, topic_prefix: str, folder: Path
 ) -> None:
-    world = a_world(Scenario(days=5, rows=50, full_days=False))
+    world = simulator_settings(Scenario(days=5, rows=50, full_days=False))
     with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
         await running.settled(await running.request_sync(5))
-        clean = told(running, "reconcile", "--sample", "2")
+        clean = run_json(running, "reconcile", "--sample", "2")
         assert (clean["findings"], clean["days"]) == ([], 5 * 2 * 3)
         # Somebody deletes rows; Google corrects another day, unseen; a day was never asked for.
-        busy = await asked(dsn, "select date, series from gsc.days where rows > 10 order by rows desc limit 1")
-        await asked(dsn, f"delete from gsc.facts where (date, series) = ('{busy[0][0]}', {busy[0][1]}) returning 1")
-        revised = await asked(
+        busy = await query(dsn, "select date, series from gsc.days where rows > 10 order by rows desc limit 1")
+        await query(dsn, f"delete from gsc.facts where (date, series) = ('{busy[0][0]}', {busy[0][1]}) returning 1")
+        revised = await query(
             dsn,
             "select d.date from gsc.days d join gsc.series s using (series)"
             f" where s.property = '{SITES[1]}' and s.report = 'by_date' and d.rows > 0"
@@ -208,13 +221,15 @@ async def test_reconcile_finds_what_is_wrong_and_asks_for_it(
         )
         change = {"date": revised[0][0].isoformat(), "change": 40, "add": 0, "vanish": 0}
         running.post("revise", {"site": SITES[1], **change})
-        found = told(running, "reconcile", "--sample", "2", "--tolerance", "0", "--repair", code=1)
+        found = run_json(running, "reconcile", "--sample", "2", "--tolerance", "0", "--repair", code=1)
         kinds = {(item["kind"], date.fromisoformat(item["date"])) for item in found["findings"]}
         assert {("rows", busy[0][0]), ("totals", revised[0][0])} <= kinds
         assert found["requested"]
 
         async def nothing_found() -> bool:
-            done = await asyncio.to_thread(command, running, "reconcile", "--sample", "2", "--tolerance", "0", "--json")
+            done = await asyncio.to_thread(
+                run_command, running, "reconcile", "--sample", "2", "--tolerance", "0", "--json"
+            )
             return done.returncode == 0
 
         await until(nothing_found, 60, "what was asked for again is there")
@@ -228,13 +243,13 @@ async def test_the_timer_asks_for_the_window_once_a_day_and_deletes_what_is_not_
         {"name": "fresh", "dimensions": ["date", "page"], "data_state": "all", "retention": 5},
         {"name": "hourly", "dimensions": ["date", "hour", "page"], "data_state": "hourly_all"},
     ]
-    world = a_world(Scenario(days=12, properties=1, rows=10, full_days=False))
+    world = simulator_settings(Scenario(days=12, properties=1, rows=10, full_days=False))
     # With seconds, for a test: every two.
     timer = {"GSC_DAILY_CRON": "* * * * * */2", "GSC_DAILY_DAYS": "8"}
     with running_pipeline(servers, dsn, topic_prefix, folder, world, reports=reports, **timer) as running:
 
         async def runs() -> list[tuple[Any, ...]]:
-            return await asked(dsn, "select run_id, request->>'request_id' from gsc.runs")
+            return await query(dsn, "select run_id, request->>'request_id' from gsc.runs")
 
         async def planned() -> bool:
             return bool(await runs())
@@ -244,33 +259,33 @@ async def test_the_timer_asks_for_the_window_once_a_day_and_deletes_what_is_not_
         assert request_id.startswith(f"rolling-{TODAY}-8-")
         assert set(await running.settled(run)) == {"applied"}
         planned_days = dict(
-            await asked(
+            await query(
                 dsn,
                 "select s.report, count(distinct p.date) from gsc.pages p join gsc.series s using (series) group by 1",
             )
         )
         assert planned_days == {"by_date": 6, "by_country": 6, "page_query": 6, "fresh": 6, "hourly": 9}
-        assert await asked(dsn, "select bool_and(may_change) from gsc.days where date > current_date - 2") == [(True,)]
-        hours = await asked(dsn, "select count(*) from gsc.hourly where hour is not null")
+        assert await query(dsn, "select bool_and(may_change) from gsc.days where date > current_date - 2") == [(True,)]
+        hours = await query(dsn, "select count(*) from gsc.hourly where hour is not null")
         assert hours[0][0] > 0
 
         # The same window by hand: nothing new.
-        waited = told(running, "sync", "--all", "--days", "8", "--wait")
+        waited = run_json(running, "sync", "--all", "--days", "8", "--wait")
         assert waited["run_id"] == run
         assert len(await runs()) == 1
 
         old = TODAY - timedelta(days=6)
-        await asked(
+        await query(
             dsn,
             "insert into gsc.facts select series, date '" + str(old) + "', gen_random_uuid(), 1, 0, 0, 0"
             " from gsc.series where report = 'fresh' returning 1",
         )
 
         async def deleted() -> bool:
-            return await asked(dsn, f"select 1 from gsc.fresh where date <= '{old}'") == []
+            return await query(dsn, f"select 1 from gsc.fresh where date <= '{old}'") == []
 
         await until(deleted, 30, "the timer has deleted what is not kept")
-        assert told(running, "retention", "--dry-run") == {"rows": 0, "pages": 0, "months": 0, "dry_run": True}
+        assert run_json(running, "retention", "--dry-run") == {"rows": 0, "pages": 0, "months": 0, "dry_run": True}
 
 
 async def test_a_search_console_that_starts_again_takes_the_credentials_it_gave(
@@ -278,7 +293,7 @@ async def test_a_search_console_that_starts_again_takes_the_credentials_it_gave(
 ) -> None:
     """As when the simulator alone starts again in compose; with a reader of each kind, and tokens of a short life."""
     scenario = Scenario(days=20, properties=3, rows=10, latency_s=0.3, full_days=False)
-    world = msgspec.structs.replace(a_world(scenario), token_lifetime_s=5)
+    world = msgspec.structs.replace(simulator_settings(scenario), token_lifetime_s=5)
     with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_CONCURRENCY="4") as running:
         run = await running.request_sync(20)
         await running.applied(run, 10)
@@ -288,7 +303,7 @@ async def test_a_search_console_that_starts_again_takes_the_credentials_it_gave(
         try:
             assert await running.settled(run) == {"applied": 180}
             assert await running.differences(20) == []
-            assert told(running, "halts") == []
+            assert run_json(running, "halts") == []
             assert {call["user"] for call in running.calls()} == {user.id for user in world.users}
         finally:
             running.google.process.stop()

@@ -29,12 +29,12 @@ from support.pipeline import (
     LAST_DAY,
     Running,
     a_day,
-    a_world,
-    command,
     is_ready,
-    logged,
+    read_log,
+    run_command,
+    run_json,
     running_pipeline,
-    told,
+    simulator_settings,
 )
 from support.wait import until
 
@@ -77,7 +77,7 @@ def test_the_demo_ends_equal_to_the_source(servers: Servers, dsn: str) -> None:
 def test_a_killed_service_loses_and_doubles_nothing(
     servers: Servers, dsn: str, topic_prefix: str, folder: Path, victim: str
 ) -> None:
-    world = a_world(SMALL)
+    world = simulator_settings(SMALL)
     with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_QUEUE_SIZE="40") as running:
 
         async def scene() -> None:
@@ -96,7 +96,7 @@ def test_a_killed_service_loses_and_doubles_nothing(
 def test_sequential_mode_makes_the_same_calls_and_rows(
     servers: Servers, dsn: str, topic_prefix: str, folder: Path
 ) -> None:
-    world = a_world(Scenario(days=5, rows=50, latency_s=0.0, full_days=False))
+    world = simulator_settings(Scenario(days=5, rows=50, latency_s=0.0, full_days=False))
     with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_CONCURRENCY="1") as running:
 
         async def scene() -> None:
@@ -113,7 +113,9 @@ def test_sequential_mode_makes_the_same_calls_and_rows(
 def test_passing_faults_cost_no_row(servers: Servers, dsn: str, topic_prefix: str, folder: Path) -> None:
     kinds: list[Any] = ["429", "quotaExceeded", "500", "503", "reset", "truncated", "truncated_gzip", "content_type"]
     kinds += ["invalid_json", "wrong_shape", "401", "userRateLimitExceeded", "rateLimitExceeded", "502", "504", "stall"]
-    world = a_world(Scenario(days=8, rows=100, latency_s=0.0), faults=tuple(Fault(kind=k, count=1) for k in kinds))
+    world = simulator_settings(
+        Scenario(days=8, rows=100, latency_s=0.0), faults=tuple(Fault(kind=k, count=1) for k in kinds)
+    )
     with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_HTTP_TIMEOUT_S="12") as running:
 
         async def scene() -> None:
@@ -129,7 +131,7 @@ def test_what_can_never_succeed_is_dead_and_the_rest_goes_on(
     servers: Servers, dsn: str, topic_prefix: str, folder: Path
 ) -> None:
     bad_day = Fault(kind="400", day=a_day(1), site="sc-domain:shop-1.example")
-    world = a_world(Scenario(days=4, rows=20, latency_s=0.0, full_days=False), faults=(bad_day,))
+    world = simulator_settings(Scenario(days=4, rows=20, latency_s=0.0, full_days=False), faults=(bad_day,))
     with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
 
         async def scene() -> None:
@@ -144,14 +146,14 @@ def test_what_can_never_succeed_is_dead_and_the_rest_goes_on(
 def test_a_halt_stops_calls_and_a_resume_loses_nothing(
     servers: Servers, dsn: str, topic_prefix: str, folder: Path
 ) -> None:
-    world = a_world(Scenario(days=20, rows=20, latency_s=0.3, full_days=False))
+    world = simulator_settings(Scenario(days=20, rows=20, latency_s=0.3, full_days=False))
     with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
 
         async def scene() -> None:
             run = await running.request_sync(20)
             await running.applied(run, 10)
-            command(running, "halt", "all", "--reason", "a test").check_returncode()
-            assert told(running, "halts")[0]["scope"] == "all"
+            run_command(running, "halt", "all", "--reason", "a test").check_returncode()
+            assert run_json(running, "halts")[0]["scope"] == "all"
 
             async def defer() -> bool:
                 return (await running.pages(run)).get("published", 0) == 0
@@ -160,7 +162,7 @@ def test_a_halt_stops_calls_and_a_resume_loses_nothing(
             before = len(running.calls())
             assert (await running.pages(run))["pending"] > 0
             assert len(running.calls()) == before
-            command(running, "resume", "all").check_returncode()
+            run_command(running, "resume", "all").check_returncode()
             assert await running.settled(run) == {"applied": 120}
             assert await running.differences(20) == []
 
@@ -168,7 +170,7 @@ def test_a_halt_stops_calls_and_a_resume_loses_nothing(
 
 
 def test_a_revised_day_follows_the_source(servers: Servers, dsn: str, topic_prefix: str, folder: Path) -> None:
-    world = a_world(Scenario(days=3, rows=200, latency_s=0.0, full_days=False))
+    world = simulator_settings(Scenario(days=3, rows=200, latency_s=0.0, full_days=False))
     with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
 
         async def scene() -> None:
@@ -184,7 +186,7 @@ def test_a_revised_day_follows_the_source(servers: Servers, dsn: str, topic_pref
 
 
 def test_sigterm_is_a_clean_stop(servers: Servers, dsn: str, topic_prefix: str, folder: Path) -> None:
-    world = a_world(Scenario(days=20, rows=50, latency_s=0.2, full_days=False))
+    world = simulator_settings(Scenario(days=20, rows=50, latency_s=0.2, full_days=False))
     with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
 
         async def scene() -> None:
@@ -203,7 +205,7 @@ def test_sigterm_is_a_clean_stop(servers: Servers, dsn: str, topic_prefix: str, 
 def test_poison_goes_to_the_dead_letters_and_the_partition_goes_on(
     servers: Servers, dsn: str, topic_prefix: str, folder: Path
 ) -> None:
-    world = a_world(Scenario(days=3, rows=20, latency_s=0.0, full_days=False))
+    world = simulator_settings(Scenario(days=3, rows=20, latency_s=0.0, full_days=False))
     with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
 
         async def scene() -> None:
@@ -219,9 +221,9 @@ def test_poison_goes_to_the_dead_letters_and_the_partition_goes_on(
                 return await lag.total() == 3 * len(POISON)
 
             await until(all_buried, 30, "every poisonous message is in the dead letters")
-            letters = await asyncio.to_thread(told, running, "dead-letters", "list")
+            letters = await asyncio.to_thread(run_json, running, "dead-letters", "list")
             assert len(letters) == 3 * len(POISON)
-            tried = await asyncio.to_thread(told, running, "dead-letters", "redrive", "--all", "--dry-run")
+            tried = await asyncio.to_thread(run_json, running, "dead-letters", "redrive", "--all", "--dry-run")
             assert tried["letters"] == len(letters)
 
         asyncio.run(scene())
@@ -244,7 +246,7 @@ create trigger refuse before insert on gsc.runs for each row execute function re
 def test_a_producer_that_cannot_go_on_says_why_and_loses_no_request(
     servers: Servers, dsn: str, topic_prefix: str, folder: Path, *, broken: str, mended: str, said: str
 ) -> None:
-    world = a_world(Scenario(days=3, rows=20, latency_s=0.0, full_days=False))
+    world = simulator_settings(Scenario(days=3, rows=20, latency_s=0.0, full_days=False))
     with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
 
         async def scene() -> None:
@@ -254,7 +256,7 @@ def test_a_producer_that_cannot_go_on_says_why_and_loses_no_request(
                 producer = running.services.processes["producer"]
                 await until(lambda: not producer.running, 30, "the producer has ended")
                 assert producer.wait() == 1
-                assert said in logged(folder, "producer", "failed")[-1]["error"]
+                assert said in read_log(folder, "producer", "failed")[-1]["error"]
                 await conn.execute(mended.encode())
             running.services.start("producer")
             assert await running.settled(run) == {"applied": 18}
@@ -263,7 +265,7 @@ def test_a_producer_that_cannot_go_on_says_why_and_loses_no_request(
 
 
 def test_requests_over_http(servers: Servers, dsn: str, topic_prefix: str, folder: Path) -> None:
-    world = a_world(Scenario(days=3, rows=20, latency_s=0.0, full_days=False))
+    world = simulator_settings(Scenario(days=3, rows=20, latency_s=0.0, full_days=False))
     port = free_port()
     extra = {"GSC_HTTP_TOKEN": "s3cret-token"}
     with running_pipeline(servers, dsn, topic_prefix, folder, world, **extra) as running:
@@ -299,16 +301,16 @@ def test_requests_over_http(servers: Servers, dsn: str, topic_prefix: str, folde
             for method, path, status in (("GET", "/v1/nothing", 404), ("PUT", "/v1/syncs", 405)):
                 answer = client.request(method, path)
                 assert (answer.status_code, answer.json()["error"]["field"]) == (status, None)
-            status, told = post({**days, "properties": ["sc-domain:nobody.example"]})
-            assert (status, told["error"]["field"]) == (422, "properties")
-            status, told = post({"start": "soon", "end": "later", "all": True})
-            assert (status, told["error"]["field"]) == (400, "start")
-            status, told = post({**days, "all": True, "request_id": "daily-1"})
-            assert (status, told["request_id"]) == (202, "daily-1")
-            assert await running.settled(told["run_id"]) == {"applied": 18}
+            status, reported = post({**days, "properties": ["sc-domain:nobody.example"]})
+            assert (status, reported["error"]["field"]) == (422, "properties")
+            status, reported = post({"start": "soon", "end": "later", "all": True})
+            assert (status, reported["error"]["field"]) == (400, "start")
+            status, reported = post({**days, "all": True, "request_id": "daily-1"})
+            assert (status, reported["request_id"]) == (202, "daily-1")
+            assert await running.settled(reported["run_id"]) == {"applied": 18}
             assert post({**days, "all": True, "request_id": "daily-1"})[0] == 202
-            status, told = post({**days, "all": True, "reports": ["by_date"], "request_id": "daily-1"})
-            assert (status, told["error"]["field"]) == (409, "request_id")
+            status, reported = post({**days, "all": True, "reports": ["by_date"], "request_id": "daily-1"})
+            assert (status, reported["error"]["field"]) == (409, "request_id")
             halt = {"scope": "property:sc-domain:nobody.example", "reason": "x"}
             answer = client.post("/v1/halts", json=halt)
             assert (answer.status_code, answer.json()["error"]["field"]) == (422, "scope")
@@ -327,7 +329,7 @@ def test_requests_over_http(servers: Servers, dsn: str, topic_prefix: str, folde
 
 
 def test_up_runs_the_pipeline_until_it_is_told_to_stop(servers: Servers, dsn: str, folder: Path) -> None:
-    google = start_simulator(a_world(Scenario(days=2, rows=20, full_days=False)), folder)
+    google = start_simulator(simulator_settings(Scenario(days=2, rows=20, full_days=False)), folder)
     data = folder / "data"
     data.mkdir()
     given = ["--kafka", servers.bootstrap_servers, "--postgres", dsn, "--api-root", google.root]
@@ -355,7 +357,7 @@ def test_up_runs_the_pipeline_until_it_is_told_to_stop(servers: Servers, dsn: st
 
 
 def test_a_second_planner_takes_over(servers: Servers, dsn: str, topic_prefix: str, folder: Path) -> None:
-    world = a_world(Scenario(days=20, rows=20, latency_s=0.1, full_days=False))
+    world = simulator_settings(Scenario(days=20, rows=20, latency_s=0.1, full_days=False))
     with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_QUEUE_SIZE="20") as running:
 
         async def scene() -> None:

@@ -1,4 +1,4 @@
-"""TLS, passwords and least privileges everywhere: it works, what is not granted is refused, and no secret is told."""
+"""TLS, passwords and least privileges: everything works, what is not granted is refused, and no secret is printed."""
 
 import asyncio
 import csv
@@ -33,7 +33,7 @@ from lab.servers import Servers
 from pipeline.clock import now
 from pipeline.errors import Fatal
 from pipeline.publisher import open_publisher
-from support.pipeline import COMMAND, Running, a_world
+from support.pipeline import COMMAND, Running, simulator_settings
 from support.tls import tls_front
 
 DOCS = Path(__file__).parents[2] / "docs" / "security"
@@ -115,7 +115,7 @@ def _grant(secured: Secured) -> None:
 
 @contextmanager
 def _running(secured: Secured, folder: Path) -> Iterator[tuple[Running, dict[str, int]]]:
-    google = start_simulator(a_world(Scenario(days=DAYS, rows=200, latency_s=0.05, full_days=False)), folder)
+    google = start_simulator(simulator_settings(Scenario(days=DAYS, rows=200, latency_s=0.05, full_days=False)), folder)
     extra = {"GSC_LOG_LEVEL": "debug", "GSC_HTTP_TOKEN": TOKEN}
     setup = Setup(secured.servers, google.root, google.catalog, folder, {**extra, **secured.settings("operator")})
     services = Services(setup)
@@ -137,17 +137,17 @@ def test_with_tls_passwords_and_least_privileges(secured: Secured, folder: Path)
         pages = asyncio.run(_synced(running))
         assert set(pages) == {"applied"}
         assert asyncio.run(running.differences(DAYS)) == []
-        told = _operate(running)
+        reported = _operate(running)
         _tokens_are_asked_for(ports["producer"])
-        told += [httpx.get(f"http://127.0.0.1:{port}/metrics").text for port in ports.values()]
+        reported += [httpx.get(f"http://127.0.0.1:{port}/metrics").text for port in ports.values()]
         asyncio.run(_refused_by_kafka(secured))
         _refused_by_postgres(secured)
         assert not running.services.ended()
-    told += [(folder / f"{name}.log").read_text() for name in ports]
+    reported += [(folder / f"{name}.log").read_text() for name in ports]
     secrets = _secrets(secured, folder)
     assert len(secrets) > 10
     for secret in secrets:
-        assert not [text for text in told if secret in text], f"told: {secret[:20]}"
+        assert not [text for text in reported if secret in text], f"reported: {secret[:20]}"
 
 
 async def _synced(running: Running) -> dict[str, int]:
@@ -161,7 +161,7 @@ def _command(environment: dict[str, str], *arguments: str) -> subprocess.Complet
 
 def _operate(running: Running) -> list[str]:
     """Every kind of command, as the operator."""
-    told = []
+    reported = []
     for arguments in (
         ("check",),
         ("topics", "--check"),
@@ -175,8 +175,8 @@ def _operate(running: Running) -> list[str]:
     ):
         done = _command(running.setup.environment, *arguments)
         assert done.returncode == 0, (arguments, done.stdout, done.stderr)
-        told += [done.stdout, done.stderr]
-    return told
+        reported += [done.stdout, done.stderr]
+    return reported
 
 
 def _tokens_are_asked_for(port: int) -> None:
@@ -231,7 +231,7 @@ def _secrets(secured: Secured, folder: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    google = start_simulator(a_world(Scenario()), tmp_path_factory.mktemp("google"))
+    google = start_simulator(simulator_settings(Scenario()), tmp_path_factory.mktemp("google"))
     yield google.catalog
     google.process.stop()
 

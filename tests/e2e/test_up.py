@@ -13,7 +13,7 @@ import pytest
 
 from lab.run_folder import lock_holder
 from lab.scenario import Scenario, last_days, start_simulator
-from support.pipeline import COMMAND, a_world, asked, is_ready
+from support.pipeline import COMMAND, is_ready, query, simulator_settings
 from support.wait import until
 
 DAYS = 2
@@ -42,7 +42,7 @@ class Up:
             cwd=self.folder.parent,
         )
 
-    def told(self, command: str) -> Any:
+    def run_json(self, command: str) -> Any:
         done = self.run(command, "--folder", str(self.folder), "--json")
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
@@ -50,7 +50,7 @@ class Up:
 
 @pytest.fixture
 def embedded(open_folder: Path) -> Iterator[Up]:
-    google = start_simulator(a_world(Scenario(days=DAYS, rows=20, full_days=False)), open_folder / "google")
+    google = start_simulator(simulator_settings(Scenario(days=DAYS, rows=20, full_days=False)), open_folder / "google")
     up = Up(open_folder / "data", google.catalog, google.root)
     try:
         yield up
@@ -60,7 +60,7 @@ def embedded(open_folder: Path) -> Iterator[Up]:
 
 
 async def test_it_is_left_running_and_found_again(embedded: Up) -> None:
-    first = embedded.told("up")
+    first = embedded.run_json("up")
     assert os.getsid(first["pid"]) == first["pid"]  # no terminal of ours ends it
     assert all(is_ready(int(url.rpartition(":")[2])) for url in first["http"].values())
     embedded.environment |= first["environment"]
@@ -74,7 +74,7 @@ async def test_it_is_left_running_and_found_again(embedded: Up) -> None:
     dsn = first["environment"]["GSC_POSTGRES_DSN"]
 
     async def all_applied() -> bool:
-        return await asked(dsn, "select state, count(*) from gsc.pages group by state") == [("applied", PAGES)]
+        return await query(dsn, "select state, count(*) from gsc.pages group by state") == [("applied", PAGES)]
 
     await until(all_applied, 60, "every page is applied")
     assert "info" not in (embedded.folder / "fetcher.log").read_text()
@@ -85,17 +85,17 @@ async def test_it_is_left_running_and_found_again(embedded: Up) -> None:
     assert f"export GSC_POSTGRES_DSN={dsn}" in again.stdout
     watch_status(embedded)
 
-    assert embedded.told("down") == {"folder": str(embedded.folder), "ended": first["pid"]}
-    assert embedded.told("down")["ended"] is None
-    second = embedded.told("up")
+    assert embedded.run_json("down") == {"folder": str(embedded.folder), "ended": first["pid"]}
+    assert embedded.run_json("down")["ended"] is None
+    second = embedded.run_json("up")
     assert {**second, "pid": 0} == {**first, "pid": 0}
     assert await all_applied()
 
     os.kill(second["pid"], signal.SIGKILL)  # what it had started is still ending
-    third = embedded.told("up")
+    third = embedded.run_json("up")
     assert {**third, "pid": 0} == {**first, "pid": 0}
     assert await all_applied()
-    assert embedded.told("down")["ended"] == third["pid"]
+    assert embedded.run_json("down")["ended"] == third["pid"]
     assert lock_holder(embedded.folder) is None
 
 

@@ -15,7 +15,8 @@ from googleapiclient.http import BatchHttpRequest
 
 from lab.search_console.server import Simulator
 from lab.search_console.settings import Fault, Quotas, SimulatorSettings, Site, User
-from pipeline.clock import now, pacific_date
+from pipeline.clock import now
+from pipeline.pacific import pacific_date
 from support.simulator import serving
 
 DAY = pacific_date(now()) - timedelta(days=10)

@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from pipeline.clock import monotonic, now
-from pipeline.consumer_group import AssignedPartition, GroupConfig, GroupMember, OffsetCommit
+from pipeline.consumer_group import GroupConfig, GroupMember
 from pipeline.consumer_lag import LagReader
 from pipeline.contracts.messages import Control
 from pipeline.contracts.records import Record
@@ -18,6 +18,7 @@ from pipeline.control import ControlWatcher
 from pipeline.dead_letters import DeadLetter, publish_dead_letter
 from pipeline.errors import Invalid, Retryable
 from pipeline.kafka_admin import check_reachable, check_topics, create_topics, partition_count
+from pipeline.offsets import AssignedPartition, OffsetCommit
 from pipeline.publisher import Publisher, publish_control
 from support.wait import until
 
@@ -108,12 +109,12 @@ async def test_members_share_partitions_and_hand_them_over(
     await until(lambda: len(first.records) == 100, 30, "the first member reads everything")
     assert first.member is not None
     assert first.member.lease_until > monotonic()
-    first.metadata = "1:told"
+    first.metadata = "1:reported"
     second, stop_second, running_second = a_member(kafka, topics, **{"group.protocol": protocol})
     await until(lambda: len(first.claims) == len(second.claims) == 6, 30, "both have half of the partitions")
     assert not first.claims.keys() & second.claims.keys()
-    told = {claim.metadata for claim in second.claims.values() if claim.offset > 0}
-    assert told == {"1:told"}
+    reported = {claim.metadata for claim in second.claims.values() if claim.offset > 0}
+    assert reported == {"1:reported"}
     stop_first.set()
     await running_first
     await until(lambda: len(second.claims) == 12, 30, "the second member has them all")

@@ -10,7 +10,8 @@ import pytest
 
 from lab.search_console.server import Simulator
 from lab.search_console.settings import Fault, FaultKind, SimulatorSettings, Site, User
-from pipeline.clock import now, pacific_date
+from pipeline.clock import now
+from pipeline.pacific import pacific_date
 from support.simulator import serving
 
 DAY = str(pacific_date(now()) - timedelta(days=10))
@@ -44,7 +45,7 @@ def bearer(client: httpx.Client) -> dict[str, str]:
     return {"Authorization": f"Bearer {granted(client).json()['access_token']}"}
 
 
-def logged(client: httpx.Client, **query: Any) -> list[dict[str, Any]]:
+def read_log(client: httpx.Client, **query: Any) -> list[dict[str, Any]]:
     text = client.get("/_sim/log", params=query).raise_for_status().text
     return [json.loads(line) for line in text.splitlines()]
 
@@ -54,17 +55,17 @@ def test_every_call_is_logged_and_queries_are_counted_separately(client: httpx.C
     assert client.get(SITES, headers=bearer).status_code == 200
     assert client.get(SITES).status_code == 401
     assert client.post(QUERY, json={}, headers=bearer).status_code == 400
-    assert [(call["kind"], call["user"], call["status"]) for call in logged(client, kind="all")] == [
+    assert [(call["kind"], call["user"], call["status"]) for call in read_log(client, kind="all")] == [
         ("token", USER, 200),
         ("query", USER, 200),
         ("sites", USER, 200),
         ("sites", "", 401),
         ("query", USER, 400),
     ]
-    assert [call["status"] for call in logged(client)] == [200, 400]
-    assert [call["status"] for call in logged(client, since=1)] == [400]
-    assert [call["status"] for call in logged(client, kind="all", since=3)] == [401, 400]
-    assert all(call["arrived"] <= call["finished"] for call in logged(client, kind="all"))
+    assert [call["status"] for call in read_log(client)] == [200, 400]
+    assert [call["status"] for call in read_log(client, since=1)] == [400]
+    assert [call["status"] for call in read_log(client, kind="all", since=3)] == [401, 400]
+    assert all(call["arrived"] <= call["finished"] for call in read_log(client, kind="all"))
     assert client.get("/_sim/stats").json()["calls"] == 2
 
 
@@ -125,7 +126,7 @@ def test_a_stall_counts_as_part_of_the_call(
     client.post(QUERY, json=ASKED, headers=bearer).raise_for_status()
     client.get(SITES, headers=bearer).raise_for_status()
     granted(client).raise_for_status()
-    stalled = [call for call in logged(client, kind="all") if call["finished"] - call["arrived"] >= 0.3]
+    stalled = [call for call in read_log(client, kind="all") if call["finished"] - call["arrived"] >= 0.3]
     assert [(call["kind"], call["fault"]) for call in stalled if call["fault"]] == [(on, "stall")]
 
 
@@ -206,7 +207,7 @@ def test_each_part_of_a_batch_has_its_own_status(client: httpx.Client, bearer: d
         statuses[name] = int(inner.split()[1])
         assert statuses[name] == 200 or json.loads(body)["error"]["code"] == statuses[name]
     assert statuses == FATES
-    assert all(call["in_batch"] for call in logged(client, kind="all")[1:])
+    assert all(call["in_batch"] for call in read_log(client, kind="all")[1:])
 
 
 @pytest.mark.parametrize(

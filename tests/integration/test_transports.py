@@ -13,8 +13,9 @@ from fetcher.outcome import Dead, Deferred, Done, Retry
 from fetcher.search_console import SearchConsole
 from lab.search_console.server import Simulator
 from lab.search_console.settings import Fault, FaultKind, SimulatorSettings, Site, User
-from pipeline.clock import now, pacific_date
+from pipeline.clock import now
 from pipeline.contracts.messages import Batch
+from pipeline.pacific import pacific_date
 from support.examples import a_batch
 from support.simulator import serving
 from support.wait import until

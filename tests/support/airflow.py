@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lab.processes import inherited
+from lab.processes import inherited_environment
 from support.tools import airflow
 
 DAG_RUNS = Path(__file__).with_name("dag_runs.py")
@@ -23,7 +23,7 @@ def dag_runs(folder: Path, connections: Mapping[str, Mapping[str, object]], runs
     }
     done = subprocess.run(
         [airflow.path() / "bin/python", "-P", DAG_RUNS, *runs],  # our folder is not on its path
-        env={**inherited(), **environment},
+        env={**inherited_environment(), **environment},
         capture_output=True,
         text=True,
         check=False,

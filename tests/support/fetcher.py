@@ -17,7 +17,6 @@ from fetcher.service import Fetcher
 from fetcher.settings import Capacity
 from pipeline.catalog import Catalog, Credential, Property
 from pipeline.clock import monotonic
-from pipeline.consumer_group import AssignedPartition, OffsetCommit
 from pipeline.contracts import codec
 from pipeline.contracts.halts import Halts
 from pipeline.contracts.messages import Batch, Control, PageOutcome
@@ -25,6 +24,7 @@ from pipeline.contracts.records import PartitionLag, Position, Record
 from pipeline.dead_letter_limit import DeadLetterLimit
 from pipeline.errors import Retryable
 from pipeline.kafka import Headers
+from pipeline.offsets import AssignedPartition, OffsetCommit
 from support.examples import a_batch
 
 PROPERTY = "sc-domain:example.com"

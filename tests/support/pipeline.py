@@ -51,7 +51,7 @@ class Running(Driver):
         return await self.pages(run)
 
 
-def a_world(scenario: Scenario, *, faults: tuple[Fault, ...] = ()) -> SimulatorSettings:
+def simulator_settings(scenario: Scenario, *, faults: tuple[Fault, ...] = ()) -> SimulatorSettings:
     settings = scenario.simulator(LAST_DAY)
     return msgspec.structs.replace(settings, faults=faults)
 
@@ -86,13 +86,13 @@ def a_day(number: int) -> date:
     return LAST_DAY - timedelta(days=number)
 
 
-async def asked(dsn: str, statement: str) -> list[tuple[Any, ...]]:
+async def query(dsn: str, statement: str) -> list[tuple[Any, ...]]:
     """The rows of a statement."""
     async with connection(dsn, application="test") as conn:
         return await (await conn.execute(statement.encode())).fetchall()
 
 
-def logged(folder: Path, service: str, event: str | None = None) -> list[dict[str, Any]]:
+def read_log(folder: Path, service: str, event: str | None = None) -> list[dict[str, Any]]:
     """Lines of a service's log, of one kind or all."""
     lines = (folder / f"{service}.log").read_text().splitlines()
     return [line for line in map(json.loads, lines) if event in {None, line["event"]}]
@@ -106,7 +106,7 @@ def is_ready(port: int) -> bool:
         return False
 
 
-def command(running: Running, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_command(running: Running, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `gsc-stream` with the settings of the pipeline."""
     environment = {**os.environ, **running.setup.environment}
     return subprocess.run(
@@ -114,8 +114,8 @@ def command(running: Running, *arguments: str) -> subprocess.CompletedProcess[st
     )
 
 
-def told(running: Running, *arguments: str, code: int = 0) -> Any:
+def run_json(running: Running, *arguments: str, code: int = 0) -> Any:
     """What a command prints as JSON; it must end with that exit code."""
-    done = command(running, *arguments, "--json")
+    done = run_command(running, *arguments, "--json")
     assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
     return json.loads(done.stdout)

@@ -54,8 +54,8 @@ def watched(ports: Mapping[str, int], rules: Path, folder: Path) -> Iterator[Wat
     }
     (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))
     options = {"config.file": folder / "prometheus.yml", "storage.tsdb.path": folder / "tsdb"}
-    told = [f"--{name}={value}" for name, value in {**options, "web.listen-address": f"127.0.0.1:{port}"}.items()]
-    process = Process(Command("Prometheus", [str(prometheus.path()), *told], folder / "prometheus.log"))
+    reported = [f"--{name}={value}" for name, value in {**options, "web.listen-address": f"127.0.0.1:{port}"}.items()]
+    process = Process(Command("Prometheus", [str(prometheus.path()), *reported], folder / "prometheus.log"))
     watching = Watching(f"http://127.0.0.1:{port}")
     try:
         process.await_ready(watching.ready, READY_S)

@@ -61,10 +61,10 @@ class Tool:
                 (Path(folder) / self.name).replace(kept)
 
     def _give_up(self, why: str) -> None:
-        told = f"{self.name} is not here ({why}); {self.where}"
+        message = f"{self.name} is not here ({why}); {self.where}"
         if os.environ.get("GSC_TOOLS") == "required":
-            pytest.fail(told)
-        pytest.skip(told)
+            pytest.fail(message)
+        pytest.skip(message)
 
 
 def _run(*command: str, cwd: Path, **environment: str) -> None:

@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from pipeline.catalog import Catalog, Credential, Property
-from pipeline.clock import now, pacific_date
+from pipeline.clock import now
 from pipeline.contracts import codec
 from pipeline.contracts.halts import Halts
 from pipeline.contracts.identity import run_id
@@ -18,6 +18,7 @@ from pipeline.contracts.messages import Control, SyncRequest
 from pipeline.contracts.records import Position
 from pipeline.errors import Retryable
 from pipeline.ledger import runs
+from pipeline.pacific import pacific_date
 from pipeline.postgres import Connection
 from pipeline.publisher import Publisher
 from pipeline.settings import HttpSettings

@@ -5,10 +5,9 @@ from datetime import timedelta
 from fetcher.assignment import Assignment
 from fetcher.partition_status import Progress
 from fetcher.schedule import Job
-from pipeline.consumer_group import AssignedPartition, OffsetCommit
 from pipeline.contracts.partition_status import PartitionStatus, read_done, read_status, with_status
 from pipeline.contracts.records import Record
-from pipeline.offsets import OffsetTracker
+from pipeline.offsets import AssignedPartition, OffsetCommit, OffsetTracker
 from support.examples import NOW, a_batch
 from support.fetcher import held_partitions
 

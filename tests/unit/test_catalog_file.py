@@ -24,7 +24,7 @@ def read(folder: Path, text: str) -> Catalog:
     return read_catalog(path)
 
 
-def problems_of(folder: Path, text: str) -> list[str]:
+def find_problems(folder: Path, text: str) -> list[str]:
     """The lines of the error, without the path of the file."""
     with pytest.raises(CatalogError) as caught:
         read(folder, text)
@@ -104,7 +104,7 @@ def test_a_scope_that_the_catalog_lacks_is_unknown(tmp_path: Path) -> None:
     ],
 )
 def test_an_error_has_the_line_and_the_field(tmp_path: Path, old: str, new: str, line: int, text: str) -> None:
-    problem = problems_of(tmp_path, CATALOG.replace(old, new, 1))[0]
+    problem = find_problems(tmp_path, CATALOG.replace(old, new, 1))[0]
     assert problem.startswith(f"{line}: ")
     assert text in problem
 
@@ -120,12 +120,12 @@ def test_an_error_has_the_line_and_the_field(tmp_path: Path, old: str, new: str,
 def test_a_repeated_entry_is_an_error(tmp_path: Path, section: str, line: int, text: str) -> None:
     lines = CATALOG.splitlines(keepends=True)
     lines.insert(line - 1, lines[line - 2])
-    assert problems_of(tmp_path, "".join(lines)) == [f"{line}: {text}"]
+    assert find_problems(tmp_path, "".join(lines)) == [f"{line}: {text}"]
 
 
 def test_the_line_of_a_block_entry_is_that_of_its_key(tmp_path: Path) -> None:
     entry = "  -\n    id:\n    type: |\n      robot\n    file: acme.json\n"
-    assert [problem.partition(": I")[0] for problem in problems_of(tmp_path, f"credentials:\n{entry}")] == [
+    assert [problem.partition(": I")[0] for problem in find_problems(tmp_path, f"credentials:\n{entry}")] == [
         "3: credentials.0.id",
         "4: credentials.0.type",
         "1: properties: Field required",
@@ -133,13 +133,13 @@ def test_the_line_of_a_block_entry_is_that_of_its_key(tmp_path: Path) -> None:
 
 
 def test_one_mistake_is_one_line(tmp_path: Path) -> None:
-    assert len(problems_of(tmp_path, CATALOG.replace("date, page", "date, colour"))) == 1
-    assert len(problems_of(tmp_path, CATALOG.replace("[web]", "[books]"))) == 1
+    assert len(find_problems(tmp_path, CATALOG.replace("date, page", "date, colour"))) == 1
+    assert len(find_problems(tmp_path, CATALOG.replace("[web]", "[books]"))) == 1
 
 
 def test_every_mistake_is_reported(tmp_path: Path) -> None:
     text = CATALOG.replace("service_account", "robot").replace("[web]", "[books]")
-    assert [problem[:2] for problem in problems_of(tmp_path, text)] == ["2:", "6:"]
+    assert [problem[:2] for problem in find_problems(tmp_path, text)] == ["2:", "6:"]
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_words_are_text_unless_yaml_1_2_has_another_type(tmp_path: Path, word: s
 @pytest.mark.parametrize(("word", "shown"), [("12", ", got 12"), ("true", ", got True"), ("2026-01-02", "")])
 def test_another_type_is_not_text(tmp_path: Path, word: str, shown: str) -> None:
     text = CATALOG.replace("id: acme", f"id: {word}", 1)
-    assert problems_of(tmp_path, text) == [f"2: credentials.0.id: Input should be a valid string{shown}"]
+    assert find_problems(tmp_path, text) == [f"2: credentials.0.id: Input should be a valid string{shown}"]
 
 
 def test_anchors_and_merge_keys_are_resolved(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from click.testing import CliRunner, Result
 from cli.__main__ import main
 from lab.processes import free_port
 from pipeline import startup_checks
-from pipeline.clock import now, pacific_date
+from pipeline.clock import now
 from pipeline.kafka_admin import check_reachable
+from pipeline.pacific import pacific_date
 from support.examples import CATALOG, write_catalog
 
 TODAY = pacific_date(now())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.embedded import Plan, problems_of
+from lab.embedded import Plan, find_problems
 from lab.servers import ServerChoice
 
 CATALOG = """\
@@ -31,23 +31,23 @@ def plan(catalog: Path, settings: Mapping[str, str], api_root: str = "https://ex
 
 
 def test_a_correct_plan_has_no_problems(catalog: Path) -> None:
-    assert problems_of(plan(catalog, {"GSC_SITE_QPM": "600", "GSC_HTTP_TOKEN": "t"})) == []
+    assert find_problems(plan(catalog, {"GSC_SITE_QPM": "600", "GSC_HTTP_TOKEN": "t"})) == []
 
 
 def test_all_problems_of_settings_and_credentials_are_reported_together(catalog: Path) -> None:
     (catalog.parent / "acme.json").unlink()
     (catalog.parent / "other.json").write_text("{")
-    problems = problems_of(plan(catalog, {"GSC_SITE_QPM": "many", "GSC_SINK_LINGER_MS": "-1"}, "garbage"))
+    problems = find_problems(plan(catalog, {"GSC_SITE_QPM": "many", "GSC_SINK_LINGER_MS": "-1"}, "garbage"))
     assert [line.partition(": ")[0] for line in problems[:3]] == ["GSC_SITE_QPM", "GSC_API_ROOT", "GSC_SINK_LINGER_MS"]
     assert [line.split(": ")[1] for line in problems[3:]] == ["credentials.acme.file", "credentials.other.file"]
 
 
 def test_a_limit_that_allows_no_call_is_reported(catalog: Path) -> None:
-    (problem,) = problems_of(plan(catalog, {"GSC_SITE_QPM": "5"}))
+    (problem,) = find_problems(plan(catalog, {"GSC_SITE_QPM": "5"}))
     assert "GSC_SITE_QPM: 5 a minute" in problem
 
 
 def test_a_problem_of_the_catalog_is_reported_with_its_line(catalog: Path) -> None:
     catalog.write_text(CATALOG.replace("credential: acme", "credential: nobody"))
-    (problem,) = problems_of(plan(catalog, {}))
+    (problem,) = find_problems(plan(catalog, {}))
     assert "catalog.yaml:5: properties.0.credential: unknown credential 'nobody'" in problem

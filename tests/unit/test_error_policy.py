@@ -11,7 +11,6 @@ from fetcher.error_policy import (
     LOAD_PAUSE_S,
     full_jitter,
     halt_end,
-    next_pacific_day,
     outcome_of,
     retry_delay,
     scope_of,
@@ -19,6 +18,7 @@ from fetcher.error_policy import (
 from fetcher.outcome import Dead, Deferred, Failure, HaltOrder, Retry, ScopeKind
 from pipeline.contracts.halts import Halts
 from pipeline.contracts.messages import Control
+from pipeline.pacific import next_pacific_day
 from support.examples import NOW, a_batch
 
 LOAD_QUOTA = HaltOrder("property", "budget", "load_quota", LOAD_PAUSE_S)
@@ -118,12 +118,14 @@ def test_a_halt_without_a_pause_has_no_end() -> None:
 
 def test_a_spent_budget_pauses_for_a_quarter_of_an_hour_and_then_until_the_next_day() -> None:
     halts = Halts()
-    first = halt_end(LOAD_QUOTA, halts.on_trial(["all"], NOW), NOW)
+    first = halt_end(LOAD_QUOTA, halts.ended_budget_halt(["all"], NOW), NOW)
     assert first == NOW + timedelta(seconds=LOAD_PAUSE_S)
     halts.apply(Control(scope="all", state="halted", reason="r", actor="a", at=NOW, until=first, cause="budget"))
-    assert halt_end(LOAD_QUOTA, halts.on_trial(["all"], first), first) == next_pacific_day(first)
+    assert halt_end(LOAD_QUOTA, halts.ended_budget_halt(["all"], first), first) == next_pacific_day(first)
     later = first + timedelta(hours=2)  # refused again long after: a pause like the first
-    assert halt_end(LOAD_QUOTA, halts.on_trial(["all"], later), later) == later + timedelta(seconds=LOAD_PAUSE_S)
+    assert halt_end(LOAD_QUOTA, halts.ended_budget_halt(["all"], later), later) == later + timedelta(
+        seconds=LOAD_PAUSE_S
+    )
 
 
 @pytest.mark.parametrize(

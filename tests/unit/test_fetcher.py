@@ -5,16 +5,16 @@ from dataclasses import replace
 
 import pytest
 
-from fetcher.error_policy import next_pacific_day, outcome_of
+from fetcher.error_policy import outcome_of
 from fetcher.outcome import Dead, Retry
 from pipeline.clock import monotonic, now
-from pipeline.consumer_group import AssignedPartition
 from pipeline.contracts import codec
 from pipeline.contracts.messages import Control, PageOutcome
 from pipeline.contracts.partition_status import PartitionStatus, read_status, with_status
 from pipeline.contracts.records import Record
 from pipeline.errors import Fatal, Retryable
-from pipeline.offsets import OffsetTracker
+from pipeline.offsets import AssignedPartition, OffsetTracker
+from pipeline.pacific import next_pacific_day
 from support.examples import NOW, a_batch
 from support.fetcher import CAPACITY, PROPERTY, World, a_fetcher, a_record, run_during
 from support.wait import until

@@ -59,16 +59,16 @@ def test_an_expired_budget_halt_is_on_trial_until_the_scope_is_resumed() -> None
     scopes = scopes_of(a_batch())
     for scope, cause in (("all", "operator"), ("property:sc-domain:example.com", "budget")):
         halts.apply(a_control(scope, until=end, cause=cause))
-    assert halts.on_trial(scopes, NOW) is None
-    trial = halts.on_trial(scopes, end)
+    assert halts.ended_budget_halt(scopes, NOW) is None
+    trial = halts.ended_budget_halt(scopes, end)
     assert trial is not None
     assert trial.scope == "property:sc-domain:example.com"
     halts.apply(a_control(trial.scope, "running", cause="budget"))
-    assert halts.on_trial(scopes, end) is None
+    assert halts.ended_budget_halt(scopes, end) is None
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "message"),
     [
         ({"scope": "planet:mars", "reason": "x"}, "scope: unknown scope 'planet:mars'; known: all"),
         ({"scope": "all"}, "reason: missing"),
@@ -80,9 +80,9 @@ def test_an_expired_budget_halt_is_on_trial_until_the_scope_is_resumed() -> None
         ({"scope": "all", "reason": "x", "why": 1}, "unknown field `why`"),
     ],
 )
-def test_an_invalid_control_command_is_refused(fields: dict[str, Any], told: str) -> None:
+def test_an_invalid_control_command_is_refused(fields: dict[str, Any], message: str) -> None:
     for form in (fields, json.dumps(fields).encode()):
-        with pytest.raises(Invalid, match=told):
+        with pytest.raises(Invalid, match=message):
             build_control(form, now=NOW, actor="a")
 
 

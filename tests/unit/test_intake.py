@@ -10,13 +10,14 @@ import msgspec
 import pytest
 
 from pipeline.catalog import Catalog, Credential, Property
-from pipeline.clock import now, pacific_date
+from pipeline.clock import now
 from pipeline.contracts import codec
 from pipeline.contracts.messages import SyncRequest
 from pipeline.contracts.records import Position, Record
 from pipeline.dead_letter_limit import DeadLetterLimit
 from pipeline.errors import Fatal, Invalid, PipelineError, Retryable
 from pipeline.kafka import Headers
+from pipeline.pacific import pacific_date
 from pipeline.postgres import Connection
 from producer import intake as intake_module
 from producer.intake import Intake, PlannedRun, Ports

@@ -20,9 +20,9 @@ def test_a_failure_is_described_by_its_reason_and_detail() -> None:
         (Retry("http_500"), "retry"),
         (Retry("quota", counts=False, throttled="property"), "throttled"),
         (Retry("unauthorized", counts=False, refresh_token=True), "unauthorized"),
-        (Deferred("load_quota", HaltOrder("property", "budget", "load_quota", 900.0)), "parked"),
-        (Dead("bad_request", "HTTP 400"), "refused"),
-        (Dead("permission", "HTTP 403", HaltOrder("property", "permission", "HTTP 403")), "refused"),
+        (Deferred("load_quota", HaltOrder("property", "budget", "load_quota", 900.0)), "deferred"),
+        (Dead("bad_request", "HTTP 400"), "dead"),
+        (Dead("permission", "HTTP 403", HaltOrder("property", "permission", "HTTP 403")), "dead"),
     ],
 )
 def test_each_outcome_has_its_label_in_the_metric_of_calls(outcome: Outcome, label: str) -> None:

@@ -28,24 +28,24 @@ def test_bitmap_and_status_share_the_metadata(done: set[int], reason: str) -> No
     tracker.started(0)
     for offset in done - {0}:
         tracker.done(offset)
-    told = PartitionStatus("HALTED", NOW, reason.encode("utf-8", "replace").decode(), SOON)
-    metadata = with_status(tracker.metadata, told)
+    reported = PartitionStatus("HALTED", NOW, reason.encode("utf-8", "replace").decode(), SOON)
+    metadata = with_status(tracker.metadata, reported)
     assert len(tracker.metadata) <= METADATA_LIMIT
     assert len(metadata.encode()) <= BROKER_LIMIT
     assert read_done(metadata) == tracker.metadata
     found = read_status(metadata)
     assert found is not None
     assert (found.state, found.at, found.until) == ("HALTED", NOW, SOON)
-    assert told.reason.startswith(found.reason)
+    assert reported.reason.startswith(found.reason)
 
 
 def test_a_silent_owner_with_work_is_stalled() -> None:
-    told = with_status("", PartitionStatus("THROTTLED", NOW, "why", SOON))
-    assert status_of(PartitionLag(5, 9, 4, told), NOW).state == "THROTTLED"
+    reported = with_status("", PartitionStatus("THROTTLED", NOW, "why", SOON))
+    assert status_of(PartitionLag(5, 9, 4, reported), NOW).state == "THROTTLED"
     late = NOW + SILENT_AFTER
-    assert status_of(PartitionLag(5, 9, 4, told), late).reason == "its owner has not committed for 20 s"
-    assert status_of(PartitionLag(5, 9, 4, told), late).state == "STALLED"
-    assert status_of(PartitionLag(9, 9, 0, told), late).state == "OK"
+    assert status_of(PartitionLag(5, 9, 4, reported), late).reason == "its owner has not committed for 20 s"
+    assert status_of(PartitionLag(5, 9, 4, reported), late).state == "STALLED"
+    assert status_of(PartitionLag(9, 9, 0, reported), late).state == "OK"
 
 
 @pytest.mark.parametrize("metadata", ["", "1:abc", "1:abc {", '1:abc {"state": "FINE"}', "something else"])

@@ -4,15 +4,15 @@ import socket
 
 import pytest
 
-from lab.processes import free_port, inherited, previous_or_free_port
+from lab.processes import free_port, inherited_environment, previous_or_free_port
 
 
 def test_children_inherit_proxies_and_certificates_and_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     variables = {"HTTPS_PROXY": "http://proxy:3128", "no_proxy": "localhost", "SSL_CERT_FILE": "/ca.pem"}
     for name, value in {**variables, "GSC_SITE_QPM": "1"}.items():
         monkeypatch.setenv(name, value)
-    assert inherited().items() >= variables.items()
-    assert "GSC_SITE_QPM" not in inherited()
+    assert inherited_environment().items() >= variables.items()
+    assert "GSC_SITE_QPM" not in inherited_environment()
 
 
 def test_the_previous_port_is_used_again_unless_it_is_in_use() -> None:

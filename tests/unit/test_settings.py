@@ -39,7 +39,7 @@ class AddressSettings(Settings):
         return self
 
 
-def problems_of(model: type[Settings], environment: dict[str, str]) -> list[str]:
+def find_problems(model: type[Settings], environment: dict[str, str]) -> list[str]:
     with pytest.raises(SettingsError) as caught:
         read_settings(model, environment)
     assert str(caught.value) == "\n".join(caught.value.problems)
@@ -53,7 +53,7 @@ def test_variables_override_defaults_and_empty_ones_do_not() -> None:
 
 
 def test_an_empty_required_variable_is_missing() -> None:
-    assert problems_of(PostgresSettings, {"GSC_POSTGRES_DSN": ""}) == ["GSC_POSTGRES_DSN: missing"]
+    assert find_problems(PostgresSettings, {"GSC_POSTGRES_DSN": ""}) == ["GSC_POSTGRES_DSN: missing"]
 
 
 def test_settings_are_read_from_the_given_environment_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +61,7 @@ def test_settings_are_read_from_the_given_environment_only(monkeypatch: pytest.M
     monkeypatch.setenv("GSC_POSTGRES_DSN", "postgresql://elsewhere")
     assert Settings().log_level == "info"
     assert read_settings(Settings, {}).log_level == "info"
-    assert problems_of(PostgresSettings, {}) == ["GSC_POSTGRES_DSN: missing"]
+    assert find_problems(PostgresSettings, {}) == ["GSC_POSTGRES_DSN: missing"]
 
 
 def test_variable_names_are_upper_case() -> None:
@@ -87,7 +87,7 @@ def test_kafka_variables_become_librdkafka_properties() -> None:
 
 
 def test_kafka_settings_need_bootstrap_servers() -> None:
-    assert problems_of(KafkaSettings, {"GSC_KAFKA_ACKS": "all"}) == ["GSC_KAFKA_BOOTSTRAP_SERVERS: missing"]
+    assert find_problems(KafkaSettings, {"GSC_KAFKA_ACKS": "all"}) == ["GSC_KAFKA_BOOTSTRAP_SERVERS: missing"]
 
 
 def test_the_kafka_configuration_is_not_printed() -> None:
@@ -96,7 +96,7 @@ def test_the_kafka_configuration_is_not_printed() -> None:
 
 
 def test_every_wrong_or_missing_variable_is_reported_in_one_error() -> None:
-    problems = problems_of(
+    problems = find_problems(
         FetcherSettings, {"GSC_MAX_CONCURRENCY": "0", "GSC_QUOTA_HEADROOM": "much", "GSC_API_ROOT": "ftp://x"}
     )
     assert {line.partition(":")[0] for line in problems} == {
@@ -131,13 +131,13 @@ def test_every_wrong_or_missing_variable_is_reported_in_one_error() -> None:
 )
 def test_a_wrong_variable_is_reported_in_one_line(name: str, value: str, text: str) -> None:
     model = ProducerSettings if name == "GSC_DAILY_CRON" else FetcherSettings
-    [line] = problems_of(model, {**REQUIRED, name: value})
+    [line] = find_problems(model, {**REQUIRED, name: value})
     assert line.startswith(f"{name}: ")
     assert text in line
 
 
 def test_an_error_does_not_show_a_secret() -> None:
-    assert problems_of(SecretSettings, {"GSC_KEY": "hidden", "GSC_OTHER_KEY": "hidden"}) == [
+    assert find_problems(SecretSettings, {"GSC_KEY": "hidden", "GSC_OTHER_KEY": "hidden"}) == [
         "GSC_KEY: Value should have at least 8 items after validation, not 6",
         "GSC_OTHER_KEY: Value should have at least 8 items after validation, not 6",
     ]
@@ -145,7 +145,7 @@ def test_an_error_does_not_show_a_secret() -> None:
 
 def test_an_error_about_several_variables_is_reported_as_it_is_raised() -> None:
     environment = {"GSC_ADDRESS": "http://x", "GSC_OTHER_ADDRESS": "http://x"}
-    assert problems_of(AddressSettings, environment) == ["GSC_ADDRESS and GSC_OTHER_ADDRESS are equal"]
+    assert find_problems(AddressSettings, environment) == ["GSC_ADDRESS and GSC_OTHER_ADDRESS are equal"]
 
 
 NOT_HTTP = "must be a URL that begins with http:// or https://, names a host and has no blanks"
@@ -178,7 +178,7 @@ NOT_HTTP = "must be a URL that begins with http:// or https://, names a host and
 def test_an_address_that_no_client_can_call_has_a_problem(value: object, problem: str) -> None:
     assert address_problem(value) == problem
     if isinstance(value, str) and value:
-        assert problems_of(AddressSettings, {"GSC_ADDRESS": value}) == [f"GSC_ADDRESS: {problem}, got {value!r}"]
+        assert find_problems(AddressSettings, {"GSC_ADDRESS": value}) == [f"GSC_ADDRESS: {problem}, got {value!r}"]
 
 
 @pytest.mark.parametrize(

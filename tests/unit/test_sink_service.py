@@ -6,13 +6,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from pipeline.consumer_group import AssignedPartition, OffsetCommit
 from pipeline.contracts import codec
 from pipeline.contracts.records import Record
 from pipeline.dead_letter_limit import DeadLetterLimit
 from pipeline.dead_letters import DeadLetter
 from pipeline.errors import Fatal, Invalid, PipelineError, Retryable
 from pipeline.ledger.runs import RunKey, run_of
+from pipeline.offsets import AssignedPartition, OffsetCommit
 from sink import service as service_module
 from sink.assembly import ReceivedResult
 from sink.service import RETRY_S, STOP_CHECK_S, BatchSize, Progress, Sink

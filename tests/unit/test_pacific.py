@@ -2,7 +2,7 @@
 
 from datetime import UTC, date, datetime
 
-from pipeline.clock import pacific_date
+from pipeline.pacific import pacific_date
 
 
 def test_a_date_changes_at_midnight_in_pacific_time() -> None:
