@@ -9,7 +9,7 @@ BIN := .venv/bin
 WORKERS ?= 4
 WHEEL := --frozen --no-editable --reinstall-package gsc-stream --quiet
 
-.PHONY: help demo test lint types imports unit tests bench-quota bench-halt bench-backpressure bench-limiter dashboards chart build format install install-demo clean
+.PHONY: help demo test lint types imports unit tests coverage bench-quota bench-halt bench-backpressure bench-limiter dashboards chart build format install install-demo clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
@@ -46,6 +46,15 @@ bench-backpressure: install ## Measure the queues while the sink is stopped for 
 
 bench-limiter: install ## Measure the cost of one check of the rate limiter
 	$(BIN)/python -m bench limiter
+
+coverage: install ## Measure lines and branches: the pure modules by unit and contract tests, everything by all tests (15 min)
+	$(BIN)/coverage erase
+	PYTHONPATH=. $(BIN)/coverage run -m pytest -q tests/unit tests/contracts
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --fail-under 90 --include "$$($(BIN)/python tests/support/pure_modules.py)"
+	PYTHONPATH=. $(BIN)/coverage run --append -m pytest -q --numprocesses $(WORKERS) --dist worksteal
+	$(BIN)/coverage combine --quiet --append
+	$(BIN)/coverage report --fail-under 90
 
 build: install ## Build the wheel and the source archive, in dist/
 	$(UV) build --quiet

@@ -22,12 +22,13 @@ _CHANGE_USER = (
     " os.execv(sys.argv[2], sys.argv[2:])"
 )
 _INHERITED = ("PATH", "HOME", "LANG", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "TMPDIR")
+_COVERAGE = ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")  # `make coverage` counts child processes, too
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
 def inherited_environment() -> dict[str, str]:
     """Return the variables that a child process needs from this one: PATH, certificates, time zone, proxies."""
-    names = (*_INHERITED, *_PROXIES, *map(str.lower, _PROXIES))
+    names = (*_INHERITED, *_COVERAGE, *_PROXIES, *map(str.lower, _PROXIES))
     return {name: os.environ[name] for name in names if name in os.environ}  # noqa: TID251 - passed on, not interpreted
 
 
