@@ -114,7 +114,9 @@ def a_batch(*parts: str) -> bytes:
     return "".join(f"--b\r\n{part}\r\n" for part in parts).encode() + b"--b--\r\n"
 
 
-PART = "Content-Type: application/http\r\nContent-ID: <1>\r\n\r\nPOST /query HTTP/1.1\r\nAuthorization: Bearer t\r\n\r\n{}"
+PART = (
+    "Content-Type: application/http\r\nContent-ID: <1>\r\n\r\nPOST /query HTTP/1.1\r\nAuthorization: Bearer t\r\n\r\n{}"
+)
 
 
 def test_the_calls_of_a_batch_are_read() -> None:
