@@ -9,7 +9,7 @@ BIN := .venv/bin
 WORKERS ?= 4
 WHEEL := --frozen --no-editable --reinstall-package gsc-stream --quiet
 
-.PHONY: help demo test lint types imports unit tests coverage bench-quota bench-halt bench-backpressure bench-limiter dashboards chart build format install install-demo clean
+.PHONY: help demo test lint types imports unit tests coverage bench-quota bench-halt bench-backpressure bench-isolation bench-limiter dashboards chart build format install install-demo clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
@@ -43,6 +43,9 @@ bench-halt: install ## Measure the time from a halt to the last call started, 50
 
 bench-backpressure: install ## Measure the queues while the sink is stopped for a minute (2 min)
 	$(BIN)/python -m bench backpressure
+
+bench-isolation: install ## Measure credentials at their quota while one of them is in trouble (30 min)
+	$(BIN)/python -m bench isolation
 
 bench-limiter: install ## Measure the cost of one check of the rate limiter
 	$(BIN)/python -m bench limiter

@@ -1,4 +1,4 @@
-"""Command line of the benchmarks: `python -m bench quota | halt | backpressure | limiter`."""
+"""Command line of the benchmarks: `python -m bench quota | halt | backpressure | isolation | limiter`."""
 
 import click
 
@@ -33,6 +33,15 @@ def backpressure(seconds: float) -> None:
     from bench.backpressure import run
 
     run(seconds)
+
+
+@main.command()
+@click.option("--minutes", default=3.0, show_default=True, help="Duration of each trouble.")
+def isolation(minutes: float) -> None:
+    """Measure five credentials at their quota while a sixth is in trouble of seven kinds (about 30 minutes)."""
+    from bench.isolation import run
+
+    run(minutes)
 
 
 @main.command()

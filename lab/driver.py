@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 
@@ -13,14 +13,16 @@ from pipeline.catalog_file import read_catalog
 from pipeline.clock import now
 from pipeline.consumer_lag import LagReader
 from pipeline.contracts.identity import run_id
+from pipeline.contracts.messages import Control
 from pipeline.contracts.reports import value_dimensions
 from pipeline.contracts.topics import BATCHES, RESULTS
+from pipeline.control import read_halts
 from pipeline.kafka import group_id
 from pipeline.ledger import runs
 from pipeline.ledger.pages import finished_count
 from pipeline.pacific import pacific_date
 from pipeline.postgres import Connection, connection
-from pipeline.publisher import open_publisher, publish_request
+from pipeline.publisher import open_publisher, publish_control, publish_request
 from pipeline.schema import COLUMN_OF_DIMENSION
 from producer.sync_request import build_request
 
@@ -41,6 +43,17 @@ class Driver:
         async with open_publisher(self.setup.kafka, "gsc-lab") as publisher:
             await publish_request(publisher, self.setup.prefix, request)
         return run_id(request.request_id)
+
+    async def set_state(self, scope: str, state: Literal["halted", "running"], reason: str) -> None:
+        """Halt or resume a scope, as an operator does. Raises PipelineError."""
+        control = Control(scope=scope, state=state, reason=reason, actor="lab", at=now())
+        async with open_publisher(self.setup.kafka, "gsc-lab") as publisher:
+            await publish_control(publisher, self.setup.prefix, control)
+
+    async def resume_all(self, reason: str) -> None:
+        """Resume every scope that is halted, whoever has halted it. Raises PipelineError."""
+        for halt in (await read_halts(self.setup.kafka, self.setup.prefix)).active(now()):
+            await self.set_state(halt.scope, "running", reason)
 
     async def pages(self, run: str) -> dict[str, int]:
         """Return the number of pages of the run by state; empty until the run is planned. Raises PipelineError."""

@@ -33,6 +33,10 @@ class _Revocation(msgspec.Struct, frozen=True):
     revoked: bool = True
 
 
+class _Expiry(msgspec.Struct, frozen=True):
+    user: str | None = None
+
+
 class ControlApi:
     """The control API of an engine. `root` returns the address for clients."""
 
@@ -116,8 +120,8 @@ class ControlApi:
         self._engine.pages.revise(revision.site, revision.date, revision.change, revision.add, revision.vanish)
         return _ok()
 
-    async def _expire(self, _: web.Request) -> web.Response:
-        self._engine.tokens.expire_all()
+    async def _expire(self, request: web.Request) -> web.Response:
+        self._engine.tokens.expire(msgspec.json.decode(await request.read(), type=_Expiry).user)
         return _ok()
 
     async def _revoke(self, request: web.Request) -> web.Response:

@@ -8,6 +8,7 @@ import base64
 import hmac
 import json
 import secrets
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -37,7 +38,7 @@ class Tokens:
         self._users = {user.id: user for user in users}
         self._keys = keys
         self._owners = {keys.derived(_SECRET, user.id): user for user in users}
-        self._epoch = 0
+        self._epochs: Counter[str] = Counter()
         self.revoked: set[str] = set()
         self.lifetime_s = lifetime_s
         self.issued_count = 0
@@ -120,7 +121,7 @@ class Tokens:
         return self._signed(_ACCESS, user, now)
 
     def _signed(self, purpose: str, user: str, now: float) -> str:
-        content = json.dumps([user, now + self.lifetime_s, self._epoch, secrets.token_urlsafe(6)])
+        content = json.dumps([user, now + self.lifetime_s, self._epochs[user], secrets.token_urlsafe(6)])
         payload = base64.urlsafe_b64encode(content.encode()).decode()
         return f"{payload}.{self._keys.derived(purpose, payload)}"
 
@@ -132,7 +133,7 @@ class Tokens:
         ):
             return None
         user, until, epoch, _ = json.loads(_decoded(payload))
-        expired = now >= until or (purpose == _ACCESS and epoch < self._epoch)
+        expired = now >= until or (purpose == _ACCESS and epoch < self._epochs[user])
         return None if expired or user not in self._users else str(user)
 
     def user_of(self, authorization: str, now: float) -> str | None:
@@ -140,9 +141,10 @@ class Tokens:
         user = self._bearer(_ACCESS, authorization, now)
         return None if user in self.revoked else user
 
-    def expire_all(self) -> None:
-        """Invalidate every token issued so far."""
-        self._epoch += 1
+    def expire(self, user: str | None = None) -> None:
+        """Invalidate the access tokens issued so far: of one user, or of all. Raises KeyError."""
+        for name in self._users if user is None else [self._users[user].id]:
+            self._epochs[name] += 1
 
     def _by_refresh_token(self, form: Mapping[str, str]) -> str:
         if form.get("client_id") != _CLIENT_ID:

@@ -147,7 +147,7 @@ def test_a_url_without_its_trailing_slash_is_a_bad_request(google: Any) -> None:
 
 def test_expired_tokens_are_replaced(google: Any, simulator: Simulator) -> None:
     google.sites().list().execute()
-    simulator.engine.tokens.expire_all()
+    simulator.engine.tokens.expire()
     google.sites().list().execute()
     assert simulator.engine.tokens.issued_count == 2
 
