@@ -62,9 +62,9 @@ class Fetcher:
 
     # Called by the member of the consumer group (pipeline.consumer_group.PartitionHandler)
 
-    async def assigned(self, claims: Sequence[AssignedPartition]) -> None:
+    async def assigned(self, partitions: Sequence[AssignedPartition]) -> None:
         """Hold partitions from now on, with empty token buckets and without the batches that are done."""
-        self._partitions.assign(claims, monotonic())
+        self._partitions.assign(partitions, monotonic())
 
     async def revoked(self, partitions: Sequence[int]) -> None:
         """Start no more calls, wait for those in flight for a bounded time, commit, and release the partitions."""

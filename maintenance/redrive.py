@@ -50,23 +50,23 @@ def decode_dead_letter(stored: StoredDeadLetter) -> DecodedDeadLetter:
 
 
 async def redrive(
-    letters: Iterable[DecodedDeadLetter], conn: Connection, kafka: DeadLetterPublisher, rate: float
+    dead_letters: Iterable[DecodedDeadLetter], conn: Connection, kafka: DeadLetterPublisher, rate: float
 ) -> RedriveCounts:
     """Redrive dead letters, at most `rate` a second. Raises Retryable; what was done before stays done."""
     counts = RedriveCounts()
-    for letter in letters:
-        await _redrive(letter, conn, kafka, counts)
+    for dead_letter in dead_letters:
+        await _redrive(dead_letter, conn, kafka, counts)
         await asyncio.sleep(1 / rate)
     return counts
 
 
 async def _redrive(
-    letter: DecodedDeadLetter, conn: Connection, kafka: DeadLetterPublisher, counts: RedriveCounts
+    dead_letter: DecodedDeadLetter, conn: Connection, kafka: DeadLetterPublisher, counts: RedriveCounts
 ) -> None:
-    batch, stored = letter.batch, letter.stored
+    batch, stored = dead_letter.batch, dead_letter.stored
     states = await pages.states(conn, [batch.batch_id]) if batch else {}
     state = states.get(batch.batch_id) if batch else None
-    if batch and letter.is_batch and state is not None:
+    if batch and dead_letter.is_batch and state is not None:
         pending = await pages.redrive(conn, batch.batch_id)
         counts.pending += pending
         counts.skipped += not pending

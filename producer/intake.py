@@ -70,8 +70,8 @@ class Intake:
             async with self._ports.connect() as conn:
                 planned = await plan_run(conn, request, self._catalog, now())
         except Invalid as error:
-            letter = DeadLetter(record, SERVICE, "invalid_request", str(error))
-            await publish_dead_letter(self._ports.publisher, self._ports.prefix, letter)
+            dead_letter = DeadLetter(record, SERVICE, "invalid_request", str(error))
+            await publish_dead_letter(self._ports.publisher, self._ports.prefix, dead_letter)
             self._limit.record_dead(record.partition, str(error))
             return
         self._limit.record_done(record.partition)

@@ -45,12 +45,14 @@ class Filter:
     property: str | None = None
     since: datetime | None = None
 
-    def matches(self, letter: DecodedDeadLetter) -> bool:
+    def matches(self, dead_letter: DecodedDeadLetter) -> bool:
         """Return whether the dead letter is selected."""
         return (
-            self.reason in (None, letter.stored.reason)
-            and self.service in (None, letter.stored.service)
-            and (self.property is None or (letter.batch is not None and letter.batch.property == self.property))
+            self.reason in (None, dead_letter.stored.reason)
+            and self.service in (None, dead_letter.stored.service)
+            and (
+                self.property is None or (dead_letter.batch is not None and dead_letter.batch.property == self.property)
+            )
         )
 
 
@@ -67,8 +69,8 @@ def list_(
 ) -> None:
     """List dead letters: position, reason, time, and the current state of the page."""
     settings = read_environment(LedgerSettings)
-    letters, states = run(_read(settings, Filter(reason, service, property_, since)))
-    lines = [_line(letter, states) for letter in letters]
+    dead_letters, states = run(_read(settings, Filter(reason, service, property_, since)))
+    lines = [_line(dead_letter, states) for dead_letter in dead_letters]
     if as_json:
         print_json(lines)
         return
@@ -85,12 +87,12 @@ def show(place: str, as_json: bool) -> None:
     partition, _, offset = place.partition(":")
     if not (partition.isdecimal() and offset.isdecimal()):
         fail(f"PLACE: {place!r} is not PARTITION:OFFSET")
-    letters, states = run(_read(settings, Filter(), (int(partition), int(offset))))
-    if not letters:
+    dead_letters, states = run(_read(settings, Filter(), (int(partition), int(offset))))
+    if not dead_letters:
         fail(f"PLACE: there is no dead letter at {place}")
-    stored = letters[0].stored
+    stored = dead_letters[0].stored
     value = (stored.record.value or b"").decode("utf-8", "backslashreplace")
-    fields = {**_line(letters[0], states), "attempts": stored.attempts, "value": value}
+    fields = {**_line(dead_letters[0], states), "attempts": stored.attempts, "value": value}
     if as_json:
         print_json(fields)
     else:
@@ -124,16 +126,16 @@ def redrive(all_: bool, rate: float, dry_run: bool, as_json: bool, **options: An
 
 
 async def _redrive(settings: LedgerSettings, selected: Filter, rate: float, dry_run: bool) -> dict[str, Any]:
-    letters, states = await _read(settings, selected)
+    dead_letters, states = await _read(settings, selected)
     if dry_run:
-        skipped = sum(_is_finished(item, states) for item in letters)
-        return {"dry_run": True, "letters": len(letters), "skipped": skipped}
+        skipped = sum(_is_finished(item, states) for item in dead_letters)
+        return {"dry_run": True, "dead_letters": len(dead_letters), "skipped": skipped}
     async with (
         open_publisher(settings.kafka, "gsc-stream") as publisher,
         connection(settings.postgres_dsn.get_secret_value(), application="gsc-stream") as conn,
     ):
-        counts = await redrive_letters(letters, conn, publisher, rate)
-    return {"letters": len(letters), **dataclasses.asdict(counts)}
+        counts = await redrive_letters(dead_letters, conn, publisher, rate)
+    return {"dead_letters": len(dead_letters), **dataclasses.asdict(counts)}
 
 
 async def _read(
@@ -142,13 +144,13 @@ async def _read(
     """Return the dead letters, the oldest first, and the states of their pages."""
     await require_topics(settings)
     await require_schema(settings, "gsc-stream")
-    letters = sorted(
-        [letter async for letter in _letters(settings, selected, place)],
-        key=lambda letter: letter.stored.record.timestamp_ms,
+    dead_letters = sorted(
+        [dead_letter async for dead_letter in _letters(settings, selected, place)],
+        key=lambda dead_letter: dead_letter.stored.record.timestamp_ms,
     )
-    ids = [letter.batch.batch_id for letter in letters if letter.batch]
+    ids = [dead_letter.batch.batch_id for dead_letter in dead_letters if dead_letter.batch]
     async with connection(settings.postgres_dsn.get_secret_value(), application="gsc-stream") as conn:
-        return letters, await pages.states(conn, ids)
+        return dead_letters, await pages.states(conn, ids)
 
 
 async def _letters(
@@ -163,12 +165,12 @@ async def _letters(
             ranges = {partition: OffsetRange(offset, offset + 1)} if exists else {}
         async for records in reader.records(ranges):
             for record in records:
-                if selected.matches(letter := decode_dead_letter(read_dead_letter(record))):
-                    yield letter
+                if selected.matches(dead_letter := decode_dead_letter(read_dead_letter(record))):
+                    yield dead_letter
 
 
-def _line(letter: DecodedDeadLetter, states: Mapping[str, str]) -> dict[str, Any]:
-    stored, batch = letter.stored, letter.batch
+def _line(dead_letter: DecodedDeadLetter, states: Mapping[str, str]) -> dict[str, Any]:
+    stored, batch = dead_letter.stored, dead_letter.batch
     source = stored.source
     return {
         "place": f"{stored.record.partition}:{stored.record.offset}",
@@ -182,5 +184,5 @@ def _line(letter: DecodedDeadLetter, states: Mapping[str, str]) -> dict[str, Any
     }
 
 
-def _is_finished(letter: DecodedDeadLetter, states: Mapping[str, str]) -> bool:
-    return letter.batch is not None and states.get(letter.batch.batch_id, "dead") != "dead"
+def _is_finished(dead_letter: DecodedDeadLetter, states: Mapping[str, str]) -> bool:
+    return dead_letter.batch is not None and states.get(dead_letter.batch.batch_id, "dead") != "dead"

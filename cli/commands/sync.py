@@ -147,7 +147,7 @@ class _NewDeadLetters:
         new = {number: OffsetRange(self._seen[number].end, range_.end) for number, range_ in available.items()}
         self._seen = available
         async for records in self._reader.records(new):
-            for letter in map(read_dead_letter, records):
-                if letter.source == source:
-                    return letter.error
+            for dead_letter in map(read_dead_letter, records):
+                if dead_letter.source == source:
+                    return dead_letter.error
         return None

@@ -143,11 +143,15 @@ async def test_a_status_of_http_or_a_dead_letter_tells_what_is_wrong(running: Ru
         async with open_publisher(running.setup.kafka, "test") as publisher:
             await publisher.publish(f"{running.setup.prefix}.sync-requests", "r", codec.encode(request))
 
-        async def buried() -> bool:
-            letters = await asyncio.to_thread(run_json, running, "dead-letters", "list", "--reason", "invalid_request")
-            return [letter["error"] for letter in letters] == ["request_id: another request has used the id 'r' before"]
+        async def dead_lettered() -> bool:
+            dead_letters = await asyncio.to_thread(
+                run_json, running, "dead-letters", "list", "--reason", "invalid_request"
+            )
+            return [item["error"] for item in dead_letters] == [
+                "request_id: another request has used the id 'r' before"
+            ]
 
-        await until(buried, 60, "the other request is in the dead letters")
+        await until(dead_lettered, 60, "the other request is in the dead letters")
         assert client.get(f"/v1/runs/{run_id('r')}").json()["pages"] == {"applied": PAGES_OF_A_DAY}
     assert await request_ids(running) == ["r"]
 

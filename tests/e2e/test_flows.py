@@ -49,11 +49,11 @@ async def test_each_budget_and_each_permission_halts_its_own_scope_and_nothing_e
         began = now()
         run = await running.request_sync(3)
 
-        async def only_owed_left() -> bool:
+        async def only_pending_left() -> bool:
             pages = await running.pages(run)
             return bool(pages) and "published" not in pages and pages.get("applied", 0) >= PAGES_OF_A_PROPERTY
 
-        await until(only_owed_left, 60, "everything is applied, dead, or set aside")
+        await until(only_pending_left, 60, "every page is applied, dead or pending")
         pages = await running.pages(run)
         assert pages["dead"] == 2  # one page each of the properties without permission
         assert {item.property for item in await running.differences(3)} == set(SITES) - {SITES[HEALTHY]}
@@ -85,7 +85,7 @@ async def test_each_budget_and_each_permission_halts_its_own_scope_and_nothing_e
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"Authorization": "Bearer t"}) as client:
             assert len(client.get("/v1/halts").json()["halts"]) == 6
             for scope in halts:
-                body = {"scope": scope, "state": "running", "reason": "mended"}
+                body = {"scope": scope, "state": "running", "reason": "fixed"}
                 assert client.post("/v1/halts", json=body).status_code == 202
             refused = client.post("/v1/halts", json={"scope": "planet:mars", "reason": "x"})
             assert refused.status_code == 400
@@ -131,8 +131,8 @@ async def test_an_unreadable_control_record_is_a_halt_and_quota_answers_are_told
         [halt] = run_json(running, "halts")
         assert (halt["scope"], halt["reason"][:25]) == (f"property:{SITES[0]}", "unreadable control record")
         assert {call["site"] for call in running.calls()} == {SITES[1]}
-        mended = Control(scope=halt["scope"], state="running", reason="mended", actor="test", at=now())
-        await publisher.publish(topic, mended.scope, codec.encode(mended))
+        resumed = Control(scope=halt["scope"], state="running", reason="fixed", actor="test", at=now())
+        await publisher.publish(topic, resumed.scope, codec.encode(resumed))
         await publisher.close()
         assert await running.settled(run) == {"applied": 12}
     assert [line["retry_after"] for line in read_log(folder, "fetcher", "quota_refused")] == [1.0, 1.0]
@@ -243,24 +243,24 @@ async def test_status_tells_what_a_partition_waits_for_and_until_when(
         run = await running.request_sync(20)
         await running.applied(run, 2)
 
-        async def standing(state: str) -> list[dict[str, Any]]:
+        async def partitions_in(state: str) -> list[dict[str, Any]]:
             partitions = (await asyncio.to_thread(run_json, running, "status"))["partitions"]
             return [item for item in partitions if item["state"] == state]
 
         async def throttled() -> bool:
-            return bool(await standing("THROTTLED"))
+            return bool(await partitions_in("THROTTLED"))
 
         await until(throttled, 20, "a partition waits for tokens")
-        [waiting] = await standing("THROTTLED")
+        [waiting] = await partitions_in("THROTTLED")
         assert waiting["reason"] == "credential reader-1: 46 calls a minute"
         assert datetime.fromisoformat(waiting["until"]) > datetime.fromisoformat(waiting["reported_at"])
         running.services.processes["fetcher"].kill()
 
         async def stalled() -> bool:
-            return bool(await standing("STALLED"))
+            return bool(await partitions_in("STALLED"))
 
-        await until(stalled, 40, "its owner has fallen silent")
-        assert "has not committed for" in (await standing("STALLED"))[0]["reason"]
+        await until(stalled, 40, "its owner reports nothing")
+        assert "has not committed for" in (await partitions_in("STALLED"))[0]["reason"]
 
 
 async def test_every_metric_that_a_service_promises_is_there_and_true(

@@ -121,15 +121,15 @@ async def test_dead_letters_are_listed_shown_and_redriven(
         await publisher.publish(RESULTS.full_name(topic_prefix), SITES[0], b"\xff{poison")
         await publisher.close()
 
-        async def four_letters() -> bool:
+        async def four_dead_letters() -> bool:
             return len(await asyncio.to_thread(run_json, running, "dead-letters", "list")) == 4
 
-        await until(four_letters, 60, "the poison is in the dead letters, too")
-        letters = run_json(running, "dead-letters", "list", "--reason", "bad_request")
-        assert [(item["service"], item["property"], item["page"]) for item in letters] == [
+        await until(four_dead_letters, 60, "the poison is in the dead letters, too")
+        dead_letters = run_json(running, "dead-letters", "list", "--reason", "bad_request")
+        assert [(item["service"], item["property"], item["page"]) for item in dead_letters] == [
             ("fetcher", SITES[0], "dead")
         ] * 3
-        shown = run_json(running, "dead-letters", "show", letters[0]["place"])
+        shown = run_json(running, "dead-letters", "show", dead_letters[0]["place"])
         assert json.loads(shown["value"])["date"] == str(a_day(1))
         assert shown["error"].startswith("HTTP 400")
         assert run_command(running, "dead-letters", "redrive").returncode == 2
@@ -138,13 +138,13 @@ async def test_dead_letters_are_listed_shown_and_redriven(
         assert found == {"dead"}
         running.post("faults", [])
         dry = run_json(running, "dead-letters", "redrive", "--reason", "bad_request", "--dry-run")
-        assert dry == {"dry_run": True, "letters": 3, "skipped": 0}
+        assert dry == {"dry_run": True, "dead_letters": 3, "skipped": 0}
         done = run_json(running, "dead-letters", "redrive", "--reason", "bad_request", "--rate", "100")
-        assert done == {"letters": 3, "pending": 3, "forwarded": 0, "skipped": 0}
+        assert done == {"dead_letters": 3, "pending": 3, "forwarded": 0, "skipped": 0}
         assert await running.settled(run) == {"applied": 18}
         assert await running.differences(3) == []
         done = run_json(running, "dead-letters", "redrive", "--all", "--rate", "100")
-        assert done == {"letters": 4, "pending": 0, "forwarded": 1, "skipped": 3}
+        assert done == {"dead_letters": 4, "pending": 0, "forwarded": 1, "skipped": 3}
         assert run_json(running, "reconcile")["findings"] == []
 
 
@@ -226,13 +226,13 @@ async def test_reconcile_finds_what_is_wrong_and_asks_for_it(
         assert {("rows", busy[0][0]), ("totals", revised[0][0])} <= kinds
         assert found["requested"]
 
-        async def nothing_found() -> bool:
+        async def no_findings() -> bool:
             done = await asyncio.to_thread(
                 run_command, running, "reconcile", "--sample", "2", "--tolerance", "0", "--json"
             )
             return done.returncode == 0
 
-        await until(nothing_found, 60, "what was asked for again is there")
+        await until(no_findings, 60, "every day is complete again")
 
 
 async def test_the_timer_asks_for_the_window_once_a_day_and_deletes_what_is_not_kept(

@@ -158,7 +158,7 @@ def test_a_halt_stops_calls_and_a_resume_loses_nothing(
             async def defer() -> bool:
                 return (await running.pages(run)).get("published", 0) == 0
 
-            await until(defer, 30, "everything that was published is set aside or applied")
+            await until(defer, 30, "everything that was published is deferred or applied")
             before = len(running.calls())
             assert (await running.pages(run))["pending"] > 0
             assert len(running.calls()) == before
@@ -217,14 +217,14 @@ def test_poison_goes_to_the_dead_letters_and_the_partition_goes_on(
             assert await running.differences(3) == []
             lag = LagReader(running.setup.kafka, group="nobody", topic=DEAD_LETTERS.full_name(topic_prefix))
 
-            async def all_buried() -> bool:
+            async def all_dead_lettered() -> bool:
                 return await lag.total() == 3 * len(POISON)
 
-            await until(all_buried, 30, "every poisonous message is in the dead letters")
-            letters = await asyncio.to_thread(run_json, running, "dead-letters", "list")
-            assert len(letters) == 3 * len(POISON)
+            await until(all_dead_lettered, 30, "every poisonous message is in the dead letters")
+            dead_letters = await asyncio.to_thread(run_json, running, "dead-letters", "list")
+            assert len(dead_letters) == 3 * len(POISON)
             tried = await asyncio.to_thread(run_json, running, "dead-letters", "redrive", "--all", "--dry-run")
-            assert tried["letters"] == len(letters)
+            assert tried["dead_letters"] == len(dead_letters)
 
         asyncio.run(scene())
 
@@ -236,7 +236,7 @@ create trigger refuse before insert on gsc.runs for each row execute function re
 
 
 @pytest.mark.parametrize(
-    ("broken", "mended", "said"),
+    ("broken", "fixed", "logged"),
     [
         ("alter table gsc.series rename to elsewhere", "alter table gsc.elsewhere rename to series", "gsc.series"),
         (NO_RUNS, "drop trigger refuse on gsc.runs", "no runs today"),
@@ -244,7 +244,7 @@ create trigger refuse before insert on gsc.runs for each row execute function re
     ids=["publishing", "planning"],
 )
 def test_a_producer_that_cannot_go_on_says_why_and_loses_no_request(
-    servers: Servers, dsn: str, topic_prefix: str, folder: Path, *, broken: str, mended: str, said: str
+    servers: Servers, dsn: str, topic_prefix: str, folder: Path, *, broken: str, fixed: str, logged: str
 ) -> None:
     world = simulator_settings(Scenario(days=3, rows=20, latency_s=0.0, full_days=False))
     with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
@@ -256,8 +256,8 @@ def test_a_producer_that_cannot_go_on_says_why_and_loses_no_request(
                 producer = running.services.processes["producer"]
                 await until(lambda: not producer.running, 30, "the producer has ended")
                 assert producer.wait() == 1
-                assert said in read_log(folder, "producer", "failed")[-1]["error"]
-                await conn.execute(mended.encode())
+                assert logged in read_log(folder, "producer", "failed")[-1]["error"]
+                await conn.execute(fixed.encode())
             running.services.start("producer")
             assert await running.settled(run) == {"applied": 18}
 

@@ -192,8 +192,12 @@ def _tokens_are_asked_for(port: int) -> None:
 
 
 async def _refused_by_kafka(secured: Secured) -> None:
-    wanted = {"sink": ("gsc.batches", "gsc.results"), "producer": ("gsc.results",), "fetcher": ("gsc.sync-requests",)}
-    for user, topic in ((user, topic) for user, topics in wanted.items() for topic in topics):
+    foreign_topics = {
+        "sink": ("gsc.batches", "gsc.results"),
+        "producer": ("gsc.results",),
+        "fetcher": ("gsc.sync-requests",),
+    }
+    for user, topic in ((user, topic) for user, topics in foreign_topics.items() for topic in topics):
         client = {"bootstrap.servers": secured.servers.bootstrap_servers, **secured.security.client(user)}
         with pytest.raises(Fatal, match="uthoriz"):
             async with open_publisher(client, "test") as publisher:

@@ -33,23 +33,23 @@ class RecordingHandler:
     """An handler that keeps what it gets and commits on revocation."""
 
     def __init__(self) -> None:
-        self.claims: dict[int, AssignedPartition] = {}
+        self.partitions: dict[int, AssignedPartition] = {}
         self.records: list[Record] = []
         self.member: GroupMember | None = None
         self.metadata = ""
 
-    async def assigned(self, claims: Sequence[AssignedPartition]) -> None:
-        self.claims.update({claim.partition: claim for claim in claims})
+    async def assigned(self, partitions: Sequence[AssignedPartition]) -> None:
+        self.partitions.update({assigned.partition: assigned for assigned in partitions})
 
     async def revoked(self, partitions: Sequence[int]) -> None:
         assert self.member is not None
         await self.member.commit(self.commits(partitions))
         for partition in partitions:
-            self.claims.pop(partition)
+            self.partitions.pop(partition)
 
     def lost(self, partitions: Sequence[int]) -> None:
         for partition in partitions:
-            self.claims.pop(partition, None)
+            self.partitions.pop(partition, None)
 
     async def receive(self, records: Sequence[Record]) -> None:
         self.records += records
@@ -111,13 +111,13 @@ async def test_members_share_partitions_and_hand_them_over(
     assert first.member.lease_until > monotonic()
     first.metadata = "1:reported"
     second, stop_second, running_second = a_member(kafka, topics, **{"group.protocol": protocol})
-    await until(lambda: len(first.claims) == len(second.claims) == 6, 30, "both have half of the partitions")
-    assert not first.claims.keys() & second.claims.keys()
-    reported = {claim.metadata for claim in second.claims.values() if claim.offset > 0}
+    await until(lambda: len(first.partitions) == len(second.partitions) == 6, 30, "both have half of the partitions")
+    assert not first.partitions.keys() & second.partitions.keys()
+    reported = {assigned.metadata for assigned in second.partitions.values() if assigned.offset > 0}
     assert reported == {"1:reported"}
     stop_first.set()
     await running_first
-    await until(lambda: len(second.claims) == 12, 30, "the second member has them all")
+    await until(lambda: len(second.partitions) == 12, 30, "the second member has them all")
     await publisher.publish_all(topic, [(f"key-{n}", b"more") for n in range(100)])
     await until(lambda: len(second.records) == 100, 30, "only what is new is read")
     assert {record.value for record in second.records} == {b"more"}

@@ -76,9 +76,9 @@ async def test_a_dead_letter_is_read_back_with_reason_source_and_time(
     seen = datetime(2026, 3, 1, 12, tzinfo=UTC)
     record = Record("gsc.results", 3, 77, b"key", b"\x00\xff", round(seen.timestamp() * 1000))
     await publish_dead_letter(publisher, topic_prefix, DeadLetter(record, "sink", "undecodable", "not \udc80 JSON", 4))
-    async with open_topic_reader(kafka, topic_prefix, DEAD_LETTERS.full_name(topic_prefix)) as letters:
-        spans = await letters.available()
-        [found] = [read_dead_letter(item) async for records in letters.records(spans) for item in records]
+    async with open_topic_reader(kafka, topic_prefix, DEAD_LETTERS.full_name(topic_prefix)) as dead_letters:
+        spans = await dead_letters.available()
+        [found] = [read_dead_letter(item) async for records in dead_letters.records(spans) for item in records]
     assert (found.service, found.reason, found.error, found.attempts) == ("sink", "undecodable", "not \\udc80 JSON", 4)
     assert (found.source, found.first_seen) == (("gsc.results", 3, 77), seen)
     assert (found.record.key, found.record.value) == (b"key", b"\x00\xff")

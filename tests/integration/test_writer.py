@@ -97,7 +97,7 @@ async def test_an_older_generation_never_overwrites_a_newer_one(conn: Connection
 
 
 async def test_a_newer_generation_changes_adds_and_deletes_rows(conn: Connection, writer: Writer) -> None:
-    await write(writer, some_rows(generation(5), ["a", "b", "gone"]))
+    await write(writer, some_rows(generation(5), ["a", "b", "vanished"]))
     applied = await write(writer, some_rows(generation(6), ["a", "b", "new"], clicks=[7.0, 8.0, 9.0]))
     assert applied.deleted == 1
     assert await table(conn) == {"a": 7.0, "b": 8.0, "new": 9.0}

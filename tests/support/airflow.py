@@ -13,13 +13,13 @@ ENDED_S = 240.0
 
 
 def dag_runs(folder: Path, connections: Mapping[str, Mapping[str, object]], runs: Sequence[str]) -> list[str]:
-    """Run DAGs of `folder/dags`, each told as `DAG_ID@MOMENT`, one after the other; returns how they ended."""
+    """Run DAGs of `folder/dags`, each given as `DAG_ID@MOMENT`, one after the other; returns how they ended."""
     environment = {
         "AIRFLOW_HOME": str(folder),
         "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-        **{f"AIRFLOW_CONN_{name.upper()}": json.dumps(told) for name, told in connections.items()},
+        **{f"AIRFLOW_CONN_{name.upper()}": json.dumps(fields) for name, fields in connections.items()},
     }
     done = subprocess.run(
         [airflow.path() / "bin/python", "-P", DAG_RUNS, *runs],  # our folder is not on its path

@@ -54,11 +54,11 @@ UNREADABLE = decode_dead_letter(stored(b"{"))
 
 
 async def redriven(
-    world: World, monkeypatch: pytest.MonkeyPatch, *letters: DecodedDeadLetter, rate: float = 10
+    world: World, monkeypatch: pytest.MonkeyPatch, *dead_letters: DecodedDeadLetter, rate: float = 10
 ) -> RedriveCounts:
     monkeypatch.setattr(redrive_module, "pages", world)
     monkeypatch.setattr(asyncio, "sleep", world.sleep)
-    return await redrive(letters, None, world, rate)  # type: ignore[arg-type]
+    return await redrive(dead_letters, None, world, rate)  # type: ignore[arg-type]
 
 
 def test_a_dead_letter_is_decoded_as_far_as_it_can_be() -> None:
@@ -84,15 +84,15 @@ async def test_a_batch_whose_page_is_not_dead_is_skipped(state: str, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("letter", "state"),
+    ("dead_letter", "state"),
     [(A_BATCH, None), (A_RESULT, None), (A_RESULT, "dead"), (A_RESULT, "published"), (UNREADABLE, None)],
 )
 async def test_other_messages_are_published_to_their_topic_as_they_were_read(
-    letter: DecodedDeadLetter, state: str | None, monkeypatch: pytest.MonkeyPatch
+    dead_letter: DecodedDeadLetter, state: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = World(state)
-    assert await redriven(world, monkeypatch, letter) == RedriveCounts(forwarded=1)
-    assert world.forwarded == [("gsc.results", b"key", letter.stored.record.value, ())]
+    assert await redriven(world, monkeypatch, dead_letter) == RedriveCounts(forwarded=1)
+    assert world.forwarded == [("gsc.results", b"key", dead_letter.stored.record.value, ())]
 
 
 @pytest.mark.parametrize("state", ["applied", "cancelled"])
