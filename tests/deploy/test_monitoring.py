@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lab.monitoring.dashboards import rendered
+from lab.monitoring.dashboards import render
 from lab.monitoring.panels import BOARDS
 from pipeline.metric_catalog import METRICS
 from support.tools import promtool
@@ -31,7 +31,7 @@ def _metrics(query: str) -> set[str]:
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.name)
 def test_the_dashboards_are_those_of_the_panels(board: Any) -> None:
     text = (CHART / "dashboards" / f"{board.name}.json").read_text()
-    assert text == rendered(board), "run `make dashboards`"
+    assert text == render(board), "run `make dashboards`"
     assert json.loads(text)["uid"] == f"gsc-stream-{board.name}"
 
 

@@ -297,13 +297,13 @@ async def test_a_search_console_that_starts_again_takes_the_credentials_it_gave(
     with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_CONCURRENCY="4") as running:
         run = await running.request_sync(20)
         await running.applied(run, 10)
-        port = running.google.root.rpartition(":")[2]
-        running.google.process.stop()
-        running.google = await asyncio.to_thread(start_simulator, world, folder, listening=("--port", port))
+        port = running.simulator.root.rpartition(":")[2]
+        running.simulator.process.stop()
+        running.simulator = await asyncio.to_thread(start_simulator, world, folder, listening=("--port", port))
         try:
             assert await running.settled(run) == {"applied": 180}
             assert await running.differences(20) == []
             assert run_json(running, "halts") == []
             assert {call["user"] for call in running.calls()} == {user.id for user in world.users}
         finally:
-            running.google.process.stop()
+            running.simulator.process.stop()

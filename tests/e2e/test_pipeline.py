@@ -146,8 +146,8 @@ def test_what_can_never_succeed_is_dead_and_the_rest_goes_on(
 def test_a_halt_stops_calls_and_a_resume_loses_nothing(
     servers: Servers, dsn: str, topic_prefix: str, folder: Path
 ) -> None:
-    world = simulator_settings(Scenario(days=20, rows=20, latency_s=0.3, full_days=False))
-    with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
+    world = simulator_settings(Scenario(days=20, rows=20, latency_s=0.5, full_days=False))
+    with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_CONCURRENCY="4") as running:
 
         async def scene() -> None:
             run = await running.request_sync(20)
@@ -162,6 +162,7 @@ def test_a_halt_stops_calls_and_a_resume_loses_nothing(
             before = len(running.calls())
             assert (await running.pages(run))["pending"] > 0
             assert len(running.calls()) == before
+            running.post("settings", {"latency_s": 0.0})
             run_command(running, "resume", "all").check_returncode()
             assert await running.settled(run) == {"applied": 120}
             assert await running.differences(20) == []
@@ -284,7 +285,7 @@ def test_requests_over_http(servers: Servers, dsn: str, topic_prefix: str, folde
             assert post({**days, "all": True}, Authorization="Bearer wrong")[0] == 401
             for headers in ({}, {"Authorization": b"Bearer \xff\xfe"}):
                 assert httpx.post(f"http://127.0.0.1:{port}/v1/syncs", headers=headers).status_code == 401
-            refused = {
+            refused: dict[tuple[int, str | None], list[dict[str, Any]]] = {
                 (400, "body"): [
                     {"content": b"\xff"},
                     {"content": b"[" * 100_000},

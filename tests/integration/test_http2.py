@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -38,7 +37,7 @@ async def fetch_all(server: Http2Server) -> list[Outcome]:
     """Fetch all pages at the same time, of which only some may be in memory."""
     room = asyncio.Semaphore(IN_MEMORY)
 
-    async def page(console: SearchConsole) -> Any:
+    async def page(console: SearchConsole) -> Outcome:
         async def admit() -> None:
             await room.acquire()
 
@@ -48,7 +47,7 @@ async def fetch_all(server: Http2Server) -> list[Outcome]:
             room.release()
 
     async with SearchConsole(server.root, timeout_s=20, connections=CALLS) as console:
-        return await asyncio.gather(*(page(console) for _ in range(CALLS)))
+        return list(await asyncio.gather(*(page(console) for _ in range(CALLS))))
 
 
 async def test_many_calls_share_one_connection(

@@ -186,7 +186,7 @@ async def test_a_dead_letter_has_the_message_and_the_reason(
     reader.close()
     assert message is not None
     assert (message.key(), message.value()) == (b"acme", b"\xff\x00poison")
-    headers = {name: bytes(value).decode() for name, value in message.headers() or ()}  # type: ignore[arg-type]
+    headers = {name: bytes(value).decode() for name, value in message.headers() or ()}  # type: ignore[arg-type, str-unpack]
     assert headers == {
         "reason": "undecodable",
         "error": "not JSON",

@@ -156,8 +156,9 @@ def test_binaries_that_the_servers_account_cannot_read_are_copied_once(
     open_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres_install, "can_run", lambda *_: False)
-    monkeypatch.setattr(postgres_install.platformdirs, "site_cache_path", open_folder.joinpath)
-    account, lines = unprivileged_account(), []
+    monkeypatch.setattr("platformdirs.site_cache_path", open_folder.joinpath)
+    account = unprivileged_account()
+    lines: list[str] = []
     copied = postgres_binaries(account, lines.append)
     assert copied == postgres_binaries(account, lines.append)
     assert len(lines) == 1

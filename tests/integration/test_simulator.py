@@ -202,10 +202,10 @@ def test_each_part_of_a_batch_has_its_own_status(client: httpx.Client, bearer: d
     answer = client.post("/batch", content=body + b"--x--\r\n", headers=headers).raise_for_status()
     statuses = {}
     for part in answer.text.split("--batch_answer")[1:-1]:
-        outer, inner, body = part.split("\r\n\r\n", 2)
+        outer, inner, text = part.split("\r\n\r\n", 2)
         name = outer.partition("<response-")[2].partition(">")[0]
         statuses[name] = int(inner.split()[1])
-        assert statuses[name] == 200 or json.loads(body)["error"]["code"] == statuses[name]
+        assert statuses[name] == 200 or json.loads(text)["error"]["code"] == statuses[name]
     assert statuses == FATES
     assert all(call["in_batch"] for call in read_log(client, kind="all")[1:])
 

@@ -8,7 +8,7 @@ import pytest
 
 from fetcher.assignment import Partitions
 from fetcher.call_loop import CallLoop, Wait
-from fetcher.outcome import Dead, Done, Retry
+from fetcher.outcome import Dead, Done, Outcome, Retry
 from fetcher.page_call import SOON_S
 from fetcher.rate_limiter import QuotaLimits
 from fetcher.schedule import Job
@@ -148,7 +148,8 @@ async def test_the_dead_letter_limit_stops_the_loop() -> None:
 
 async def test_pages_that_were_fetched_keep_occasional_dead_letters_below_the_limit() -> None:
     setup = a_setup(dead_letter_limit=2)  # of the last 4 messages
-    for number, outcome in enumerate([Dead("bad_request", "no"), *[Done(EMPTY_PAGE)] * 3, Dead("bad_request", "no")]):
+    outcomes: list[Outcome] = [Dead("bad_request", "no"), *[Done(EMPTY_PAGE)] * 3, Dead("bad_request", "no")]
+    for number, outcome in enumerate(outcomes):
         setup.world.outcome = outcome
         setup.queue(number)
         setup.loop.start_calls()

@@ -31,11 +31,12 @@ def a_response(
 def test_an_ordinary_parser_reads_what_is_sent(bodies: list[bytes]) -> None:
     calls = [Call(str(number), f"/some/path%2F{number}?a=b", body) for number, body in enumerate(bodies)]
     sent = BytesParser(policy=HTTP).parsebytes(f"Content-Type: {CONTENT_TYPE}\r\n\r\n".encode() + encode(calls))
-    parts = sent.get_payload() if calls else []
-    assert isinstance(parts, list)
+    parts = [part for part in sent.walk() if part is not sent]
     assert [part["Content-ID"] for part in parts] == [f"<{call.id}>" for call in calls]
     for part, call in zip(parts, calls, strict=True):
-        head, _, body = part.get_payload(decode=True).partition(b"\r\n\r\n")
+        content = part.get_payload(decode=True)
+        assert isinstance(content, bytes)
+        head, _, body = content.partition(b"\r\n\r\n")
         assert head.splitlines()[0] == f"POST {call.path} HTTP/1.1".encode()
         assert body == call.body
 

@@ -11,6 +11,7 @@ from pipeline.contracts.halts import Halts
 from pipeline.contracts.messages import Batch, Control
 from pipeline.contracts.records import OverduePage, PartitionLag, Position
 from pipeline.errors import Fatal, PipelineError, Retryable
+from pipeline.ledger import pages as ledger_pages
 from pipeline.postgres import Connection
 from producer import outbox as outbox_module
 from producer.outbox import WINDOW, Lags, Outbox, lost_pages
@@ -79,8 +80,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     world = World()
     monkeypatch.setattr(outbox_module, "become_publisher", world.become_publisher)
     for name in ("next_pending", "mark_published", "republish"):
-        monkeypatch.setattr(outbox_module.ledger_pages, name, getattr(world, name))
-    monkeypatch.setattr(outbox_module.ledger_pages, "overdue", world.find_overdue)
+        monkeypatch.setattr(ledger_pages, name, getattr(world, name))
+    monkeypatch.setattr(ledger_pages, "overdue", world.find_overdue)
     for name in ("IDLE_S", "RETRY_S", "SEARCH_LOST_EVERY_S"):
         monkeypatch.setattr(outbox_module, name, 0.001)
     return world

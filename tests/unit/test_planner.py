@@ -12,8 +12,8 @@ from pipeline.catalog import DEFAULT_REPORTS, Catalog, Credential, Property, Rep
 from pipeline.contracts.messages import SyncRequest
 from pipeline.errors import Invalid
 from pipeline.retention import kept_since
-from producer.planner import plan, series_of
-from producer.sync_request import HISTORY_DAYS, build_request, same_request, validate
+from producer.planner import HISTORY_DAYS, plan, series_of
+from producer.sync_request import build_request, same_request, validate
 from support.examples import NOW
 
 TODAY = date(2026, 3, 10)

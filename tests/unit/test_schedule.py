@@ -113,7 +113,8 @@ def test_a_daily_page_does_not_wait_for_the_backfill_of_another_property() -> No
     schedule = a_schedule(*(a_job("big", 25_000 * number) for number in range(10_000)))
     limiter = RateLimiter(QuotaLimits(1200, 1200, 40_000, 0.8, 8), 12)
     limiter.assigned([0], 0.0)
-    now, taken = 0.0, []
+    now = 0.0
+    taken: list[tuple[str, float]] = []
     while len(taken) < 2000:
         job = schedule.next(lambda job, now=now: limiter.wait(job.batch, 0, now))  # type: ignore[misc]
         if isinstance(job, Job):

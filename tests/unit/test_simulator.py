@@ -160,7 +160,8 @@ def test_a_revision_changes_adds_and_removes_rows() -> None:
     limit=st.integers(1, 20),
 )
 def test_no_minute_has_more_calls_than_the_quota(gaps: list[float], limit: int) -> None:
-    enforcer, quotas, now, passed = Enforcer(), Quotas(site_qpm=limit), 0.0, []
+    enforcer, quotas, now = Enforcer(), Quotas(site_qpm=limit), 0.0
+    passed: list[float] = []
     for gap in gaps:
         now += gap
         before = sum(now - 60 < moment for moment in passed)
