@@ -7,10 +7,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import settings
 
 from lab.database import create_database, drop_database
 from lab.servers import ServerChoice, Servers, running_servers
 from pipeline.publisher import Publisher, open_publisher
+
+# A busy machine is slow: how long an example takes says nothing about the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
