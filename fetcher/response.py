@@ -5,7 +5,7 @@ A page has up to 25,000 rows, so the fetcher spends most of its CPU time here, i
 
 import json
 import zlib
-from datetime import date
+from datetime import date, datetime
 
 import msgspec
 
@@ -32,10 +32,14 @@ class _Row(msgspec.Struct, gc=False):
 class _Metadata(msgspec.Struct):
     first_incomplete_date: date | None = None
     first_incomplete_date_camel: date | None = msgspec.field(default=None, name="firstIncompleteDate")
+    first_incomplete_hour: datetime | None = None
+    first_incomplete_hour_camel: datetime | None = msgspec.field(default=None, name="firstIncompleteHour")
 
     @property
     def first_incomplete(self) -> date | None:
-        return self.first_incomplete_date or self.first_incomplete_date_camel
+        """The first day that may change. Hourly data has the first hour instead, in Pacific time."""
+        hour = self.first_incomplete_hour or self.first_incomplete_hour_camel
+        return self.first_incomplete_date or self.first_incomplete_date_camel or (hour.date() if hour else None)
 
 
 class _Response(msgspec.Struct):

@@ -2,10 +2,11 @@
 
 import asyncio
 import uuid
+from dataclasses import replace
 from typing import Final, Literal, Protocol
 
 from fetcher.chunks import Fetch, FetchedPage, chunks
-from fetcher.next_page import PagingRule, next_batch, next_start_row
+from fetcher.next_page import PagingRule, first_incomplete_date, next_batch, next_start_row
 from fetcher.schedule import Job
 from pipeline.clock import now
 from pipeline.contracts import codec
@@ -14,6 +15,7 @@ from pipeline.contracts.records import Position, Record
 from pipeline.contracts.topics import BATCHES, RESULTS
 from pipeline.dead_letters import DeadLetter, DeadLetterPublisher, publish_dead_letter
 from pipeline.metrics import counter
+from pipeline.pacific import pacific_date
 from pipeline.publisher import KeyedPublisher, publish_control
 
 SERVICE: Final = "fetcher"
@@ -44,7 +46,8 @@ class ResultPublisher:
         batch = job.batch
         following = next_start_row(batch, page.rows, self._rule)
         fetch = Fetch(batch, uuid.uuid4().hex, now(), following)
-        encoded = await asyncio.to_thread(chunks, fetch, page)
+        incomplete = first_incomplete_date(batch, page, pacific_date(fetch.fetched_at))
+        encoded = await asyncio.to_thread(chunks, fetch, replace(page, first_incomplete_date=incomplete))
         await self._publisher.publish_all(self._results, [(batch.property, value) for value in encoded])
         if following is not None:
             value = codec.encode(next_batch(batch, following))

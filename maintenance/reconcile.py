@@ -7,18 +7,19 @@ from typing import Literal, NamedTuple
 
 from pipeline.postgres import Connection, database_errors, queries
 
-Kind = Literal["dead", "late", "unplanned", "stale", "rows", "kept", "truncated", "totals"]
+Kind = Literal["dead", "late", "unplanned", "unpublished", "stale", "rows", "kept", "truncated", "totals"]
 KINDS: Mapping[Kind, str] = {
     "dead": "a page of the day is dead-lettered",
     "late": "a page of the day has been pending or published for more than a day",
     "unplanned": "the day was never requested, while days before and after it were",
+    "unpublished": "Google had not published the day when it was fetched, and it was not fetched again",
     "stale": "Google called the day incomplete when it was fetched, and it was not fetched again",
     "rows": "the table and the ledger have different numbers of rows",
     "kept": "rows that Google no longer lists were kept, because they are implausibly many",
     "truncated": "the day is at Google's cap: the remaining rows are not available",
     "totals": "clicks or impressions differ from the API's own totals of the day",
 }
-REPAIRABLE: frozenset[Kind] = frozenset({"dead", "late", "unplanned", "stale", "rows", "totals"})
+REPAIRABLE: frozenset[Kind] = frozenset({"dead", "late", "unplanned", "unpublished", "stale", "rows", "totals"})
 LATE_AFTER = timedelta(days=1)
 STALE_AFTER = timedelta(days=4)
 """Data is final two to three days after the day ends."""
@@ -40,6 +41,8 @@ class Day(NamedTuple):
     dead: int
     pending: int
     pending_since: datetime | None
+    empty: bool
+    """Whether the newest generation is applied and has no rows."""
     complete_generation: int | None
     completed_at: datetime | None
     ledger_rows: int
@@ -106,6 +109,8 @@ def _rows(day: Day) -> Iterable[tuple[Kind, str]]:
 
 
 def _freshness(day: Day) -> Iterable[tuple[Kind, str]]:
+    if day.empty and day.complete_generation != day.generation:
+        yield "unpublished", "no rows yet"
     if day.truncated:
         yield "truncated", f"{day.ledger_rows} rows"
     if day.may_change and day.completed_at is not None:

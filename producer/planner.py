@@ -9,14 +9,13 @@ from pipeline.catalog import Catalog, Property, Report
 from pipeline.contracts.identity import Page, batch_id
 from pipeline.contracts.messages import SearchType, SyncRequest
 from pipeline.contracts.records import SeriesKey
+from pipeline.contracts.reports import FINAL_AFTER_DAYS
 
 ROW_LIMIT = 25_000
 HISTORY_DAYS = 487
 """Search Console keeps 16 months."""
 HOURLY_DAYS = 10
 """Search Console keeps hourly data for ten days."""
-FINAL_AFTER_DAYS = 3
-"""A day's data is final two to three days later."""
 
 
 @dataclass(frozen=True)

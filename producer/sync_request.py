@@ -11,8 +11,10 @@ from pipeline.catalog import Catalog
 from pipeline.contracts.codec import parse_fields
 from pipeline.contracts.identity import rolling_request_id
 from pipeline.contracts.messages import Name, Priority, SyncRequest
+from pipeline.contracts.reports import FINAL_AFTER_DAYS
 from pipeline.errors import Invalid
-from producer.planner import HISTORY_DAYS
+from pipeline.pacific import pacific_date
+from producer.planner import HISTORY_DAYS, properties_of, reports_of
 
 
 class Problem(NamedTuple):
@@ -103,6 +105,17 @@ def id_conflict(planned: SyncRequest | None, request: SyncRequest) -> str | None
     if planned is None or same_request(planned, request):
         return None
     return f"another request has used the id {request.request_id!r} before"
+
+
+def unpublished_from(request: SyncRequest, catalog: Catalog) -> date | None:
+    """Return the first requested day whose final data Google may not have published yet, or None."""
+    states = {
+        report.data_state for item in properties_of(request, catalog) for report in reports_of(request, catalog, item)
+    }
+    first = pacific_date(request.requested_at) - timedelta(days=FINAL_AFTER_DAYS - 1)
+    if request.rolling or "final" not in states or request.end < first:
+        return None
+    return max(first, request.start)
 
 
 def validate(request: SyncRequest, catalog: Catalog, today: date) -> list[Problem]:

@@ -35,18 +35,24 @@ async def lock_days(conn: Connection, days: Iterable[SeriesDay]) -> dict[SeriesD
 async def complete_days(
     conn: Connection, touched: Mapping[DayGeneration, Sequence[Rows]], delete_ratio: float
 ) -> tuple[int, int]:
-    """Mark those of the days complete whose pages are all applied. Return (days, rows deleted).
+    """Mark those of the days complete whose pages are all applied, unless Google has not published them yet.
+
+    Return (days, rows deleted).
 
     `touched` has the pages of this transaction by day. `delete_ratio` is the largest share of a day's rows that may be
     deleted.
     """
-    deleted = 0
+    completed = deleted = 0
     complete = await ledger_pages.complete_days(conn, list(touched))
     for day, rows in complete.items():
-        values = {**day._asdict(), "rows": rows, "cap": CAP, "may_change": any(map(_may_change, touched[day]))}
+        may_change = any(map(_may_change, touched[day]))
+        if may_change and not rows:
+            continue  # Google has not published the day yet
+        completed += 1
+        values = {**day._asdict(), "rows": rows, "cap": CAP, "may_change": may_change}
         if (await conn.execute(_SQL["complete_day"], values)).rowcount:
             deleted += await _sweep(conn, values, touched[day][0].batch, delete_ratio)
-    return len(complete), deleted
+    return completed, deleted
 
 
 def _may_change(page: Rows) -> bool:

@@ -24,7 +24,7 @@ from pipeline.publisher import open_publisher, publish_request
 from pipeline.startup_checks import require_schema, require_topics
 from pipeline.topic_reader import OffsetRange, OffsetRanges, TopicReader, open_topic_reader
 from producer.planner import plan
-from producer.sync_request import build_request, id_conflict, validate
+from producer.sync_request import build_request, id_conflict, unpublished_from, validate
 
 POLL_EVERY_S = 0.5
 Source = tuple[str, int, int]
@@ -64,6 +64,12 @@ def sync(wait: bool, as_json: bool, **options: Any) -> None:
             fail(f"the producer refuses the request: {error}", EXIT_FAILED)
     else:
         run(_send(settings, request))
+    if first := unpublished_from(request, catalog):
+        click.echo(
+            f"note: Google publishes final data two to three days later. Days from {first} on stay incomplete if they"
+            " have no rows yet; `gsc-stream reconcile --repair` requests them again",
+            err=True,
+        )
     if as_json:
         print_json(result)
     else:

@@ -5,11 +5,11 @@ import gzip
 import json
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
+from datetime import date, timedelta
 from functools import lru_cache
 from typing import Any
 
-from lab.search_console.clock import FINAL_AFTER, HISTORY, HOURS_KEPT
+from lab.search_console.clock import FINAL_AFTER, HISTORY, HOURS_KEPT, hours_of
 from lab.search_console.requests import Query
 from lab.search_console.settings import SimulatorSettings, Site
 from lab.search_console.world import Day, Row, merged, page_of, rows_of
@@ -85,9 +85,21 @@ def render_body(query: Query, rows: list[Row], today: date) -> bytes:
     body: dict[str, Any] = {"responseAggregationType": query.aggregated}
     if rows:
         body["rows"] = [_row(row, query) for row in rows]
-    if query.data_state != "final" and query.end > today - FINAL_AFTER:
-        body["metadata"] = {"first_incomplete_date": max(query.start, today - FINAL_AFTER).isoformat()}
+    if metadata := _metadata(query, today):
+        body["metadata"] = metadata
     return json.dumps(body, separators=(",", ":")).encode()
+
+
+def _metadata(query: Query, today: date) -> dict[str, str]:
+    """Return the first incomplete date or hour. Google sends it only when the query groups by that dimension."""
+    first = max(query.start, today - FINAL_AFTER + timedelta(days=1))
+    if first > query.end:
+        return {}
+    if query.data_state == "all" and "date" in query.dimensions:
+        return {"first_incomplete_date": first.isoformat()}
+    if query.data_state == "hourly_all" and "hour" in query.dimensions:
+        return {"first_incomplete_hour": hours_of(first)[0]}
+    return {}
 
 
 def _row(row: Row, query: Query) -> dict[str, Any]:

@@ -114,7 +114,8 @@ class Rows(Message, frozen=True, kw_only=True, tag="rows"):
     position: list[float | None] | None
     """None for search types without a position (discover, googleNews)."""
     first_incomplete_date: date | None = None
-    """From the metadata of the response: rows from this date on may still change."""
+    """Rows from this date on may still change: from the metadata of the response, or the date of the batch when it is
+    recent and the page is empty. An empty day that may still change is not published yet, and stays incomplete."""
 
     def __post_init__(self) -> None:
         _check_years(fetched_at=self.fetched_at)

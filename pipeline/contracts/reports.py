@@ -12,6 +12,9 @@ DIMENSIONS = ("date", "hour", "query", "page", "country", "device", "searchAppea
 SEARCH_TYPES: tuple[SearchType, ...] = get_args(SearchType)
 DATA_STATES: tuple[DataState, ...] = get_args(DataState)
 
+FINAL_AFTER_DAYS = 3
+"""Google publishes the final data of a day two to three days later. Until then a final report of the day is empty."""
+
 _FORBIDDEN_GROUPING: dict[SearchType, frozenset[str]] = {
     "discover": frozenset({"query", "device"}),
     "googleNews": frozenset({"query"}),

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from maintenance.reconcile import findings_of, read_days
 from pipeline.contracts import codec
 from pipeline.contracts.messages import Batch, PageOutcome, Rows
 from pipeline.contracts.records import Record
@@ -13,7 +14,7 @@ from pipeline.postgres import Connection, connection
 from pipeline.schema import migrate
 from sink.assembly import ReceivedResult
 from sink.writer import Applied, Writer
-from support.examples import NOW, a_batch, some_rows
+from support.examples import DAY, NOW, a_batch, some_rows
 
 offsets = count()
 
@@ -140,6 +141,19 @@ async def test_an_orphan_chunk_of_a_killed_fetch_leaves_no_row(conn: Connection,
 async def test_an_empty_day_is_complete(conn: Connection, writer: Writer) -> None:
     assert (await write(writer, some_rows(generation(5), []))).days == 1
     assert await complete(conn) == 5
+
+
+async def test_a_day_that_google_has_not_published_stays_as_it_was(conn: Connection, writer: Writer) -> None:
+    assert (await write(writer, some_rows(generation(4), [], first_incomplete_date=DAY))).days == 0
+    assert await states(conn) == [(0, "applied")]
+    assert await complete(conn) is None
+    assert [finding.kind for day in await read_days(conn, DAY, DAY) for finding in findings_of(day, NOW)] == [
+        "unpublished"
+    ]
+    await write(writer, some_rows(generation(5), ["a"], first_incomplete_date=DAY))
+    assert (await write(writer, some_rows(generation(6), [], first_incomplete_date=DAY))).deleted == 0
+    assert await complete(conn) == 5
+    assert await table(conn) == {"a": 1.0}
 
 
 async def test_a_row_repeated_at_a_border_counts_once(conn: Connection, writer: Writer) -> None:

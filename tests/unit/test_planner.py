@@ -13,7 +13,7 @@ from pipeline.contracts.messages import SyncRequest
 from pipeline.errors import Invalid
 from pipeline.retention import kept_since
 from producer.planner import HISTORY_DAYS, plan, series_of
-from producer.sync_request import build_request, same_request, validate
+from producer.sync_request import build_request, same_request, unpublished_from, validate
 from support.examples import NOW
 
 TODAY = date(2026, 3, 10)
@@ -186,3 +186,22 @@ def test_an_implausible_year_is_invalid() -> None:
 def test_the_series_of_a_request_are_those_of_its_pages() -> None:
     request = a_request()
     assert series_of(request, CATALOG) == {page.series() for page in plan(request, CATALOG, 7, NOW.date())}
+
+
+@pytest.mark.parametrize(
+    ("changes", "first"),
+    [
+        ({"end": "2026-03-07"}, None),
+        ({"end": "2026-03-08"}, date(2026, 3, 8)),
+        ({"start": "2026-03-10", "end": "2026-03-10"}, date(2026, 3, 10)),
+        ({"end": "2026-03-10", "rolling": True}, None),
+        ({"end": "2026-03-10", "reports": ["fresh"]}, None),
+    ],
+)
+def test_days_without_final_data_yet_are_named(changes: dict[str, Any], first: date | None) -> None:
+    catalog = Catalog(
+        credentials=CATALOG.credentials,
+        properties=(Property(url="sc-domain:a.com", credential="acme", reports=("fresh", "by_query")),),
+        reports=(*CATALOG.reports, Report(name="fresh", dimensions=("date",), data_state="all")),
+    )
+    assert unpublished_from(a_request(**changes), catalog) == first

@@ -22,7 +22,7 @@ def a_day(**changes: Any) -> Day:
     """A day without a finding."""
     day = Day(
         property="p", report="r", search_type="web", date=DAY, generation=7, pages=1, dead=0, pending=0,
-        pending_since=None, complete_generation=7, completed_at=NOW, ledger_rows=100, truncated=False,
+        pending_since=None, empty=False, complete_generation=7, completed_at=NOW, ledger_rows=100, truncated=False,
         may_change=False, vanished_kept=0, rows=100, clicks=5.0, impressions=50.0,
     )  # fmt: skip
     return day._replace(**changes)
@@ -44,6 +44,8 @@ def a_day(**changes: Any) -> Day:
         ({"rows": 110, "vanished_kept": 10}, ["kept"]),
         ({"may_change": True, "completed_at": datetime(2026, 3, 2, tzinfo=UTC)}, ["stale"]),
         ({"may_change": True, "completed_at": datetime(2026, 3, 6, tzinfo=UTC)}, []),
+        ({"empty": True, "rows": 0, "ledger_rows": 0}, []),
+        ({"empty": True, "rows": 0, "ledger_rows": 0, "complete_generation": None}, ["unpublished"]),
     ],
 )
 def test_findings_of_a_day(changes: dict[str, Any], kinds: list[str]) -> None:

@@ -48,6 +48,12 @@ def test_both_spellings_of_the_first_incomplete_date_are_read(name: str) -> None
     assert decoded(metadata={name: "2026-02-27"}).first_incomplete_date.isoformat() == "2026-02-27"  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("name", ["first_incomplete_hour", "firstIncompleteHour"])
+def test_hourly_data_is_incomplete_from_the_day_of_its_first_incomplete_hour(name: str) -> None:
+    page = decoded(metadata={name: "2026-02-27T23:00:00-08:00"})
+    assert page.first_incomplete_date.isoformat() == "2026-02-27"  # type: ignore[union-attr]
+
+
 def test_characters_that_cannot_be_stored_are_escaped() -> None:
     page = decoded(row("nul\x00", "lone \ud800"), row("日本語 🚀", "p"))
     assert page.keys == (["nul\\x00", "日本語 🚀"], ["lone \\ud800", "p"])

@@ -3,8 +3,10 @@
 from fetcher.chunks import FetchedPage
 from fetcher.results import ResultPublisher
 from fetcher.schedule import Job
+from pipeline.clock import now
 from pipeline.contracts import codec
 from pipeline.contracts.messages import Batch, Rows
+from pipeline.pacific import pacific_date
 from support.examples import a_batch
 from support.fetcher import World
 
@@ -29,6 +31,13 @@ async def test_the_last_page_is_followed_by_nothing() -> None:
     [(topic, rows)] = world.published
     assert topic == "gsc.results"
     assert codec.decode(Rows, rows or b"").next_start_row is None
+
+
+async def test_an_empty_page_of_today_may_still_change() -> None:
+    world, today = World(), pacific_date(now())
+    await ResultPublisher(world, "gsc", "full-page").page(Job(a_batch(date=today), 0, 0), a_page(0))
+    [rows] = world.results()
+    assert codec.decode(Rows, rows).first_incomplete_date == today
 
 
 async def test_each_fetch_of_a_page_has_its_own_id() -> None:
