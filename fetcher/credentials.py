@@ -1,8 +1,11 @@
-"""Access tokens of Google credentials, by google-auth. Refreshes run in threads, one at a time for each credential."""
+"""Access tokens of Google credentials, by google-auth, which blocks: its requests run in threads."""
 
 import asyncio
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC
 from typing import Any
 
 import google.auth.transport
@@ -12,13 +15,17 @@ from google.auth.exceptions import GoogleAuthError, RefreshError, TransportError
 from google.oauth2 import credentials as authorized_user
 from google.oauth2 import service_account
 
+from fetcher.access_token import AccessToken
 from pipeline.catalog import CatalogError, Credential
+from pipeline.clock import monotonic, now
 from pipeline.errors import Fatal, Invalid, Retryable
 from pipeline.settings import address_problem
 
 SCOPE = "https://www.googleapis.com/auth/webmasters.readonly"
 TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
 TIMEOUT_S = 30.0
+DEADLINE_S = 60.0
+"""Seconds after which a call no longer waits for a token; impersonation takes two requests."""
 ERROR_CHARACTERS = 500
 REQUIRED_TEXTS = {
     "service_account": ("client_email", "private_key", "token_uri"),
@@ -51,7 +58,7 @@ class _Request(google.auth.transport.Request):
     """google-auth's transport over httpx, so that the project needs only one HTTP client."""
 
     def __init__(self) -> None:
-        self._client = httpx.Client(timeout=TIMEOUT_S)
+        self._client = httpx.Client(timeout=TIMEOUT_S, limits=httpx.Limits(max_connections=None))
 
     def __call__(
         self,
@@ -77,32 +84,63 @@ class _Request(google.auth.transport.Request):
         self._client.close()
 
 
+@dataclass(eq=False)
+class _Account:
+    """A credential, its current token, and the request for another one if there is one in progress."""
+
+    google_credentials: Any
+    token: AccessToken = field(default_factory=AccessToken)
+    request: "asyncio.Task[str] | None" = None
+
+
 class AccessTokens:
-    """The access tokens of credentials, refreshed when they are about to expire."""
+    """The access tokens of credentials, replaced before they expire and when the API refuses them.
+
+    Each credential has one request for a token at a time, in a thread of its own: a token endpoint that hangs delays
+    no other credential. Calls that wait for it share its result.
+    """
 
     def __init__(self, credentials: Sequence[Credential]) -> None:
         """Read the files of the credentials. Raises CatalogError with a line for each file that cannot be used."""
-        self._credentials = _load_all(credentials)
-        self._locks = {credential.id: asyncio.Lock() for credential in credentials}
+        self._accounts = {id_: _Account(loaded) for id_, loaded in _load_all(credentials).items()}
+        self._threads = ThreadPoolExecutor(len(credentials) or 1, thread_name_prefix="access-token")
         self._request = _Request()
 
     async def token(self, credential: str) -> str:
-        """Return a token that is valid for some minutes. Raises Retryable, or Fatal for the credential's scope."""
-        async with self._locks[credential]:
-            google_credentials = self._credentials[credential]
-            if not google_credentials.valid:
-                await self._refresh(credential)
-            return str(google_credentials.token)
+        """Return a token that is valid for some time. Raises Retryable, or Fatal for the credential's scope."""
+        account = self._accounts[credential]
+        return account.token.usable(monotonic()) or await self._obtain(credential, account)
 
-    async def replace(self, credential: str, refused: str) -> None:
-        """Get a new token in place of one that the API refused, unless another call has replaced it already."""
-        async with self._locks[credential]:
-            if self._credentials[credential].token == refused:
-                await self._refresh(credential)
+    def refused(self, credential: str, token: str) -> bool:
+        """Record that the API refused a token; return whether it refuses the credential's new tokens, too."""
+        return self._accounts[credential].token.refused(token)
 
-    async def _refresh(self, credential: str) -> None:
+    def accepted(self, credential: str, token: str) -> None:
+        """Record that the API accepted a token."""
+        self._accounts[credential].token.accepted(token)
+
+    async def _obtain(self, credential: str, account: _Account) -> str:
+        if account.request is None:
+            account.request = asyncio.create_task(self._request_token(credential, account))
+            # When every call that waits for it was cancelled, nobody else retrieves the error.
+            account.request.add_done_callback(lambda task: task.cancelled() or task.exception())
+        request = account.request
+        if not (await asyncio.wait({request}, timeout=DEADLINE_S))[0]:
+            raise Retryable(f"credential {credential}: no access token within {DEADLINE_S:.0f} s")
+        return request.result()
+
+    async def _request_token(self, credential: str, account: _Account) -> str:
+        loop, google_credentials = asyncio.get_running_loop(), account.google_credentials
         try:
-            await asyncio.to_thread(self._credentials[credential].refresh, self._request)
+            await loop.run_in_executor(self._threads, self._refresh, credential, google_credentials)
+            account.token.obtained(str(google_credentials.token), _life_s(google_credentials), monotonic())
+            return str(google_credentials.token)
+        finally:
+            account.request = None
+
+    def _refresh(self, credential: str, google_credentials: Any) -> None:
+        try:
+            google_credentials.refresh(self._request)
         except RefreshError as error:
             # Besides the message, some of google-auth's errors carry the body of the response.
             message = " ".join(" ".join(str(part) for part in error.args if isinstance(part, str)).split())
@@ -115,7 +153,14 @@ class AccessTokens:
 
     def close(self) -> None:
         """Close the connections."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
         self._request.close()
+
+
+def _life_s(google_credentials: Any) -> float | None:
+    """Return the seconds until the token expires. google-auth's times are in UTC, without an offset."""
+    expiry = google_credentials.expiry
+    return None if expiry is None else (expiry.replace(tzinfo=UTC) - now()).total_seconds()
 
 
 def _load_all(credentials: Iterable[Credential]) -> dict[str, Any]:

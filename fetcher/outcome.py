@@ -48,7 +48,7 @@ class Retry:
     throttled: ScopeKind | None = None
     """The scope whose call rate was refused: its token bucket slows down."""
     refresh_token: bool = False
-    """The access token was refused: the next call uses a new one."""
+    """The API refused the access token: the next call uses another one."""
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ class PageCalls:
     async def _call(self, job: Job, admit: Admit) -> Outcome:
         credential = job.batch.credential
         try:
-            token = await self._token(job)
+            token = await self._ports.tokens.token(credential)
         except Retryable as error:  # the page is not at fault, so this uses no attempt, however long it lasts
             delay = full_jitter(TOKEN_BACKOFF_ATTEMPT, random.random())  # noqa: S311 - not for secrets
             _log.warning("no_access_token", error=str(error), retry_s=round(delay, 1), **batch_fields(job.batch))
@@ -113,17 +113,18 @@ class PageCalls:
         outcome = await self._ports.api.query(job.batch, token, admit)
         histogram("gsc_call_seconds").observe(monotonic() - started)
         counter("gsc_calls_total").labels(credential, metric_label(outcome)).inc()
-        job.last_token = token
-        return outcome
+        return self._with_token_judged(credential, token, outcome)
 
-    async def _token(self, job: Job) -> str:
-        """Return an access token, never the last one again if it was refused. Raises Retryable or Fatal."""
-        tokens, credential = self._ports.tokens, job.batch.credential
-        token = await tokens.token(credential)
-        if job.token_refused and token == job.last_token:
-            await tokens.replace(credential, token)
-            token = await tokens.token(credential)
-        return token
+    def _with_token_judged(self, credential: str, token: str, outcome: Outcome) -> Outcome:
+        """Record whether the API accepted the token. Return the outcome, or a halt when the credential is refused."""
+        match outcome:
+            case Retry(refresh_token=True):
+                if self._ports.tokens.refused(credential, token):
+                    reason = "unauthorized: the API refuses a new access token, too"
+                    return Deferred(outcome.reason, HaltOrder("credential", "credential", reason))
+            case _:
+                self._ports.tokens.accepted(credential, token)
+        return outcome
 
     def _may_call(self, job: Job) -> bool:
         """Whether the job's partition is held, under a lease that has not expired."""
@@ -135,8 +136,6 @@ class PageCalls:
         match outcome:
             case Done(page):
                 return await self._publish_page(job, page)
-            case Retry(refresh_token=True):
-                return await self._refresh_token(job, outcome)
             case Retry():
                 return await self._retry(job, outcome)
             case Deferred():
@@ -159,13 +158,6 @@ class PageCalls:
             return await self.dead_letter(job, Dead("too_large", str(error)))
         histogram("gsc_page_seconds").observe(monotonic() - job.call_started)
         return Done(page)
-
-    async def _refresh_token(self, job: Job, retry: Retry) -> Outcome:
-        if job.token_refused:  # the page is not at fault: it is pending until the credential is repaired
-            reason = "unauthorized: the API refuses a new access token, too"
-            return await self._defer(job, Deferred(retry.reason, HaltOrder("credential", "credential", reason)))
-        job.token_refused = True
-        return retry
 
     async def _retry(self, job: Job, retry: Retry) -> Outcome:
         """Return the retry with its final delay; a page without attempts left is dead."""

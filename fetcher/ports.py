@@ -25,8 +25,11 @@ class TokenSource(Protocol):
     async def token(self, credential: str) -> str:
         """Return a valid token. Raises Retryable or Fatal."""
 
-    async def replace(self, credential: str, refused: str) -> None:
-        """Get a new token in place of one that the API refused. Raises Retryable or Fatal."""
+    def refused(self, credential: str, token: str) -> bool:
+        """Record that the API refused a token; return whether it refuses the credential's new tokens, too."""
+
+    def accepted(self, credential: str, token: str) -> None:
+        """Record that the API accepted a token."""
 
 
 class ControlState(Protocol):

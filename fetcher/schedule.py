@@ -26,10 +26,6 @@ class Job:
     partition: int
     offset: int
     attempts: int = 0
-    last_token: str = ""
-    """The access token of the last call."""
-    token_refused: bool = False
-    """A call of this job was refused because of its token."""
     not_before: float = 0.0
     """The job may not start earlier, on the monotonic clock."""
     call_started: float = 0.0

@@ -39,6 +39,7 @@ class Engine:
     def __init__(self, settings: SimulatorSettings, keys: Keys | None = None) -> None:
         self.settings = settings
         self.tokens = Tokens(settings.users, settings.token_lifetime_s, keys or Keys())
+        self.tokens.promise_s = settings.token_promise_s
         self.faults = Faults(settings.faults)
         self.journal = Journal()
         self.pages = Pages()
@@ -157,6 +158,7 @@ class Engine:
             raise bad_request("users cannot be changed; change faults with /_sim/faults")
         self.settings = settings
         self.tokens.lifetime_s = settings.token_lifetime_s
+        self.tokens.promise_s = settings.token_promise_s
 
 
 def _json_answer(body: dict[str, Any]) -> Answer:

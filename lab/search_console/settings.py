@@ -81,6 +81,8 @@ class SimulatorSettings(Struct, frozen=True, kw_only=True):
     faults: tuple[Fault, ...] = ()
     require_auth: bool = True
     token_lifetime_s: int = 3600
+    token_promise_s: int | None = None
+    """The lifetime that the token endpoints promise, when it differs: a longer one ends with a refusal."""
     missed_rows: bool = False
     """Whether a row that is repeated at a page border replaces another row, which no page then lists. `/_sim/truth`
     still has it, so a table can equal the truth only without this."""

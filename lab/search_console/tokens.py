@@ -41,6 +41,7 @@ class Tokens:
         self._epochs: Counter[str] = Counter()
         self.revoked: set[str] = set()
         self.lifetime_s = lifetime_s
+        self.promise_s: int | None = None
         self.issued_count = 0
 
     def credential_file(self, user_id: str, root: str) -> dict[str, Any]:
@@ -91,7 +92,7 @@ class Tokens:
     def grant(self, form: Mapping[str, str], now: float) -> dict[str, Any]:
         """Answer the token endpoint; `now` is in seconds since 1970. Raises Refused."""
         user = self._by_assertion(form, now) if "assertion" in form else self._by_refresh_token(form)
-        return {"access_token": self._issue(user, now), "expires_in": self.lifetime_s, "token_type": "Bearer"}
+        return {"access_token": self._issue(user, now), "expires_in": self._promised_s, "token_type": "Bearer"}
 
     def exchange(self, form: Mapping[str, str], now: float) -> dict[str, Any]:
         """Answer the token exchange (RFC 8693) with a token for impersonation. Raises Refused."""
@@ -100,7 +101,12 @@ class Tokens:
             raise TokenRefused("Invalid value for audience.")
         token = self._signed(_EXCHANGED, user, now)
         kind = f"{_TOKEN_TYPE}access_token"
-        return {"access_token": token, "issued_token_type": kind, "expires_in": self.lifetime_s, "token_type": "Bearer"}
+        return {
+            "access_token": token,
+            "issued_token_type": kind,
+            "expires_in": self._promised_s,
+            "token_type": "Bearer",
+        }
 
     def impersonate(self, user_id: str, authorization: str, body: object, now: float) -> dict[str, Any]:
         """Answer generateAccessToken. Raises Refused."""
@@ -111,8 +117,12 @@ class Tokens:
             raise Refused(400, "The scope is missing.", reason="badRequest")
         if user_id in self.revoked:
             raise Refused(403, _REVOKED, reason="forbidden")
-        until = datetime.fromtimestamp(now + self.lifetime_s, UTC)
+        until = datetime.fromtimestamp(now + self._promised_s, UTC)
         return {"accessToken": self._issue(user_id, now), "expireTime": f"{until:%Y-%m-%dT%H:%M:%SZ}"}
+
+    @property
+    def _promised_s(self) -> int:
+        return self.lifetime_s if self.promise_s is None else self.promise_s
 
     def _issue(self, user: str, now: float) -> str:
         if user in self.revoked:

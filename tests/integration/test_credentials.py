@@ -1,5 +1,6 @@
 """Credentials of every kind against the token endpoints of the simulator."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from lab.search_console.keys import Keys
 from lab.search_console.server import Simulator
 from lab.search_console.settings import Fault, FaultKind, SimulatorSettings, Site, User
 from pipeline.catalog import Catalog, CatalogError, Credential, Property
-from pipeline.errors import Fatal, Invalid, Retryable
+from pipeline.errors import Fatal, Retryable
 from support.simulator import serving
 from support.wait import until
 
@@ -47,16 +48,17 @@ async def console(simulator: Simulator) -> AsyncIterator[SearchConsole]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_token_is_valid_cached_and_replaced(
+async def test_a_token_is_valid_shared_and_replaced_once(
     simulator: Simulator, console: SearchConsole, folder: Path, kind: str
 ) -> None:
     tokens = AccessTokens(a_catalog(simulator, folder, kind).credentials)
-    token = await tokens.token("acme")
+    [token] = {*await asyncio.gather(*(tokens.token("acme") for _ in range(20)))}
     assert await console.sites(token) == [URL]
-    assert await tokens.token("acme") == token
-    await tokens.replace("acme", token)
-    assert await tokens.token("acme") != token
+    assert [tokens.refused("acme", token) for _ in range(20)] == [False] * 20
+    [other] = {*await asyncio.gather(*(tokens.token("acme") for _ in range(20)))}
+    assert other != token
     assert simulator.engine.tokens.issued_count == 2
+    assert tokens.refused("acme", other)
     tokens.close()
 
 
@@ -85,26 +87,39 @@ async def test_a_failure_of_the_token_endpoint_is_retryable(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_short_lived_tokens_are_replaced_in_time(
+async def test_short_lived_tokens_are_shared_by_calls_and_replaced_in_time(
     simulator: Simulator, console: SearchConsole, folder: Path, kind: str
 ) -> None:
-    """google-auth refreshes a token 3 min 45 s before it expires. These live for 3 s, and yet every call succeeds."""
-    simulator.engine.tokens.lifetime_s = 3
+    simulator.engine.tokens.lifetime_s = 4
     tokens = AccessTokens(a_catalog(simulator, folder, kind).credentials)
     first = await tokens.token("acme")
+    for _ in range(10):
+        assert await tokens.token("acme") == first
     assert await console.sites(first) == [URL]
 
-    async def has_expired() -> bool:
-        try:
-            await console.sites(first)
-        except Invalid as error:
-            return "unauthorized" in str(error)
-        return False
+    async def is_replaced() -> bool:
+        return await tokens.token("acme") != first
 
-    await until(has_expired, 20, "the first token is refused")
-    for _ in range(3):
-        assert await console.sites(await tokens.token("acme")) == [URL]
-    assert simulator.engine.tokens.issued_count == 4
+    await until(is_replaced, 20, "another token is obtained")
+    assert await console.sites(await tokens.token("acme")) == [URL]
+    assert simulator.engine.tokens.issued_count == 2
+    tokens.close()
+
+
+async def test_a_token_endpoint_that_hangs_delays_no_other_credential(
+    simulator: Simulator, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fetcher.credentials.DEADLINE_S", 4.0)
+    [account] = a_catalog(simulator, folder, "service_account").credentials
+    [person] = a_catalog(simulator, folder, "authorized_user").credentials
+    hanging = [account.model_copy(update={"id": f"hangs-{number}"}) for number in range(40)]
+    simulator.engine.faults.replace((Fault(kind="stall", on="token", user="service_account@example.com", seconds=60),))
+    tokens = AccessTokens([*hanging, person])
+    waiting = [asyncio.ensure_future(tokens.token(item.id)) for item in hanging]
+    assert await tokens.token("acme")
+    for error in await asyncio.gather(*waiting, return_exceptions=True):
+        assert isinstance(error, Retryable)
+        assert "no access token within" in str(error)
     tokens.close()
 
 
@@ -119,7 +134,7 @@ async def test_credentials_are_valid_after_a_restart_with_the_same_keys(folder: 
     with serving(settings, Keys(folder / "keys"), port) as after:
         async with SearchConsole(after.root, timeout_s=10, connections=1) as console:
             assert await console.sites(token) == [URL]
-            await tokens.replace("acme", token)
+            tokens.refused("acme", token)
             assert await console.sites(await tokens.token("acme")) == [URL]
         assert after.engine.tokens.issued_count == 1
     tokens.close()

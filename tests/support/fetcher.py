@@ -54,6 +54,9 @@ class World:
         self.current_token = "token 1"
         self.token_error: Exception | None = None
         self.token_requests = 0
+        self.tokens_refused: list[str] = []
+        self.tokens_accepted: list[str] = []
+        self.credential_is_refused = False
         self.kafka_error: Exception | None = None
         self.published: list[tuple[str, bytes | None]] = []
         self.committed: list[OffsetCommit] = []
@@ -82,9 +85,12 @@ class World:
             raise self.token_error
         return self.current_token
 
-    async def replace(self, credential: str, refused: str) -> None:
-        assert refused == self.current_token
-        self.current_token = "token 2"
+    def refused(self, credential: str, token: str) -> bool:
+        self.tokens_refused.append(token)
+        return self.credential_is_refused
+
+    def accepted(self, credential: str, token: str) -> None:
+        self.tokens_accepted.append(token)
 
     # The API
 

@@ -91,29 +91,35 @@ async def test_a_throttled_call_slows_the_scope_down_and_uses_no_attempt(world: 
     assert world.published == []
 
 
-async def test_a_refused_token_is_replaced_once_and_a_second_refusal_halts_the_credential(world: World) -> None:
+async def test_a_refusal_of_the_token_is_reported_and_the_page_is_tried_again_without_an_attempt(world: World) -> None:
     world.outcome = UNAUTHORIZED
     partitions = held_partitions()
     calls, job = page_calls(world, partitions), a_job(partitions)
-    assert await calls.start(job) == UNAUTHORIZED
-    outcome = await calls.start(job)
+    for number in range(2 * CAPACITY.max_attempts):
+        world.current_token = f"token {number}"
+        assert await calls.start(job) == UNAUTHORIZED
+    assert (job.attempts, world.published) == (0, [])
+    assert world.tokens_refused == world.tokens_used
+    assert world.tokens_accepted == []
+
+
+async def test_a_credential_whose_new_tokens_are_refused_is_halted_and_the_page_deferred(world: World) -> None:
+    world.outcome, world.credential_is_refused = UNAUTHORIZED, True
+    partitions = held_partitions()
+    outcome = await page_calls(world, partitions).start(a_job(partitions))
     assert isinstance(outcome, Deferred)
-    assert world.tokens_used == ["token 1", "token 2"]
     assert [(item.scope, item.state, item.cause) for item in world.controls()] == [
         ("credential:acme", "halted", "credential")
     ]
     assert [item.state for item in world.outcomes()] == ["deferred"]
 
 
-async def test_a_token_that_was_replaced_meanwhile_is_used_without_another_request(world: World) -> None:
-    world.outcome = UNAUTHORIZED
+@pytest.mark.parametrize("outcome", [Done(EMPTY_PAGE), Retry("http_500"), Dead("permission", "no")])
+async def test_every_other_answer_accepts_the_token(world: World, outcome: Outcome) -> None:
+    world.outcome = outcome
     partitions = held_partitions()
-    calls, job = page_calls(world, partitions), a_job(partitions)
-    await calls.start(job)
-    world.current_token = "token of another call"
-    world.outcome = Done(EMPTY_PAGE)
-    await calls.start(job)
-    assert world.tokens_used == ["token 1", "token of another call"]
+    await page_calls(world, partitions).start(a_job(partitions))
+    assert (world.tokens_accepted, world.tokens_refused) == (["token 1"], [])
 
 
 async def test_without_an_access_token_the_page_waits_and_no_attempt_is_counted(world: World) -> None:

@@ -38,6 +38,14 @@ def test_a_token_is_valid_until_it_expires() -> None:
     assert tokens.user_of(bearer, 1060.0) is None
 
 
+def test_a_token_may_be_refused_earlier_than_promised() -> None:
+    tokens = some_tokens()
+    tokens.promise_s = 3600
+    answer = tokens.grant(a_form(tokens), 1000.0)
+    assert answer["expires_in"] == 3600
+    assert tokens.user_of(f"Bearer {answer['access_token']}", 1060.0) is None
+
+
 @pytest.mark.parametrize("header", ["", "Bearer ", "Bearer a.b", "Basic x", "Bearer \udcff.\udcff", "Bearer é.é"])
 def test_a_token_that_was_not_issued_is_refused(header: str) -> None:
     assert some_tokens().user_of(header, 0.0) is None
