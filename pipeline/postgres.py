@@ -1,34 +1,111 @@
-"""PostgreSQL: connections, mapping of errors to `pipeline.errors`, and named statements."""
+"""PostgreSQL: connections with deadlines, mapping of errors to `pipeline.errors`, and named statements."""
 
+import asyncio
+import os
 import re
+import socket
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from importlib.resources import files
-from typing import LiteralString, cast
+from typing import Any, LiteralString, TypeVar, cast
 
 import psycopg
 from psycopg import AsyncConnection, errors
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.abc import PQGen
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 
 from pipeline.errors import Fatal, Invalid, Retryable
 
-Connection = AsyncConnection[TupleRow]
+RV = TypeVar("RV")
 
-CONNECT_TIMEOUT_S = 10
+CONNECT_S = 20.0
+"""Limit for connecting, over all hosts of the DSN."""
 # All advisory locks of a database share one number space; these are "gsc" and a number.
 MIGRATION_LOCK = 0x67736301
 PUBLISHER_LOCK = 0x67736302
 """Its holder is the one producer that publishes."""
 
+_CLIENT: Mapping[str, str] = {
+    "connect_timeout": "5",  # for each host
+    "keepalives": "1",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+}
+"""libpq's own settings, which the DSN may override."""
 
-async def connect(dsn: str, *, application: str, autocommit: bool = True) -> Connection:
-    """Open a connection. Raises Retryable when the server cannot be reached, Invalid when the DSN is wrong."""
+
+@dataclass(frozen=True)
+class Limits:
+    """How long the client waits for the server, and the server for the client, in seconds."""
+
+    answer_s: float = 20.0
+    """The client closes the connection when a statement, a part of a COPY or a commit takes a second longer. A proxy
+    may acknowledge every packet while no server answers, so the limits of TCP do not suffice."""
+    statement_s: float | None = None
+    """The server ends a statement, or a transaction without one, that takes longer. None: as `answer_s`."""
+    idle_s: float | None = None
+    """The server closes a session that has sent nothing for this time, and so releases its locks. None: never."""
+
+    def session(self) -> dict[str, str]:
+        """Return the settings of the session on the server. PostgreSQL 14 and newer have all of them."""
+        statement_ms = f"{round((self.statement_s or self.answer_s) * 1000)}"
+        return {
+            "statement_timeout": statement_ms,
+            "idle_in_transaction_session_timeout": statement_ms,
+            "idle_session_timeout": f"{round((self.idle_s or 0) * 1000)}",
+            "tcp_keepalives_idle": "10",
+            "tcp_keepalives_interval": "5",
+            "tcp_keepalives_count": "3",
+            "tcp_user_timeout": "20000",
+            # A statement that waits, such as for a lock, ends when its client is gone.
+            "client_connection_check_interval": "5000",
+        }
+
+
+REPORT = Limits(answer_s=120.0)
+"""Of queries that count the whole ledger."""
+MAINTENANCE = Limits(answer_s=3600.0)
+"""Of migrations, retention, replays and repairs, whose statements may touch every row."""
+
+
+class Connection(AsyncConnection[TupleRow]):
+    """A connection whose every wait for the server has a deadline."""
+
+    limits = Limits()
+    """Those of the connection, from `connect`."""
+
+    async def wait(self, gen: PQGen[RV], *args: Any, **kwargs: Any) -> RV:
+        """Wait for the server. Raises OperationalError after the deadline, and has closed the connection then."""
+        expired = asyncio.Event()
+        timer = asyncio.get_running_loop().call_later(self.limits.answer_s + 1.0, self._give_up, expired)
+        try:
+            return await super().wait(gen, *args, **kwargs)
+        except psycopg.OperationalError as error:
+            if expired.is_set():
+                raise psycopg.OperationalError(f"no answer within {self.limits.answer_s + 1.0:g} s") from error
+            raise
+        finally:
+            timer.cancel()
+
+    def _give_up(self, expired: asyncio.Event) -> None:
+        """Shut the socket down, so that every wait on it ends at once: that of a cancelled statement, too."""
+        expired.set()
+        with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self.pgconn.socket)) as duplicate:
+            duplicate.shutdown(socket.SHUT_RDWR)
+
+
+async def connect(dsn: str, *, application: str, limits: Limits = Limits()) -> Connection:
+    """Open a connection in autocommit mode. Raises Retryable when the server cannot be reached, Invalid for a DSN."""
     try:
-        conninfo_to_dict(dsn)
-        return await AsyncConnection.connect(
-            dsn, autocommit=autocommit, application_name=application, connect_timeout=CONNECT_TIMEOUT_S
-        )
+        conninfo = make_conninfo("", **{**_CLIENT, **conninfo_to_dict(dsn), "application_name": application})
+        async with asyncio.timeout(CONNECT_S):
+            return await _open(conninfo, limits)
+    except TimeoutError as error:
+        raise Retryable(f"PostgreSQL: no answer within {CONNECT_S:g} s") from error
     except psycopg.ProgrammingError as error:
         # libpq quotes what it cannot parse, which may contain a password.
         raise Invalid(_one_line(error).replace(dsn, "***"), field="GSC_POSTGRES_DSN") from error
@@ -36,19 +113,53 @@ async def connect(dsn: str, *, application: str, autocommit: bool = True) -> Con
         raise Retryable(f"PostgreSQL: {_one_line(error)}") from error
 
 
+async def _open(conninfo: str, limits: Limits) -> Connection:
+    conn = await Connection.connect(conninfo, autocommit=True)
+    conn.limits = limits
+    settings = limits.session()
+    try:
+        await conn.execute(
+            "select set_config(name, value, false) from unnest(%s::text[], %s::text[]) as s (name, value)",
+            (list(settings), list(settings.values())),
+        )
+    except BaseException:
+        await conn.close()
+        raise
+    return conn
+
+
 @asynccontextmanager
-async def connection(dsn: str, *, application: str) -> AsyncIterator[Connection]:
+async def connection(dsn: str, *, application: str, limits: Limits = Limits()) -> AsyncIterator[Connection]:
     """Open a connection in autocommit mode for the length of a block; `conn.transaction()` groups statements."""
-    opened = await connect(dsn, application=application)
+    opened = await connect(dsn, application=application, limits=limits)
     async with opened:
         yield opened
+
+
+@asynccontextmanager
+async def kept_alive(conn: Connection, every_s: float) -> AsyncIterator[None]:
+    """Ask the server something regularly for the length of a block, so that neither side takes the other for dead."""
+
+    async def ask() -> None:
+        with suppress(psycopg.Error):  # whoever uses the connection gets the error, too
+            while True:
+                await asyncio.sleep(every_s)
+                await conn.execute("select 1")
+
+    task = asyncio.create_task(ask())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 @asynccontextmanager
 async def database_errors() -> AsyncIterator[None]:
     """Turn psycopg's errors into those of `pipeline.errors`.
 
-    Retryable: lost connection, deadlock, server shutdown. Invalid: a value that no column accepts. Fatal: all others.
+    Retryable: lost connection, deadline, deadlock, server shutdown. Invalid: a value that no column accepts. Fatal: all
+    others.
     """
     try:
         yield
@@ -64,6 +175,10 @@ _TRANSIENT = (
     errors.DeadlockDetected,  # 40P01
     errors.SerializationFailure,  # 40001
     errors.LockNotAvailable,
+    errors.QueryCanceled,  # statement_timeout
+    errors.IdleSessionTimeout,
+    errors.IdleInTransactionSessionTimeout,
+    errors.TransactionTimeout,
     errors.AdminShutdown,
     errors.CrashShutdown,
     errors.CannotConnectNow,

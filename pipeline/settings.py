@@ -117,6 +117,10 @@ class PostgresSettings(Settings):
     """The connection to PostgreSQL."""
 
     postgres_dsn: SecretStr
+    postgres_timeout_s: Annotated[float, Field(ge=1, le=3600, allow_inf_nan=False)] = 20.0
+    """Seconds that a service waits for PostgreSQL before it connects again, and after which PostgreSQL ends a statement
+    of a service, or a session that is silent while it holds the publisher's lock. Commands of an operator that may
+    touch every row have an hour."""
 
 
 class CatalogSettings(Settings):

@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import NoReturn
 
 from pipeline.catalog import Catalog, CatalogError
@@ -16,7 +17,7 @@ from pipeline.errors import Invalid
 from pipeline.health import HttpServer
 from pipeline.kafka import group_id
 from pipeline.pacific import pacific_date
-from pipeline.postgres import Connection, connection
+from pipeline.postgres import MAINTENANCE, REPORT, Connection, Limits, connection, kept_alive
 from pipeline.process import StartError, load_settings, run_service_and_exit, run_until_stopped
 from pipeline.publisher import Publisher, open_publisher
 from pipeline.retention import delete_old
@@ -30,6 +31,9 @@ from producer.lag_exporter import LagExporter, WatchedGroup
 from producer.outbox import Connect, Lags, Outbox
 from producer.settings import ProducerSettings
 from producer.sync_request import build_request
+
+PLANNING = Limits(statement_s=3600.0)
+"""Of planning a run: all its pages are one COPY."""
 
 
 def main() -> NoReturn:
@@ -61,25 +65,41 @@ async def _run(
 ) -> None:
     prefix = settings.topic_prefix
 
-    def connect() -> AbstractAsyncContextManager[Connection]:
-        return connection(settings.postgres_dsn.get_secret_value(), application="gsc-producer")
-
+    connect = _connect(settings, Limits(settings.postgres_timeout_s))
     lags = Lags(_lag(settings, "fetcher", BATCHES), _lag(settings, "sink", RESULTS))
     outbox = Outbox(BATCHES.full_name(prefix), publisher, lags, control.halts, settings.max_queue_size)
     control.subscribe(outbox.notify)
     limit = DeadLetterLimit(settings.dead_letter_limit, settings.dead_letter_ratio)
-    intake = Intake(catalog, Ports(prefix, publisher, outbox, connect), limit)
+    intake = Intake(catalog, Ports(prefix, publisher, outbox, _connect(settings, PLANNING)), limit)
     app = build_app(settings, SYNC_REQUESTS.full_name(prefix), intake.process)
     api = Api(catalog, publisher, prefix, connect, control.halts)
     if settings.daily_cron:
-        schedule(app, settings.daily_cron, lambda: _run_daily(settings, catalog, api, connect))
+        schedule(app, settings.daily_cron, lambda: _run_daily(settings, catalog, api))
     server = HttpServer(settings, SERVICE, not_ready=lambda: outbox.trouble, routes=api.routes(settings))
     async with server:
-        exporter = _exporter(settings, catalog, lags, connect)
-        await run_until_stopped(stop, run_app(app, intake, stop), outbox.run(stop, connect), exporter.run(stop))
+        exporter = _exporter(settings, catalog, lags, _connect(settings, REPORT))
+        await run_until_stopped(
+            stop, run_app(app, intake, stop), outbox.run(stop, _connect_publisher(settings)), exporter.run(stop)
+        )
 
 
-async def _run_daily(settings: ProducerSettings, catalog: Catalog, api: Api, connect: Connect) -> None:
+def _connect(settings: ProducerSettings, limits: Limits) -> Connect:
+    return lambda: connection(settings.postgres_dsn.get_secret_value(), application="gsc-producer", limits=limits)
+
+
+def _connect_publisher(settings: ProducerSettings) -> Connect:
+    """Return how to connect for the publisher's lock: the server releases it when nothing is heard of its holder."""
+    limit = settings.postgres_timeout_s
+
+    @asynccontextmanager
+    async def connect() -> AsyncIterator[Connection]:
+        async with _connect(settings, Limits(limit, idle_s=limit))() as conn, kept_alive(conn, limit / 4):
+            yield conn
+
+    return connect
+
+
+async def _run_daily(settings: ProducerSettings, catalog: Catalog, api: Api) -> None:
     """Request the last days, and delete what is older than the retention of its report.
 
     Every replica runs this: requesting twice on a day changes nothing.
@@ -89,7 +109,7 @@ async def _run_daily(settings: ProducerSettings, catalog: Catalog, api: Api, con
         today = pacific_date(now())
         fields = {"all": True, "days": settings.daily_days}
         await api.request_sync(build_request(fields, now=now(), today=today, requested_by="timer"))
-        async with connect() as conn:
+        async with _connect(settings, MAINTENANCE)() as conn:
             await delete_old(conn, catalog, today)
 
     await with_retries(run)

@@ -13,7 +13,7 @@ from pipeline.dead_letter_limit import DeadLetterLimit
 from pipeline.dead_letters import publish_dead_letter
 from pipeline.health import HttpServer
 from pipeline.kafka import group_id
-from pipeline.postgres import connection
+from pipeline.postgres import Limits, connection
 from pipeline.process import load_settings, run_service, run_until_stopped, stall_reason
 from pipeline.publisher import open_publisher
 from pipeline.startup_checks import require_schema, require_topics
@@ -35,7 +35,8 @@ async def _serve(settings: SinkSettings, stop: asyncio.Event) -> None:
 
     @asynccontextmanager
     async def open_writer() -> AsyncIterator[ResultWriter]:
-        async with connection(settings.postgres_dsn.get_secret_value(), application="gsc-sink") as conn:
+        dsn, limits = settings.postgres_dsn.get_secret_value(), Limits(settings.postgres_timeout_s)
+        async with connection(dsn, application="gsc-sink", limits=limits) as conn:
             yield Writer(conn, settings.delete_ratio)
 
     group = GroupConfig(group_id(prefix, "sink"), RESULTS.full_name(prefix), settings.session_timeout_s)

@@ -10,7 +10,7 @@ from cli.output import print_json
 from pipeline.clock import now
 from pipeline.contracts.messages import Control
 from pipeline.ledger import runs
-from pipeline.postgres import connection
+from pipeline.postgres import MAINTENANCE, connection
 from pipeline.publisher import open_publisher, publish_control
 from pipeline.startup_checks import require_schema, require_topics
 
@@ -34,7 +34,9 @@ def cancel(run_id: str, reason: str, as_json: bool) -> None:
 async def _cancel(settings: LedgerSettings, run_id: str, reason: str) -> int:
     await require_topics(settings)
     await require_schema(settings, "gsc-stream")
-    async with connection(settings.postgres_dsn.get_secret_value(), application="gsc-stream") as conn:
+    async with connection(
+        settings.postgres_dsn.get_secret_value(), application="gsc-stream", limits=MAINTENANCE
+    ) as conn:
         pages = await runs.cancel(conn, run_id)
     moment = now()
     halt = Control(

@@ -15,7 +15,7 @@ from maintenance.redrive import redrive as redrive_letters
 from pipeline.contracts.topics import DEAD_LETTERS
 from pipeline.dead_letters import read_dead_letter
 from pipeline.ledger import pages
-from pipeline.postgres import connection
+from pipeline.postgres import MAINTENANCE, connection
 from pipeline.publisher import open_publisher
 from pipeline.startup_checks import require_schema, require_topics
 from pipeline.topic_reader import OffsetRange, open_topic_reader
@@ -132,7 +132,7 @@ async def _redrive(settings: LedgerSettings, selected: Filter, rate: float, dry_
         return {"dry_run": True, "dead_letters": len(dead_letters), "skipped": skipped}
     async with (
         open_publisher(settings.kafka, "gsc-stream") as publisher,
-        connection(settings.postgres_dsn.get_secret_value(), application="gsc-stream") as conn,
+        connection(settings.postgres_dsn.get_secret_value(), application="gsc-stream", limits=MAINTENANCE) as conn,
     ):
         counts = await redrive_letters(dead_letters, conn, publisher, rate)
     return {"dead_letters": len(dead_letters), **dataclasses.asdict(counts)}
@@ -149,7 +149,8 @@ async def _read(
         key=lambda dead_letter: dead_letter.stored.record.timestamp_ms,
     )
     ids = [dead_letter.batch.batch_id for dead_letter in dead_letters if dead_letter.batch]
-    async with connection(settings.postgres_dsn.get_secret_value(), application="gsc-stream") as conn:
+    dsn = settings.postgres_dsn.get_secret_value()
+    async with connection(dsn, application="gsc-stream", limits=MAINTENANCE) as conn:
         return dead_letters, await pages.states(conn, ids)
 
 

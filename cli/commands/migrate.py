@@ -6,7 +6,7 @@ from cli.context import SyncSettings, load_catalog, read_environment, run
 from cli.options import json_option
 from cli.output import print_json
 from pipeline.catalog import Catalog
-from pipeline.postgres import connection
+from pipeline.postgres import MAINTENANCE, connection
 from pipeline.schema import create_report_views
 from pipeline.schema import migrate as apply_migrations
 
@@ -27,7 +27,9 @@ def migrate(as_json: bool) -> None:
 
 
 async def _migrate(settings: SyncSettings, catalog: Catalog) -> list[str]:
-    async with connection(settings.postgres_dsn.get_secret_value(), application="gsc-stream") as conn:
+    async with connection(
+        settings.postgres_dsn.get_secret_value(), application="gsc-stream", limits=MAINTENANCE
+    ) as conn:
         applied = await apply_migrations(conn)
         await create_report_views(conn, catalog)
     return applied

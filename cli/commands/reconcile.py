@@ -27,7 +27,7 @@ from pipeline.catalog import Catalog, Property
 from pipeline.clock import now
 from pipeline.contracts.messages import SearchType
 from pipeline.pacific import pacific_date
-from pipeline.postgres import connection
+from pipeline.postgres import MAINTENANCE, connection
 from pipeline.publisher import open_publisher, publish_request
 from pipeline.startup_checks import require_schema, require_topics
 from producer.planner import HISTORY_DAYS
@@ -88,7 +88,9 @@ async def _findings(
     settings: SyncSettings, catalog: Catalog, period: tuple[date, date], sample: int, tolerance: float
 ) -> tuple[list[Finding], int]:
     await require_schema(settings, "gsc-stream")
-    async with connection(settings.postgres_dsn.get_secret_value(), application="gsc-stream") as conn:
+    async with connection(
+        settings.postgres_dsn.get_secret_value(), application="gsc-stream", limits=MAINTENANCE
+    ) as conn:
         days = await read_days(conn, *period)
     findings = [finding for item in days for finding in findings_of(item, now())]
     if sample:

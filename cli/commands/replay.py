@@ -14,7 +14,7 @@ from maintenance.replay import Replay, ReplayCounts, Selection, begin, begin_gen
 from pipeline.contracts.topics import RESULTS
 from pipeline.errors import Invalid
 from pipeline.ledger import runs
-from pipeline.postgres import Connection, connection
+from pipeline.postgres import MAINTENANCE, Connection, connection
 from pipeline.startup_checks import require_schema, require_topics
 from pipeline.topic_reader import open_topic_reader
 from sink.settings import SinkSettings
@@ -64,7 +64,7 @@ async def _replay(settings: LedgerSettings, selection: Selection, *, overwrite: 
     await require_schema(settings, "gsc-replay")
     topic = RESULTS.full_name(settings.topic_prefix)
     async with (
-        connection(settings.postgres_dsn.get_secret_value(), application="gsc-replay") as conn,
+        connection(settings.postgres_dsn.get_secret_value(), application="gsc-replay", limits=MAINTENANCE) as conn,
         open_topic_reader(settings.kafka, settings.topic_prefix, topic) as reader,
     ):
         await _check_properties(conn, selection.properties)

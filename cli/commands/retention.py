@@ -10,7 +10,7 @@ from cli.output import print_json
 from pipeline.catalog import Catalog
 from pipeline.clock import now
 from pipeline.pacific import pacific_date
-from pipeline.postgres import connection
+from pipeline.postgres import MAINTENANCE, connection
 from pipeline.retention import Deleted, delete_old
 from pipeline.startup_checks import require_schema
 
@@ -28,5 +28,7 @@ def retention(dry_run: bool, as_json: bool) -> None:
 
 async def _delete(settings: SyncSettings, catalog: Catalog, *, dry_run: bool) -> Deleted:
     await require_schema(settings, "gsc-stream")
-    async with connection(settings.postgres_dsn.get_secret_value(), application="gsc-stream") as conn:
+    async with connection(
+        settings.postgres_dsn.get_secret_value(), application="gsc-stream", limits=MAINTENANCE
+    ) as conn:
         return await delete_old(conn, catalog, pacific_date(now()), dry_run=dry_run)

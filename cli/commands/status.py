@@ -18,7 +18,7 @@ from pipeline.contracts.records import PartitionLag
 from pipeline.contracts.topics import BATCHES, RESULTS, SYNC_REQUESTS, Topic
 from pipeline.control import read_halts
 from pipeline.kafka import group_id
-from pipeline.postgres import connection, database_errors
+from pipeline.postgres import REPORT, connection, database_errors
 from pipeline.retry import with_retries
 from pipeline.startup_checks import require_schema, require_topics
 
@@ -77,8 +77,9 @@ def _partitions(fetchers: Mapping[int, PartitionLag], at: datetime) -> list[dict
 
 async def _read_ledger(settings: LedgerSettings) -> dict[str, Any]:
     dsn = settings.postgres_dsn.get_secret_value()
-    async with connection(dsn, application="gsc-stream") as conn, database_errors():
-        pages = dict(await (await conn.execute("select state, count(*) from gsc.pages group by state")).fetchall())
+    async with connection(dsn, application="gsc-stream", limits=REPORT) as conn, database_errors():
+        by_state = "select state, count(*) from gsc.pages group by state"
+        pages: dict[str, int] = dict(await (await conn.execute(by_state)).fetchall())
         days = "select count(complete_generation), count(*) filter (where truncated) from gsc.days"
         complete, truncated = await (await conn.execute(days)).fetchone() or (0, 0)
     return {"pages": pages, "days": {"complete": complete, "truncated": truncated}}

@@ -13,10 +13,11 @@ from pipeline.kafka import as_pipeline_error
 from pipeline.postgres import database_errors
 
 RETRYABLE_STATES = {
-    "40P01", "40001", "55P03", "57P01", "57P02", "57P03", "53300", "53100", "23505",
+    "40P01", "40001", "55P03", "57014", "57P05", "25P03", "25P04", "57P01", "57P02", "57P03", "53300", "53100", "23505",
     "08000", "08001", "08003", "08004", "08006", "08007", "08P01",
 }  # fmt: skip
-"""Deadlock, serialization, lock, shutdown, start-up, connections, full disk, a row inserted twice, and class 08."""
+"""Deadlock, serialization, lock, limits of time, shutdown, start-up, connections, full disk, a row inserted twice, and
+class 08."""
 FATAL_CODES = {
     "_FATAL", "_AUTHENTICATION", "TOPIC_AUTHORIZATION_FAILED", "GROUP_AUTHORIZATION_FAILED",
     "CLUSTER_AUTHORIZATION_FAILED",
