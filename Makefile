@@ -47,7 +47,7 @@ bench-backpressure: install ## Measure the queues while the sink is stopped for 
 bench-isolation: install ## Measure credentials at their quota while one of them is in trouble (30 min)
 	$(BIN)/python -m bench isolation
 
-bench-limiter: install ## Measure the cost of one check of the rate limiter
+bench-limiter: install ## Measure the cost of a check of the rate limiter, and of a wake and a status with 5,000 properties
 	$(BIN)/python -m bench limiter
 
 coverage: install ## Measure lines and branches: the pure modules by unit and contract tests, everything by all tests (15 min)

@@ -1,8 +1,7 @@
 """The loop that starts calls: which batch is next, whether a call may start, and what its outcome does to the batch."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from functools import partial
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
 from fetcher.assignment import Partitions
@@ -10,8 +9,10 @@ from fetcher.outcome import Dead, Deferred, Done, Outcome, Retry
 from fetcher.page_call import BROKER_PAUSE_S, SOON_S, PageCalls
 from fetcher.partition_status import Blocker
 from fetcher.ports import Ports
-from fetcher.schedule import Job
-from pipeline.clock import monotonic
+from fetcher.rate_limiter import RateLimiter
+from fetcher.schedule import Job, Tenant
+from pipeline.clock import monotonic, now
+from pipeline.contracts.halts import credential_scopes, scopes_of
 from pipeline.contracts.records import Record
 from pipeline.dead_letter_limit import DeadLetterLimit
 from pipeline.errors import Retryable
@@ -50,11 +51,20 @@ class CallLoop:
         self._dead_letters = dead_letters
         self._batch_ended = batch_ended
         self._wake = asyncio.Event()
+        self._halted: set[str] = set()
         self._tasks = _Tasks(self._wake)
 
     def wake(self) -> None:
         """Look again for batches that can start, since something has changed."""
         self._wake.set()
+
+    def halts_changed(self) -> None:
+        """Look again for the batches of the scopes whose halts have begun or ended."""
+        halted = {control.scope for control in self._ports.control.halts.active(now())}
+        for scope in halted ^ self._halted:
+            self._partitions.schedule.wake_scope(scope)
+        self._halted = halted
+        self.wake()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Start calls until `stop`; calls in flight go on. Raises what a batch's task has raised, such as Fatal."""
@@ -73,7 +83,7 @@ class CallLoop:
             moment = monotonic()
             if blocker := self.blocker(moment):
                 return Wait(SOON_S, blocker)
-            job = self._partitions.schedule.next(partial(self.wait_of, moment=moment))
+            job = self._partitions.schedule.next(moment, _Waits(self._calls, self._partitions.limiter, moment))
             if not isinstance(job, Job):
                 return Wait(job, self._wait_reason())
             self._start(job, moment)
@@ -94,14 +104,6 @@ class CallLoop:
         if self._ports.backpressure.paused:
             return "backpressure"
         return "concurrency" if self._calls.full else None
-
-    def wait_of(self, job: Job, moment: float) -> float:
-        """Return the seconds until a job may start; 0 for one that is halted, since it is deferred without a call."""
-        if self._calls.halt_of(job.batch):
-            return 0.0
-        probe = SOON_S if self._calls.is_probed(job.batch) else 0.0
-        tokens = self._partitions.limiter.wait(job.batch, job.partition, moment)
-        return max(job.not_before - moment, tokens, probe)
 
     def _start(self, job: Job, moment: float) -> None:
         """Start the call of a job, or defer it when it is halted."""
@@ -124,6 +126,7 @@ class CallLoop:
         """Wait for the outcome of a job, and apply it."""
         outcome = await ending
         self._partitions.assignment.mark_active(job.partition, monotonic())
+        self._partitions.schedule.wake(job)
         self._wake.set()
         match outcome:
             case Retry():
@@ -173,6 +176,33 @@ async def _until_published(publish: Callable[[], Awaitable[T]]) -> T:
             return await publish()
         except Retryable:
             await asyncio.sleep(BROKER_PAUSE_S)
+
+
+class _Waits(NamedTuple):
+    """The waits at one moment. A job that is halted need not wait, since it is deferred without a call."""
+
+    calls: PageCalls
+    limiter: RateLimiter
+    moment: float
+
+    def of_tenant(self, tenant: Tenant) -> float:
+        """Return the wait for the tokens that all batches of a credential share; they are looked at every SOON_S."""
+        scopes = credential_scopes(tenant.credential)
+        if self.calls.is_halted(scopes):
+            return 0.0
+        tokens = self.limiter.shared_wait(tenant.credential, tenant.partition, self.moment)
+        return min(max(tokens, self._probe(scopes)), SOON_S)
+
+    def of_job(self, job: Job) -> float:
+        """Return the wait for the tokens of its property, and for its retry."""
+        batch = job.batch
+        if self.calls.halt_of(batch):
+            return 0.0
+        tokens = self.limiter.property_wait(batch.property, job.partition, self.moment)
+        return max(job.not_before - self.moment, tokens, self._probe(scopes_of(batch)))
+
+    def _probe(self, scopes: Iterable[str]) -> float:
+        return SOON_S if self.calls.is_probed(scopes) else 0.0
 
 
 class _Tasks:

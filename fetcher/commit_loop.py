@@ -7,13 +7,12 @@ again after a kill, so a commit follows as soon as a batch has ended.
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
-from functools import partial
 
 from fetcher.assignment import Partitions
 from fetcher.call_loop import CallLoop
 from fetcher.partition_status import Conditions, decide_status, view_of
 from fetcher.ports import Ports
-from fetcher.rate_limiter import Reading
+from fetcher.rate_limiter import BusiestProperty, Reading
 from pipeline.clock import monotonic, now
 from pipeline.contracts.partition_status import PartitionStatus
 from pipeline.errors import Retryable
@@ -60,7 +59,8 @@ class CommitLoop:
         if moment - self._refreshed >= REFRESH_EVERY_S:
             self._refreshed = moment
             self._statuses = self.statuses(moment, at)
-            _show_limits(self._partitions.limiter.readings(moment))
+            limiter = self._partitions.limiter
+            _show_limits(limiter.readings(moment), limiter.busiest_property(moment))
         is_due = moment - self._renewed >= RENEW_EVERY_S
         assignment = self._partitions.assignment
         commits = [item for item in assignment.commits(self._statuses) if is_due or assignment.has_news(item)]
@@ -81,7 +81,6 @@ class CommitLoop:
             blocker=self._call_loop.blocker(moment),
             sink_lag=self._ports.backpressure.lag,
             halts=self._ports.control.halts.active(at),
-            wait_of=partial(self._call_loop.wait_of, moment=moment),
         )
         return {number: self._status(number, conditions) for number in self._partitions.assignment.partitions}
 
@@ -92,16 +91,13 @@ class CommitLoop:
         )
 
 
-def _show_limits(readings: Sequence[Reading]) -> None:
+def _show_limits(credentials: Sequence[Reading], property_: BusiestProperty) -> None:
     """Set the gauges: a series for each credential; of the properties, which may be thousands, only the busiest."""
     for name in ("gsc_calls_last_minute", "gsc_calls_allowed_per_minute", "gsc_tokens"):
         gauge(name).clear()
-    for reading in readings:
-        if reading.kind == "credential":
-            gauge("gsc_calls_last_minute").labels(reading.name).set(reading.calls)
-            gauge("gsc_calls_allowed_per_minute").labels(reading.name).set(reading.rate_qpm)
-            gauge("gsc_tokens").labels(reading.name).set(reading.tokens)
-    properties = [item for item in readings if item.kind == "property"]
-    gauge("gsc_property_calls_last_minute_max").set(max((item.calls for item in properties), default=0))
-    utilisation = max((item.calls / item.rate_qpm for item in properties), default=0)
-    gauge("gsc_property_utilisation_max").set(utilisation)
+    for reading in credentials:
+        gauge("gsc_calls_last_minute").labels(reading.name).set(reading.calls)
+        gauge("gsc_calls_allowed_per_minute").labels(reading.name).set(reading.rate_qpm)
+        gauge("gsc_tokens").labels(reading.name).set(reading.tokens)
+    gauge("gsc_property_calls_last_minute_max").set(property_.calls)
+    gauge("gsc_property_utilisation_max").set(property_.utilisation)

@@ -52,9 +52,13 @@ class PageCalls:
         """Return the halt that is active for a batch, or None."""
         return self._ports.control.halts.blocking(scopes_of(batch), now())
 
-    def is_probed(self, batch: Batch) -> bool:
-        """Whether a budget halt of the batch has ended, and a call in flight tests whether the budget is available."""
-        ended = self._ports.control.halts.ended_budget_halt(scopes_of(batch), now())
+    def is_halted(self, scopes: Iterable[str]) -> bool:
+        """Whether one of these scopes is halted."""
+        return self._ports.control.halts.blocking(scopes, now()) is not None
+
+    def is_probed(self, scopes: Iterable[str]) -> bool:
+        """Whether a budget halt of a scope has ended, and a call in flight tests whether the budget is available."""
+        ended = self._ports.control.halts.ended_budget_halt(scopes, now())
         return ended is not None and any(ended.scope in scopes_of(job.batch) for job in self._calls)
 
     def cancel_halted(self) -> None:
@@ -223,6 +227,7 @@ class PageCalls:
     async def _publish_control(self, control: Control) -> None:
         # It takes effect in this process before the other processes read it from the topic.
         self._ports.control.halts.apply(control)
+        self._partitions.schedule.wake_scope(control.scope)
         if is_active(control, now()):
             self.cancel_halted()
         await self._ports.results.control(control)

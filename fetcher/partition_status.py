@@ -3,13 +3,14 @@
 `view_of` collects what is known of a partition, `decide_status` gives it one word. The table is in docs/states.md.
 """
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Literal, NamedTuple
 
 from fetcher.rate_limiter import RateLimiter
-from fetcher.schedule import Job, Schedule
+from fetcher.schedule import Schedule, Tenant
 from pipeline.contracts.halts import ALL
 from pipeline.contracts.messages import Control
 from pipeline.contracts.partition_status import PartitionStatus
@@ -43,8 +44,6 @@ class Conditions:
     sink_lag: int
     halts: Sequence[Control]
     """Active halts, of any scope."""
-    wait_of: Callable[[Job], float]
-    """Seconds until a job may start."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +63,21 @@ def view_of(
     partition: int, conditions: Conditions, progress: Progress, schedule: Schedule, limiter: RateLimiter
 ) -> View:
     """Return what is known of a partition."""
-    job, wait = schedule.soonest(partition, conditions.wait_of)
-    pace = limiter.pace(job.batch, partition, conditions.monotonic_at) if job else None
+    moment = conditions.monotonic_at
+    job = schedule.soonest(partition, moment, partial(_shared_wait, limiter, moment))
+    pace = limiter.pace(job.batch, partition, moment) if job else None
+    wait = max(job.not_before - moment, pace.seconds if pace else 0.0) if job else 0.0
     return View(
         conditions,
         progress,
         scopes=schedule.scopes(partition),
         wait_reason=str(pace) if pace else "waiting for a retry",
-        wait_end=conditions.at + timedelta(seconds=wait) if job and wait > 0 else None,
+        wait_end=conditions.at + timedelta(seconds=wait) if wait > 0 else None,
     )
+
+
+def _shared_wait(limiter: RateLimiter, moment: float, tenant: Tenant) -> float:
+    return limiter.shared_wait(tenant.credential, tenant.partition, moment)
 
 
 def decide_status(view: View) -> PartitionStatus:

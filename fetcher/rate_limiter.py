@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from fetcher.outcome import ScopeKind
-from fetcher.token_bucket import MINUTE_S, MinuteCounter, TokenBucket
+from fetcher.token_bucket import MINUTE_S, MinuteCounter, MinuteMaximum, TokenBucket
 from pipeline.contracts.messages import Batch
 from pipeline.errors import Invalid
 
@@ -73,13 +73,20 @@ class Pace(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """Metrics of a scope: calls of the last minute, the rate in calls a minute, and available tokens."""
+    """Metrics of a credential: calls of the last minute, the rate in calls a minute, and available tokens."""
 
     kind: ScopeKind
     name: str
     calls: int
     rate_qpm: float
     tokens: float
+
+
+class BusiestProperty(NamedTuple):
+    """The most calls that a property had made in a minute, and the highest ratio of them to its rate, lately."""
+
+    calls: float
+    utilisation: float
 
 
 class QuotaWarning(NamedTuple):
@@ -135,8 +142,11 @@ class RateLimiter:
         self._project_burst = max(limits.burst, total_partitions)
         self._project_rate = rate_per_s(limits.project_qpm, limits.headroom, self._project_burst, "GSC_PROJECT_QPM")
         self._since: dict[int, float] = {}
-        self._scopes: dict[tuple[int, ScopeKind, str], _Scope] = {}
+        self._properties: dict[tuple[int, str], _Scope] = {}
+        self._credentials: dict[tuple[int, str], _Scope] = {}
         self._project: _Scope | None = None
+        self._most_calls = MinuteMaximum()
+        self._highest_utilisation = MinuteMaximum()
 
     def assigned(self, partitions: Iterable[int], now: float) -> None:
         """Add partitions, with empty buckets."""
@@ -147,7 +157,8 @@ class RateLimiter:
         """Remove partitions and their buckets."""
         for partition in partitions:
             self._since.pop(partition, None)
-        self._scopes = {key: scope for key, scope in self._scopes.items() if key[0] in self._since}
+        self._properties = {key: scope for key, scope in self._properties.items() if key[0] in self._since}
+        self._credentials = {key: scope for key, scope in self._credentials.items() if key[0] in self._since}
         self._resize_project(now)
 
     def _resize_project(self, now: float) -> None:
@@ -165,9 +176,18 @@ class RateLimiter:
 
     def wait(self, batch: Batch, partition: int, now: float) -> float:
         """Return the seconds until every scope of the batch has a token; 0 when a call may start."""
+        shared = self.shared_wait(batch.credential, partition, now)
+        return max(shared, self.property_wait(batch.property, partition, now))
+
+    def shared_wait(self, credential: str, partition: int, now: float) -> float:
+        """Return the seconds until the scopes that all batches of a credential share have a token."""
         if self._project is None or partition not in self._since:
             return MINUTE_S
-        return max(scope.wait(now) for scope in self._scopes_of(batch, partition))
+        return max(self._credential(credential, partition).wait(now), self._project.wait(now))
+
+    def property_wait(self, url: str, partition: int, now: float) -> float:
+        """Return the seconds until a property has a token."""
+        return self._property(url, partition).wait(now) if partition in self._since else MINUTE_S
 
     def pace(self, batch: Batch, partition: int, now: float) -> Pace | None:
         """Return what a call of this batch waits for; None when it need not wait."""
@@ -180,14 +200,22 @@ class RateLimiter:
     def take(self, batch: Batch, partition: int, now: float) -> list[QuotaWarning]:
         """Take a token of every scope, only when `wait` is 0; returns the scopes that come near their hard quota."""
         warnings = [scope.take(now) for scope in self._scopes_of(batch, partition)]
+        own = self._property(batch.property, partition)
+        calls = own.counter.calls(now)
+        self._most_calls.add(calls, now)
+        self._highest_utilisation.add(calls / own.pace(now).rate_qpm, now)
         return [warning for warning in warnings if warning]
 
     def readings(self, now: float) -> list[Reading]:
-        """Return the metrics of every property and credential of the held partitions."""
+        """Return the metrics of every credential of the held partitions."""
         return [
             Reading(scope.kind, scope.name, scope.counter.calls(now), scope.pace(now).rate_qpm, scope.tokens(now))
-            for scope in self._scopes.values()
+            for scope in self._credentials.values()
         ]
+
+    def busiest_property(self, now: float) -> BusiestProperty:
+        """Return the highest values of a property in the last minute, at the starts of its calls."""
+        return BusiestProperty(self._most_calls.value(now), self._highest_utilisation.value(now))
 
     def refused(self, batch: Batch, partition: int, kind: ScopeKind, now: float, retry_after: float | None) -> None:
         """Slow down the scope of the batch whose quota refused a call."""
@@ -208,22 +236,21 @@ class RateLimiter:
         return [*own, self._project] if self._project else own
 
     def _property(self, url: str, partition: int) -> _Scope:
-        scope = self._scopes.get((partition, "property", url))
+        scope = self._properties.get((partition, url))
         if scope is None:
             qpm = self._limits.site_overrides.get(url, self._limits.site_qpm)
-            scope = self._create("property", url, qpm, partition)
+            scope = self._properties[partition, url] = self._create("property", url, qpm, partition)
             if self._limits.site_qps:
                 scope.buckets.append(TokenBucket(self._limits.site_qps, 1.0, self._since[partition]))
         return scope
 
     def _credential(self, name: str, partition: int) -> _Scope:
-        scope = self._scopes.get((partition, "credential", name))
+        scope = self._credentials.get((partition, name))
         if scope is None:
             qpm = self._limits.user_overrides.get(name, self._limits.user_qpm)
-            scope = self._create("credential", name, qpm, partition)
+            scope = self._credentials[partition, name] = self._create("credential", name, qpm, partition)
         return scope
 
     def _create(self, kind: ScopeKind, name: str, qpm: int, partition: int) -> _Scope:
         rate = rate_per_s(qpm, self._limits.headroom, self._limits.burst)
-        bucket = TokenBucket(rate, float(self._limits.burst), self._since[partition])
-        return self._scopes.setdefault((partition, kind, name), _Scope(kind, name, [bucket], qpm))
+        return _Scope(kind, name, [TokenBucket(rate, float(self._limits.burst), self._since[partition])], qpm)

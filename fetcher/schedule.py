@@ -1,21 +1,26 @@
-"""Which batch is started next. Pure.
+"""Which batch is started next. Pure: time is an argument, on a monotonic clock.
 
-The batches of each held partition wait in one queue for each property. Daily batches go before backfills, properties
-take turns, and a property that has to wait delays no other. A repeated batch is dropped.
+Two levels. Credentials take turns, and of a credential its properties take turns, for daily batches before backfills.
+What all properties of a credential share is checked once for the credential, and a property that has to wait is not
+looked at again before its time, so the cost of a start does not grow with the number of properties.
+
+A property that waits is not polled: `wake` reports that something has changed for it, such as the end of one of its
+calls. A repeated batch is dropped.
 
 Memory: the id of a batch is kept for DEDUPLICATION_S after the batch was read. A repeat is published while its page is
 fetched for the second time, so it is read soon after. The producer's limit on queued batches bounds the number of ids.
 """
 
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
+from fetcher.credential_queue import CredentialQueue
+from fetcher.rotation import Rotation
 from pipeline.contracts.halts import scopes_of
 from pipeline.contracts.identity import DEDUPLICATION_S
-from pipeline.contracts.messages import Batch, Priority
-
-PRIORITIES: tuple[Priority, ...] = ("daily", "backfill")
+from pipeline.contracts.messages import Batch
 
 
 @dataclass(eq=False)
@@ -31,32 +36,46 @@ class Job:
     call_started: float = 0.0
 
 
+class Tenant(NamedTuple):
+    """A credential in a partition: in all partitions if the topic was given more of them, otherwise in one only."""
+
+    partition: int
+    credential: str
+
+
+class Waits(Protocol):
+    """The seconds until something may start; 0 when it may start now."""
+
+    def of_tenant(self, tenant: Tenant) -> float:
+        """Return the wait for what all batches of a credential share."""
+
+    def of_job(self, job: Job) -> float:
+        """Return the wait for what the job itself and its property need."""
+
+
 @dataclass
 class _Partition:
-    queues: dict[Priority, OrderedDict[str, deque[Job]]] = field(
-        default_factory=lambda: {priority: OrderedDict() for priority in PRIORITIES}
-    )
     seen: OrderedDict[str, float] = field(default_factory=OrderedDict)
     scopes: set[str] = field(default_factory=set)
-
-    def jobs(self) -> Iterator[Job]:
-        for queues in self.queues.values():
-            for queue in queues.values():
-                yield from queue
-
-    def queue_of(self, job: Job) -> deque[Job]:
-        return self.queues[job.batch.priority].setdefault(job.batch.property, deque())
+    tenants: set[Tenant] = field(default_factory=set)
 
 
 class Schedule:
     """The queues of the held partitions."""
 
     def __init__(self) -> None:
-        self._partitions: OrderedDict[int, _Partition] = OrderedDict()
+        self._partitions: dict[int, _Partition] = {}
+        self._queues: dict[Tenant, CredentialQueue[Job]] = {}
+        self._rotation: Rotation[Tenant] = Rotation()
         self._queued = 0
 
     def __len__(self) -> int:
         return self._queued
+
+    @property
+    def credentials(self) -> Iterable[str]:
+        """The credentials that have queued batches."""
+        return (tenant.credential for tenant in self._queues)
 
     def assigned(self, partitions: Iterable[int]) -> None:
         """Add partitions, with empty queues."""
@@ -67,7 +86,9 @@ class Schedule:
         """Remove partitions and their queues."""
         for number in partitions:
             partition = self._partitions.pop(number, None)
-            self._queued -= len(list(partition.jobs())) if partition else 0
+            for tenant in partition.tenants if partition else ():
+                self._queued -= len(self._queues[tenant])
+                self._remove(tenant)
 
     def add(self, job: Job, now: float) -> bool:
         """Queue a job; False when its batch is a repeat, or its partition is not held."""
@@ -80,71 +101,76 @@ class Schedule:
             return False
         partition.seen[job.batch.batch_id] = now
         partition.scopes.update(scopes_of(job.batch)[1:])
-        partition.queue_of(job).append(job)
-        self._queued += 1
+        self._queue(job, partition)
         return True
 
     def put_back(self, job: Job) -> None:
-        """Queue a job again, first of its property; it waits until its `not_before`."""
+        """Queue a job again; it waits until its `not_before`, and then goes before those of its property."""
         if partition := self._partitions.get(job.partition):
-            partition.queue_of(job).appendleft(job)
-            self._queued += 1
+            self._queue(job, partition)
+
+    def _queue(self, job: Job, partition: _Partition) -> None:
+        tenant = Tenant(job.partition, job.batch.credential)
+        partition.tenants.add(tenant)
+        self._queues.setdefault(tenant, CredentialQueue()).add(job)
+        self._rotation.wake(tenant)
+        self._queued += 1
 
     def forget(self, job: Job) -> None:
         """Forget the id of a batch that was deferred or is dead, since it may be published again under this id."""
         if partition := self._partitions.get(job.partition):
             partition.seen.pop(job.batch.batch_id, None)
 
-    def next(self, wait_of: Callable[[Job], float]) -> Job | float:
+    def wake(self, job: Job) -> None:
+        """Look again at the credential and the property of a job, since one of their calls has ended."""
+        tenant = Tenant(job.partition, job.batch.credential)
+        if queue := self._queues.get(tenant):
+            queue.wake(job.batch.property)
+            self._rotation.wake(tenant)
+
+    def wake_scope(self, scope: str) -> None:
+        """Look again at the jobs of a halt scope, since its halt has begun or ended."""
+        kind, _, name = scope.partition(":")
+        for tenant, queue in self._queues.items():
+            self._rotation.wake(tenant)
+            if kind == "property":
+                queue.wake(name)
+            elif kind != "credential" or name == tenant.credential:
+                queue.wake_all()
+
+    def next(self, now: float, waits: Waits) -> Job | float:
         """Remove and return the next job that need not wait.
 
         When every job must wait, return the seconds until the first one may start; inf when none is queued.
         """
-        shortest = float("inf")
-        for priority in PRIORITIES:
-            for partition in self._partitions.values():
-                job = _take_ready(partition.queues[priority], wait_of)
-                if isinstance(job, Job):
-                    self._partitions.move_to_end(job.partition)
-                    self._queued -= 1
-                    return job
-                shortest = min(shortest, job)
-        return shortest
+        while (tenant := self._rotation.first(now)) is not None:
+            job = waits.of_tenant(tenant) or self._queues[tenant].next(now, waits.of_job)
+            if isinstance(job, Job):
+                self._mark_taken(tenant)
+                return job
+            self._rotation.delay(tenant, now, job)
+        return self._rotation.soonest(now)[1]
 
-    def soonest(self, number: int, wait_of: Callable[[Job], float]) -> tuple[Job | None, float]:
-        """Return the queued job of a partition that has the shortest wait, and the wait; (None, inf) without a job."""
+    def _mark_taken(self, tenant: Tenant) -> None:
+        self._queued -= 1
+        self._rotation.rotate(tenant)
+        if not len(self._queues[tenant]):
+            self._partitions[tenant.partition].tenants.discard(tenant)
+            self._remove(tenant)
+
+    def _remove(self, tenant: Tenant) -> None:
+        del self._queues[tenant]
+        self._rotation.discard(tenant)
+
+    def soonest(self, number: int, now: float, wait_of: Callable[[Tenant], float]) -> Job | None:
+        """Return a queued job of a partition that has the shortest wait; None without a job."""
         partition = self._partitions.get(number, _Partition())  # a partition that is drained has no queues any more
-        heads = [_head(queue) for queues in partition.queues.values() for queue in queues.values() if queue]
-        waits = [(wait_of(job), order) for order, job in enumerate(heads)]
-        return (heads[min(waits)[1]], min(waits)[0]) if waits else (None, float("inf"))
+        found: tuple[float, Job | None] = float("inf"), None
+        for tenant in sorted(partition.tenants):
+            job, wait = self._queues[tenant].soonest(now)
+            found = min(found, (max(wait, wait_of(tenant)), job), key=lambda item: item[0])
+        return found[1]
 
     def scopes(self, number: int) -> Set[str]:
         """The halt scopes of the batches that were queued since the partition was assigned, without `all`."""
         return self._partitions[number].scopes if number in self._partitions else frozenset()
-
-
-def _take_ready(queues: OrderedDict[str, deque[Job]], wait_of: Callable[[Job], float]) -> Job | float:
-    """Remove and return the job of the first property that need not wait, else the shortest wait."""
-    shortest = float("inf")
-    for url in list(queues):
-        queue = queues[url]
-        if not queue:
-            del queues[url]
-            continue
-        job = _head(queue)
-        wait = wait_of(job)
-        if wait <= 0:
-            queues.move_to_end(url)
-            queue.remove(job)
-            return job
-        shortest = min(shortest, wait)
-    return shortest
-
-
-def _head(queue: deque[Job]) -> Job:
-    """Return the next job of a property: one that waits for a retry does not delay those behind it."""
-    return min(queue, key=_not_before) if queue[0].not_before else queue[0]
-
-
-def _not_before(job: Job) -> float:
-    return job.not_before

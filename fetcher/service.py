@@ -58,7 +58,7 @@ class Fetcher:
     def halts_changed(self) -> None:
         """Cancel the calls of scopes that are halted now; the call loop defers their batches."""
         self._calls.cancel_halted()
-        self.call_loop.wake()
+        self.call_loop.halts_changed()
 
     # Called by the member of the consumer group (pipeline.consumer_group.PartitionHandler)
 

@@ -141,14 +141,14 @@ METRICS = (
         "gauge",
         (),
         FETCHER,
-        "Calls in the last minute for the property with the most calls.",
+        "Most calls that a property had made in a minute, at the starts of the calls of the last minute.",
     ),
     Metric(
         "gsc_property_utilisation_max",
         "gauge",
         (),
         FETCHER,
-        "Calls in the last minute as a ratio of the bucket's rate, for the property with the highest ratio.",
+        "Highest ratio of such calls of a property to the rate of its bucket.",
     ),
     Metric(
         "gsc_page_seconds",

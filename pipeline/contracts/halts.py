@@ -27,9 +27,14 @@ def is_scope(text: str) -> bool:
     return text == ALL or (kind in KINDS and name != "")
 
 
+def credential_scopes(credential: str) -> tuple[str, ...]:
+    """Return every scope that contains all batches of a credential, the widest first."""
+    return (ALL, f"credential:{credential}")
+
+
 def scopes_of(batch: Batch) -> tuple[str, ...]:
     """Return every scope that contains a batch, the widest first."""
-    return (ALL, f"credential:{batch.credential}", f"property:{batch.property}", f"run:{batch.run_id}")
+    return (*credential_scopes(batch.credential), f"property:{batch.property}", f"run:{batch.run_id}")
 
 
 class Halts:

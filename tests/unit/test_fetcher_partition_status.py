@@ -20,7 +20,7 @@ def a_halt(scope: str, **changes: Any) -> Control:
 
 def some_conditions(**changes: Any) -> Conditions:
     usual: dict[str, Any] = {
-        "at": NOW, "monotonic_at": 0.0, "blocker": None, "sink_lag": 0, "halts": (), "wait_of": lambda job: 0.0
+        "at": NOW, "monotonic_at": 0.0, "blocker": None, "sink_lag": 0, "halts": ()
     }  # fmt: skip
     return Conditions(**{**usual, **changes})
 
@@ -71,29 +71,35 @@ def test_the_status_ends_with_the_last_of_several_halts() -> None:
     assert decide_status(a_view(halts=(*halts, a_halt("property:x")))).until is None
 
 
-def view_of_partition_0(schedule: Schedule, limiter: RateLimiter, wait_s: float) -> View:
-    return view_of(0, some_conditions(wait_of=lambda job: wait_s), Progress(1, 0.0), schedule, limiter)
+def view_of_partition_0(schedule: Schedule, limiter: RateLimiter, moment: float = 0.0) -> View:
+    return view_of(0, some_conditions(monotonic_at=moment), Progress(1, 0.0), schedule, limiter)
+
+
+def a_limiter() -> RateLimiter:
+    limiter = RateLimiter(QuotaLimits(1200, 600, 40_000, 0.8, 8), 12)
+    limiter.assigned([0], 0.0)
+    return limiter
 
 
 def test_a_view_has_the_scopes_and_the_wait_of_the_next_batch() -> None:
-    schedule, limiter = Schedule(), RateLimiter(QuotaLimits(1200, 600, 40_000, 0.8, 8), 12)
+    schedule, limiter = Schedule(), a_limiter()
     schedule.assigned([0])
-    limiter.assigned([0], 0.0)
     schedule.add(Job(a_batch(), 0, 0), 0.0)
-    view = view_of_partition_0(schedule, limiter, 3.0)
+    limiter.refused(a_batch(), 0, "credential", 0.0, 3.0)
+    view = view_of_partition_0(schedule, limiter)
     assert view.scopes == {"credential:acme", "property:sc-domain:example.com", "run:run-1"}
-    assert (view.wait_reason, view.wait_end) == ("credential acme: 464 calls a minute", SOON)
+    assert (view.wait_reason, view.wait_end) == ("credential acme: 232 calls a minute, cut from 464", SOON)
 
 
 def test_a_batch_that_waits_for_no_token_waits_for_a_retry() -> None:
-    schedule, limiter = Schedule(), RateLimiter(QuotaLimits(1200, 600, 40_000, 0.8, 8), 12)
+    schedule, limiter = Schedule(), a_limiter()
     schedule.assigned([0])
-    limiter.assigned([0], -60.0)
-    schedule.add(Job(a_batch(), 0, 0), 0.0)
-    assert view_of_partition_0(schedule, limiter, 3.0).wait_reason == "waiting for a retry"
-    assert view_of_partition_0(schedule, limiter, 0.0).wait_end is None
+    schedule.put_back(Job(a_batch(), 0, 0, not_before=63.0))
+    view = view_of_partition_0(schedule, limiter, 60.0)
+    assert (view.wait_reason, view.wait_end) == ("waiting for a retry", SOON)
+    assert view_of_partition_0(schedule, limiter, 63.0).wait_end is None
 
 
 def test_a_partition_without_queued_batches_waits_for_nothing() -> None:
-    view = view_of_partition_0(Schedule(), RateLimiter(QuotaLimits(1200, 600, 40_000, 0.8, 8), 12), 3.0)
+    view = view_of_partition_0(Schedule(), a_limiter())
     assert (view.scopes, view.wait_end) == (frozenset(), None)

@@ -11,10 +11,11 @@ from fetcher.chunks import FetchedPage
 from fetcher.outcome import Dead, Deferred, Done, HaltOrder, Outcome, Retry
 from fetcher.page_call import BROKER_PAUSE_S, SOON_S
 from pipeline.clock import now
+from pipeline.contracts.halts import scopes_of
 from pipeline.contracts.messages import Control
 from pipeline.errors import Fatal, Retryable
 from support.examples import NOW
-from support.fetcher import CAPACITY, EMPTY_PAGE, PROPERTY, World, a_job, held_partitions, page_calls
+from support.fetcher import CAPACITY, EMPTY_PAGE, PROPERTY, UNLIMITED, World, a_job, held_partitions, page_calls
 from support.wait import until
 
 UNAUTHORIZED = Retry("unauthorized", after_s=0.0, counts=False, refresh_token=True)
@@ -85,9 +86,8 @@ async def test_a_throttled_call_slows_the_scope_down_and_uses_no_attempt(world: 
     for _ in range(5):
         assert await calls.start(job) == world.outcome
     assert job.attempts == 0
-    [reading] = [item for item in partitions.limiter.readings(0.0) if item.kind == "credential"]
-    [other] = [item for item in partitions.limiter.readings(0.0) if item.kind == "property"]
-    assert reading.rate_qpm < other.rate_qpm / 20
+    [reading] = partitions.limiter.readings(0.0)
+    assert reading.rate_qpm < UNLIMITED.user_qpm / 20
     assert world.published == []
 
 
@@ -300,10 +300,10 @@ async def test_after_a_budget_pause_a_call_is_a_probe_and_its_success_resumes_th
     world.may_answer.clear()
     partitions = held_partitions()
     calls, job = page_calls(world, partitions), a_job(partitions)
-    assert not calls.is_probed(job.batch)
+    assert not calls.is_probed(scopes_of(job.batch))
     finishing = asyncio.ensure_future(calls.start(job))
-    assert calls.is_probed(job.batch)
+    assert calls.is_probed(scopes_of(job.batch))
     world.may_answer.set()
     assert await finishing == Done(EMPTY_PAGE)
     assert [(item.scope, item.state, item.cause) for item in world.controls()] == [(scope, "running", "budget")]
-    assert not calls.is_probed(job.batch)
+    assert not calls.is_probed(scopes_of(job.batch))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fetcher.rate_limiter import Pace, QuotaLimits, QuotaWarning, RateLimiter, rate_per_s
+from fetcher.rate_limiter import BusiestProperty, Pace, QuotaLimits, QuotaWarning, RateLimiter, rate_per_s
 from fetcher.token_bucket import MINUTE_S, TokenBucket
 from pipeline.contracts.messages import Batch
 from pipeline.errors import Invalid
@@ -213,15 +213,38 @@ def test_a_success_raises_the_rate_of_a_scope_that_was_cut() -> None:
     assert before.rate_qpm < after.rate_qpm < after.ceiling_qpm
 
 
-def test_readings_are_calls_rate_and_tokens_of_each_property_and_credential() -> None:
+def test_readings_are_calls_rate_and_tokens_of_each_credential() -> None:
     limiter = RateLimiter(QuotaLimits(608, 1218, 40_000, 1.0, 8), 1)
     limiter.assigned([0], 0.0)
     assert limiter.wait(a_batch(), 0, 60.0) == 0
     limiter.take(a_batch(), 0, 60.0)
-    readings = {(item.kind, item.name): item for item in limiter.readings(60.0)}
-    assert set(readings) == {("property", "sc-domain:example.com"), ("credential", "acme")}
-    credential = readings["credential", "acme"]
+    [credential] = limiter.readings(60.0)
+    assert (credential.kind, credential.name) == ("credential", "acme")
     assert (credential.calls, credential.rate_qpm, credential.tokens) == (1, pytest.approx(60 * 1210 / 61), 7.0)
+
+
+def test_the_busiest_property_of_the_last_minute_is_known() -> None:
+    limits = QuotaLimits(608, 10**6, 10**6, 1.0, 8, site_overrides={"sc-domain:small.com": 69})
+    limiter = RateLimiter(limits, 1)
+    limiter.assigned([0], 0.0)
+    assert limiter.busiest_property(30.0) == BusiestProperty(0, 0)
+    for _ in range(4):
+        limiter.take(a_batch(), 0, 30.0)
+    for _ in range(3):
+        limiter.take(a_batch(property="sc-domain:small.com"), 0, 40.0)
+    assert limiter.busiest_property(40.0) == (4, pytest.approx(3 / 60))
+    assert limiter.busiest_property(95.0) == (3, pytest.approx(3 / 60))
+    assert limiter.busiest_property(101.0) == BusiestProperty(0, 0)
+
+
+def test_the_waits_of_a_credential_and_of_a_property_are_known_separately() -> None:
+    limiter = RateLimiter(LIMITS, 12)
+    limiter.assigned([0], 0.0)
+    limiter.refused(a_batch(), 0, "property", 60.0, 9.0)
+    assert limiter.shared_wait("acme", 0, 60.0) == 0
+    assert limiter.property_wait("sc-domain:example.com", 0, 60.0) == limiter.wait(a_batch(), 0, 60.0) == 9.0
+    assert limiter.shared_wait("acme", 7, 60.0) > 0
+    assert limiter.property_wait("sc-domain:example.com", 7, 60.0) > 0
 
 
 def test_overrides_of_the_catalog_replace_the_defaults() -> None:
