@@ -24,9 +24,10 @@ from pipeline.errors import Invalid, PipelineError
 from pipeline.health import HttpServer
 from pipeline.kafka import group_id
 from pipeline.kafka_admin import partition_count
-from pipeline.process import StartError, load_settings, run_service, run_until_stopped, stall_reason
+from pipeline.process import StartError, load_settings, run_service, run_until_stopped, watch
 from pipeline.publisher import open_publisher
 from pipeline.startup_checks import require_topics
+from pipeline.watchdog import Watchdog
 
 
 def main() -> int:
@@ -61,9 +62,16 @@ async def _serve(settings: FetcherSettings, stop: asyncio.Event) -> None:
             dead_letters = DeadLetterLimit(settings.dead_letter_limit, settings.dead_letter_ratio)
             fetcher = Fetcher(catalog, settings.capacity, limiter, ports, dead_letters)
             control.subscribe(fetcher.halts_changed)
-            async with _health(settings, member):
-                loops = member.run(stop, fetcher), fetcher.run(stop), ports.backpressure.watch(stop)
-                await run_until_stopped(stop, *loops)
+            loops = (fetcher.call_loop, fetcher.commit_loop, member, control, ports.backpressure)
+            watchdog = Watchdog([loop.heartbeat for loop in loops], monotonic())
+            async with _health(settings, member, watchdog):
+                await run_until_stopped(
+                    stop,
+                    member.run(stop, fetcher),
+                    fetcher.run(stop),
+                    ports.backpressure.watch(stop),
+                    watch(stop, watchdog),
+                )
     finally:
         await control.close()
         tokens.close()
@@ -101,7 +109,9 @@ def _sink_lag(settings: FetcherSettings) -> LagReader:
 
 def _member(settings: FetcherSettings) -> GroupMember:
     prefix = settings.topic_prefix
-    group = GroupConfig(group_id(prefix, SERVICE), BATCHES.full_name(prefix), settings.session_timeout_s)
+    group = GroupConfig(
+        group_id(prefix, SERVICE), BATCHES.full_name(prefix), settings.session_timeout_s, revoke_s=settings.drain_s
+    )
     return GroupMember(settings.kafka, group)
 
 
@@ -111,12 +121,12 @@ def _transport(settings: FetcherSettings, search_console: SearchConsole) -> Sear
     return BatchTransport(search_console, size=settings.batch_size, linger_s=settings.batch_linger_ms / 1000)
 
 
-def _health(settings: FetcherSettings, member: GroupMember) -> HttpServer:
+def _health(settings: FetcherSettings, member: GroupMember, watchdog: Watchdog) -> HttpServer:
     return HttpServer(
         settings,
         SERVICE,
         not_ready=lambda: None if member.lease_until > monotonic() else "no partitions, or no lease on them",
-        not_live=lambda: stall_reason(member.last_poll, monotonic()),
+        not_live=lambda: watchdog.stalled(monotonic()),
     )
 
 

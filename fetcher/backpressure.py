@@ -3,16 +3,20 @@
 import asyncio
 
 from pipeline.backpressure import LagThreshold
+from pipeline.clock import monotonic
 from pipeline.consumer_lag import Lag
 from pipeline.errors import Retryable
 from pipeline.log import logger
 from pipeline.metrics import gauge
 from pipeline.process import event_or_timeout
+from pipeline.watchdog import Heartbeat
 
 WARN_AT = 500
 PAUSE_AT = 800
 RESUME_BELOW = 500
 READ_EVERY_S = 1.0
+READ_LIMIT_S = 90.0
+"""A reading is four requests to Kafka."""
 
 _log = logger(__name__)
 
@@ -23,6 +27,7 @@ class SinkBackpressure:
     def __init__(self, lag: Lag) -> None:
         self._lag = lag
         self._threshold = LagThreshold(PAUSE_AT, RESUME_BELOW)
+        self.heartbeat = Heartbeat("reader of the sink's lag", READ_LIMIT_S, monotonic())
         self.lag = 0
         """Messages, at the last reading."""
 
@@ -34,6 +39,7 @@ class SinkBackpressure:
     async def watch(self, stop: asyncio.Event) -> None:
         """Read the lag until `stop`. While it cannot be read, the last reading holds."""
         while not await event_or_timeout(stop, READ_EVERY_S):
+            self.heartbeat.beat(monotonic())
             try:
                 self.update(await self._lag.total())
             except Retryable as error:

@@ -19,8 +19,11 @@ from pipeline.errors import Retryable
 from pipeline.log import logger
 from pipeline.metrics import counter, gauge
 from pipeline.process import event_or_timeout
+from pipeline.watchdog import Heartbeat
 
 T = TypeVar("T")
+CALL_LIMIT_S = 30.0
+"""The loop wakes up twice a second; starting the calls that may start takes no time."""
 _log = logger(__name__)
 
 
@@ -53,6 +56,7 @@ class CallLoop:
         self._wake = asyncio.Event()
         self._halted: set[str] = set()
         self._tasks = _Tasks(self._wake)
+        self.heartbeat = Heartbeat("call loop", CALL_LIMIT_S, monotonic())
 
     def wake(self) -> None:
         """Look again for batches that can start, since something has changed."""
@@ -69,6 +73,7 @@ class CallLoop:
     async def run(self, stop: asyncio.Event) -> None:
         """Start calls until `stop`; calls in flight go on. Raises what a batch's task has raised, such as Fatal."""
         while not stop.is_set():
+            self.heartbeat.beat(monotonic())
             self._wake.clear()
             wait = self.start_calls()
             started = monotonic()

@@ -20,9 +20,12 @@ from pipeline.log import logger
 from pipeline.metrics import gauge
 from pipeline.offsets import OffsetCommit
 from pipeline.process import event_or_timeout
+from pipeline.watchdog import Heartbeat
 
 REFRESH_EVERY_S = 0.5
 """How often statuses are decided. Not for every batch, since there may be thousands of properties."""
+COMMIT_LIMIT_S = 60.0
+"""A commit waits for a rebalance, and with it for calls in flight to be drained."""
 RENEW_EVERY_S = 2.0
 """How often every partition is committed, with or without news."""
 
@@ -32,17 +35,26 @@ _log = logger(__name__)
 class CommitLoop:
     """Commits offsets and statuses of the held partitions: as soon as they change, and at least every RENEW_EVERY_S."""
 
-    def __init__(self, ports: Ports, partitions: Partitions, call_loop: CallLoop, batch_ended: asyncio.Event) -> None:
+    def __init__(
+        self,
+        ports: Ports,
+        partitions: Partitions,
+        call_loop: CallLoop,
+        batch_ended: asyncio.Event,
+        drain_s: float,
+    ) -> None:
         self._ports = ports
         self._partitions = partitions
         self._call_loop = call_loop
         self._batch_ended = batch_ended
         self._statuses: dict[int, PartitionStatus] = {}
         self._refreshed = self._renewed = float("-inf")
+        self.heartbeat = Heartbeat("commit loop", COMMIT_LIMIT_S + drain_s, monotonic())
 
     async def run(self, stop: asyncio.Event) -> None:
         """Commit until `stop`."""
         while not stop.is_set():
+            self.heartbeat.beat(monotonic())
             await event_or_timeout(self._batch_ended, REFRESH_EVERY_S)
             self._batch_ended.clear()
             try:

@@ -46,7 +46,7 @@ class Fetcher:
         self._calls = PageCalls(ports, self._partitions, capacity)
         batch_ended = asyncio.Event()
         self.call_loop = CallLoop(ports, self._partitions, self._calls, dead_letters, batch_ended)
-        self.commit_loop = CommitLoop(ports, self._partitions, self.call_loop, batch_ended)
+        self.commit_loop = CommitLoop(ports, self._partitions, self.call_loop, batch_ended, capacity.drain_s)
         self._queue_is_full = False
 
     async def run(self, stop: asyncio.Event) -> None:

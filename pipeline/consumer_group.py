@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from functools import partial
 from typing import NamedTuple, Protocol
 
+import msgspec
 from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.aio import AIOConsumer
 
@@ -20,9 +21,14 @@ from pipeline.kafka import TIMEOUT_S, as_pipeline_error, consumer_configuration,
 from pipeline.log import logger
 from pipeline.metrics import counter, gauge
 from pipeline.offsets import AssignedPartition, OffsetCommit
+from pipeline.watchdog import Heartbeat
 
 POLL_S = 0.05
 MAX_RECORDS = 500
+POLL_LIMIT_S = 60.0
+"""Longest time without a poll, for requests to the broker during a rebalance."""
+ANSWER_LIMIT_S = 10.0
+"""Time without a word of any broker after which a member is not ready."""
 _log = logger(__name__)
 _in_callback: ContextVar[bool] = ContextVar("in_rebalance_callback", default=False)
 
@@ -52,6 +58,8 @@ class GroupConfig(NamedTuple):
     id: str
     topic: str
     session_timeout_s: float
+    revoke_s: float = 0.0
+    """How long the handler may take to give partitions back."""
 
 
 class GroupMember:
@@ -66,18 +74,21 @@ class GroupMember:
         self._group = group
         self._held: set[int] = set()
         self._paused = False
+        self._responses = 0
         self._poll_began = 0.0
         self._failure: KafkaError | None = None
         self._lock = asyncio.Lock()
         try:
-            settings = {**member_configuration(configuration, group), "error_cb": self._on_error}
+            callbacks = {"error_cb": self._on_error, "stats_cb": self._on_statistics}
+            settings = {**member_configuration(configuration, group), **callbacks}
             self._consumer = AIOConsumer(settings, max_workers=4)
         except KafkaException as error:
             raise as_pipeline_error(error.args[0], group.id) from error
         self.lease_until = 0.0
         """On the monotonic clock. No call to the outside world may start later."""
-        self.last_poll = monotonic()
-        """On the monotonic clock; read by the liveness probe."""
+        self.heartbeat = Heartbeat(f"consumer of {group.topic}", POLL_LIMIT_S + group.revoke_s, monotonic())
+        self.answers = Heartbeat("Kafka", ANSWER_LIMIT_S, monotonic())
+        """Beats whenever a broker has sent something: members hear from it every few seconds."""
 
     async def run(self, stop: asyncio.Event, handler: PartitionHandler) -> None:
         """Consume until `stop`, then give the partitions back. Raises Fatal when the client cannot continue."""
@@ -107,7 +118,8 @@ class GroupMember:
 
     async def _poll(self) -> list[Record]:
         consumer = self._consumer
-        self._poll_began = self.last_poll = monotonic()
+        self._poll_began = monotonic()
+        self.heartbeat.beat(self._poll_began)
         try:
             first = await consumer.poll(POLL_S)
             messages = [first, *await consumer.consume(MAX_RECORDS - 1, 0)] if first is not None else []
@@ -230,11 +242,31 @@ class GroupMember:
         gauge("gsc_partitions_held").set(len(self._held))
         _log.info("partitions", kind=kind, topic=self._group.topic, partitions=sorted(numbers), held=len(self._held))
 
+    async def _on_statistics(self, statistics: str) -> None:
+        responses = responses_received(statistics)
+        if responses > self._responses:
+            self.answers.beat(monotonic())
+        self._responses = responses
+
     async def _on_error(self, error: KafkaError) -> None:
         if is_fatal(error):
             self._failure = error
         else:
             _log.warning("kafka_unreachable", error=error.str())
+
+
+class _Broker(msgspec.Struct):
+    rx: int = 0
+    """Responses received."""
+
+
+class _Statistics(msgspec.Struct):
+    brokers: dict[str, _Broker] = {}
+
+
+def responses_received(statistics: str) -> int:
+    """Return the number of responses received from all brokers, from librdkafka's statistics."""
+    return sum(broker.rx for broker in msgspec.json.decode(statistics, type=_Statistics).brokers.values())
 
 
 def member_configuration(configuration: Mapping[str, str], group: GroupConfig) -> dict[str, object]:
@@ -245,6 +277,7 @@ def member_configuration(configuration: Mapping[str, str], group: GroupConfig) -
         "group.protocol": protocol,
         "enable.auto.commit": False,
         "auto.offset.reset": "earliest",
+        "statistics.interval.ms": 2000,
     }
     if protocol == "classic":
         required |= {

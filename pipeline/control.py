@@ -19,9 +19,11 @@ from pipeline.kafka import TIMEOUT_S, consumer_configuration
 from pipeline.log import logger
 from pipeline.metrics import gauge
 from pipeline.retry import with_retries
+from pipeline.watchdog import Heartbeat
 
 POLL_S = 0.05
 CONFIRM_EVERY_S = 1.0
+FOLLOW_LIMIT_S = 30.0
 STALE_AFTER_S = 5.0
 """Every process must see a halt within 5 s; halts read longer ago are not certain."""
 
@@ -41,6 +43,7 @@ class ControlWatcher:
         self._position = 0
         self._follower: asyncio.Task[None] | None = None
         self.halts = Halts()
+        self.heartbeat = Heartbeat("reader of the control topic", FOLLOW_LIMIT_S, monotonic())
 
     def subscribe(self, on_change: Callable[[], None]) -> None:
         """Call `on_change` after each change."""
@@ -49,6 +52,10 @@ class ControlWatcher:
     def readable(self, monotonic_now: float) -> bool:
         """Return whether the topic was read to its end within the last STALE_AFTER_S seconds."""
         return monotonic_now - self._confirmed_at < STALE_AFTER_S
+
+    def unreadable(self, monotonic_now: float) -> str | None:
+        """Return why the halts are not certain, or None."""
+        return None if self.readable(monotonic_now) else f"{self._topic} cannot be read to its end"
 
     async def start(self) -> None:
         """Read to the end, then follow the topic. Raises Retryable when it cannot be read."""
@@ -82,6 +89,7 @@ class ControlWatcher:
     async def _follow(self) -> None:
         confirmed = monotonic()
         while True:
+            self.heartbeat.beat(monotonic())
             try:
                 await self._read()
                 if monotonic() - confirmed >= CONFIRM_EVERY_S:

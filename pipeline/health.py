@@ -36,8 +36,8 @@ class HttpServer:
         self._app = web.Application(client_max_size=1 << 20, middlewares=[_errors_as_json])
         self._app.add_routes(
             [
-                web.get("/live", _probe(not_live)),
-                web.get("/ready", _probe(not_ready)),
+                web.get("/live", _live(not_live)),
+                web.get("/ready", _ready(not_ready, settings)),
                 web.get("/metrics", _metrics(service)),
                 *routes,
             ]
@@ -81,12 +81,37 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
         return problem(error.status, error.reason)
 
 
-def _probe(check: Check) -> Callable[[web.Request], Awaitable[web.Response]]:
+def _live(check: Check) -> Handler:
     async def answer(_: web.Request) -> web.Response:
-        reason = check()
-        return web.json_response({"ok": reason is None, "reason": reason}, status=503 if reason else 200)
+        return _state(check())
 
     return answer
+
+
+def _ready(check: Check, settings: HttpSettings) -> Handler:
+    """Return the handler of /ready. It gives the reason, which may name servers, to this machine and with the token;
+    the log has every change."""
+    previous: list[str | None] = [None]
+
+    async def answer(request: web.Request) -> web.Response:
+        reason = check()
+        if (reason is None) != (previous[0] is None):
+            _log.warning("not_ready", reason=reason) if reason else _log.info("ready")
+        previous[0] = reason
+        return _state(reason if reason is None or _may_see(request, settings) else "not ready")
+
+    return answer
+
+
+def _state(reason: str | None) -> web.Response:
+    return web.json_response({"ok": reason is None, "reason": reason}, status=503 if reason else 200)
+
+
+def _may_see(request: web.Request, settings: HttpSettings) -> bool:
+    """Return whether a request comes from this machine, and not through a proxy on it, or has the token."""
+    forwarded = any(name in request.headers for name in ("Forwarded", "X-Forwarded-For"))
+    local = request.remote in {"127.0.0.1", "::1"} and not forwarded
+    return local or unauthorized(request, settings) is None
 
 
 def _metrics(service: Service) -> Callable[[web.Request], Awaitable[web.Response]]:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import re
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.resources import files
@@ -16,10 +16,16 @@ from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 
+from pipeline.clock import monotonic
 from pipeline.errors import Fatal, Invalid, Retryable
 
 RV = TypeVar("RV")
+OnAnswer = Callable[[], None]
 
+PROBE_EVERY_S = 2.0
+"""How often an idle connection is probed."""
+ANSWER_LIMIT_S = 10.0
+"""Time without an answer after which a service is not ready, although the connection may still be alive."""
 CONNECT_S = 20.0
 """Limit for connecting, over all hosts of the DSN."""
 # All advisory locks of a database share one number space; these are "gsc" and a number.
@@ -77,19 +83,33 @@ class Connection(AsyncConnection[TupleRow]):
 
     limits = Limits()
     """Those of the connection, from `connect`."""
+    on_answer: OnAnswer = staticmethod(lambda: None)
+    """Called whenever the server has answered; from `connect`."""
+
+    answered_at = float("-inf")
+    """When the server last answered, on the monotonic clock."""
 
     async def wait(self, gen: PQGen[RV], *args: Any, **kwargs: Any) -> RV:
         """Wait for the server. Raises OperationalError after the deadline, and has closed the connection then."""
         expired = asyncio.Event()
         timer = asyncio.get_running_loop().call_later(self.limits.answer_s + 1.0, self._give_up, expired)
         try:
-            return await super().wait(gen, *args, **kwargs)
+            result = await super().wait(gen, *args, **kwargs)
         except psycopg.OperationalError as error:
             if expired.is_set():
                 raise psycopg.OperationalError(f"no answer within {self.limits.answer_s + 1.0:g} s") from error
             raise
         finally:
             timer.cancel()
+        self.answered_at = monotonic()
+        self.on_answer()
+        return result
+
+    async def probe(self) -> None:
+        """Ask the server something if it has not answered for PROBE_EVERY_S. Raises Retryable."""
+        if monotonic() - self.answered_at >= PROBE_EVERY_S:
+            async with database_errors():
+                await self.execute("select 1")
 
     def _give_up(self, expired: asyncio.Event) -> None:
         """Shut the socket down, so that every wait on it ends at once: that of a cancelled statement, too."""
@@ -98,12 +118,14 @@ class Connection(AsyncConnection[TupleRow]):
             duplicate.shutdown(socket.SHUT_RDWR)
 
 
-async def connect(dsn: str, *, application: str, limits: Limits = Limits()) -> Connection:
+async def connect(
+    dsn: str, *, application: str, limits: Limits = Limits(), on_answer: OnAnswer = lambda: None
+) -> Connection:
     """Open a connection in autocommit mode. Raises Retryable when the server cannot be reached, Invalid for a DSN."""
     try:
         conninfo = make_conninfo("", **{**_CLIENT, **conninfo_to_dict(dsn), "application_name": application})
         async with asyncio.timeout(CONNECT_S):
-            return await _open(conninfo, limits)
+            return await _open(conninfo, limits, on_answer)
     except TimeoutError as error:
         raise Retryable(f"PostgreSQL: no answer within {CONNECT_S:g} s") from error
     except psycopg.ProgrammingError as error:
@@ -113,9 +135,9 @@ async def connect(dsn: str, *, application: str, limits: Limits = Limits()) -> C
         raise Retryable(f"PostgreSQL: {_one_line(error)}") from error
 
 
-async def _open(conninfo: str, limits: Limits) -> Connection:
+async def _open(conninfo: str, limits: Limits, on_answer: OnAnswer) -> Connection:
     conn = await Connection.connect(conninfo, autocommit=True)
-    conn.limits = limits
+    conn.limits, conn.on_answer = limits, on_answer
     settings = limits.session()
     try:
         await conn.execute(
@@ -129,24 +151,29 @@ async def _open(conninfo: str, limits: Limits) -> Connection:
 
 
 @asynccontextmanager
-async def connection(dsn: str, *, application: str, limits: Limits = Limits()) -> AsyncIterator[Connection]:
-    """Open a connection in autocommit mode for the length of a block; `conn.transaction()` groups statements."""
-    opened = await connect(dsn, application=application, limits=limits)
+async def connection(
+    dsn: str, *, application: str, limits: Limits = Limits(), on_answer: OnAnswer = lambda: None
+) -> AsyncIterator[Connection]:
+    """Open a connection in autocommit mode for the length of a block; `conn.transaction()` groups statements.
+
+    `on_answer` is called whenever the server has answered.
+    """
+    opened = await connect(dsn, application=application, limits=limits, on_answer=on_answer)
     async with opened:
         yield opened
 
 
 @asynccontextmanager
 async def kept_alive(conn: Connection, every_s: float) -> AsyncIterator[None]:
-    """Ask the server something regularly for the length of a block, so that neither side takes the other for dead."""
+    """Probe the connection regularly for the length of a block, so that neither side takes the other for dead."""
 
-    async def ask() -> None:
+    async def probe_regularly() -> None:
         with suppress(psycopg.Error):  # whoever uses the connection gets the error, too
             while True:
                 await asyncio.sleep(every_s)
                 await conn.execute("select 1")
 
-    task = asyncio.create_task(ask())
+    task = asyncio.create_task(probe_regularly())
     try:
         yield
     finally:

@@ -8,12 +8,14 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping
-from typing import NoReturn, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, NoReturn, TypeVar
 
+from pipeline.clock import monotonic
 from pipeline.errors import PipelineError
 from pipeline.log import configure_logging, logger
 from pipeline.settings import Settings, SettingsError, read_settings
+from pipeline.watchdog import TICK_S, Watchdog
 
 S = TypeVar("S", bound=Settings)
 Main = Callable[[asyncio.Event], Awaitable[None]]
@@ -130,10 +132,24 @@ async def event_or_timeout(event: asyncio.Event, seconds: float) -> bool:
     return True
 
 
-STALLED_AFTER_S = 60.0
+async def watch(stop: asyncio.Event, watchdog: Watchdog) -> None:
+    """Keep the watchdog's time until `stop`. Ends the process when a loop has stalled and nothing else has ended it."""
+    while not await event_or_timeout(stop, TICK_S):
+        watchdog.tick(monotonic())
+        if reason := watchdog.expired(monotonic()):
+            logger(__name__).error("stalled", reason=reason, tasks=running_tasks(asyncio.all_tasks()))
+            exit_now(EXIT_FAILED)
 
 
-def stall_reason(last_poll: float, monotonic_now: float) -> str | None:
-    """Return why a consumer is not alive: its poll loop has stopped. Throttled, halted or without a broker is alive."""
-    silent = monotonic_now - last_poll
-    return f"no poll for {silent:.0f} s" if silent > STALLED_AFTER_S else None
+def running_tasks(tasks: Iterable[asyncio.Task[Any]]) -> list[str]:
+    """Return each task with the coroutines that it waits in, each with its line, the innermost last."""
+    return sorted(f"{task.get_name()} {_place(task)}" for task in tasks if not task.done())
+
+
+def _place(task: asyncio.Task[Any]) -> str:
+    coroutine: Any = task.get_coro()
+    places = []
+    while frame := getattr(coroutine, "cr_frame", None):
+        places.append(f"{frame.f_code.co_qualname} line {frame.f_lineno}")
+        coroutine = coroutine.cr_await
+    return " > ".join(places)

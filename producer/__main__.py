@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from pipeline.catalog import Catalog, CatalogError
 from pipeline.catalog_file import read_catalog
-from pipeline.clock import now
+from pipeline.clock import monotonic, now
 from pipeline.consumer_lag import Lag, LagReader
 from pipeline.contracts.topics import BATCHES, RESULTS, SYNC_REQUESTS, Topic
 from pipeline.control import ControlWatcher
@@ -17,15 +17,25 @@ from pipeline.errors import Invalid
 from pipeline.health import HttpServer
 from pipeline.kafka import group_id
 from pipeline.pacific import pacific_date
-from pipeline.postgres import MAINTENANCE, REPORT, Connection, Limits, connection, kept_alive
-from pipeline.process import StartError, load_settings, run_service_and_exit, run_until_stopped
+from pipeline.postgres import (
+    ANSWER_LIMIT_S,
+    MAINTENANCE,
+    PROBE_EVERY_S,
+    REPORT,
+    Connection,
+    Limits,
+    connection,
+    kept_alive,
+)
+from pipeline.process import StartError, load_settings, run_service_and_exit, run_until_stopped, watch
 from pipeline.publisher import Publisher, open_publisher
 from pipeline.retention import delete_old
 from pipeline.retry import with_retries
 from pipeline.startup_checks import require_schema, require_topics
 from pipeline.topic_reader import open_topic_reader
+from pipeline.watchdog import Heartbeat, Watchdog
 from producer.api import Api
-from producer.faust_app import build_app, credentials, run_app, schedule
+from producer.faust_app import ConsumerWatch, build_app, credentials, run_app, schedule
 from producer.intake import SERVICE, Intake, Ports
 from producer.lag_exporter import LagExporter, WatchedGroup
 from producer.outbox import Connect, Lags, Outbox
@@ -64,7 +74,6 @@ async def _run(
     settings: ProducerSettings, catalog: Catalog, publisher: Publisher, control: ControlWatcher, stop: asyncio.Event
 ) -> None:
     prefix = settings.topic_prefix
-
     connect = _connect(settings, Limits(settings.postgres_timeout_s))
     lags = Lags(_lag(settings, "fetcher", BATCHES), _lag(settings, "sink", RESULTS))
     outbox = Outbox(BATCHES.full_name(prefix), publisher, lags, control.halts, settings.max_queue_size)
@@ -75,25 +84,60 @@ async def _run(
     api = Api(catalog, publisher, prefix, connect, control.halts)
     if settings.daily_cron:
         schedule(app, settings.daily_cron, lambda: _run_daily(settings, catalog, api))
-    server = HttpServer(settings, SERVICE, not_ready=lambda: outbox.trouble, routes=api.routes(settings))
+    beats = Heartbeats(settings.postgres_timeout_s, monotonic())
+    watchdog = Watchdog([beats.consumer, beats.outbox, beats.exporter, control.heartbeat], monotonic())
+
+    def not_ready() -> str | None:
+        return outbox.trouble or beats.postgres.stalled(monotonic()) or control.unreadable(monotonic())
+
+    server = HttpServer(
+        settings,
+        SERVICE,
+        not_ready=not_ready,
+        not_live=lambda: watchdog.stalled(monotonic()),
+        routes=api.routes(settings),
+    )
     async with server:
-        exporter = _exporter(settings, catalog, lags, _connect(settings, REPORT))
+        exporter = _exporter(settings, catalog, lags, _connect(settings, REPORT, beats.exporter))
         await run_until_stopped(
-            stop, run_app(app, intake, stop), outbox.run(stop, _connect_publisher(settings)), exporter.run(stop)
+            stop,
+            run_app(app, intake, stop, ConsumerWatch(beats.consumer, control.readable)),
+            outbox.run(stop, _connect_publisher(settings, beats.postgres), beats.outbox),
+            exporter.run(stop, beats.exporter),
+            watch(stop, watchdog),
         )
 
 
-def _connect(settings: ProducerSettings, limits: Limits) -> Connect:
-    return lambda: connection(settings.postgres_dsn.get_secret_value(), application="gsc-producer", limits=limits)
+class Heartbeats:
+    """The heartbeats of the producer's loops. Each limit is longer than what the loop may wait for in one round."""
+
+    def __init__(self, postgres_timeout_s: float, now: float) -> None:
+        self.postgres = Heartbeat("PostgreSQL", ANSWER_LIMIT_S, now)
+        """Of the readiness: beats whenever the outbox's connection gets an answer."""
+        self.consumer = Heartbeat("Faust's consumer", 120.0, now)
+        self.outbox = Heartbeat("outbox", 120.0 + 3 * postgres_timeout_s, now)
+        self.exporter = Heartbeat("lag exporter", 120.0 + REPORT.answer_s, now)
 
 
-def _connect_publisher(settings: ProducerSettings) -> Connect:
+def _connect(settings: ProducerSettings, limits: Limits, heartbeat: Heartbeat | None = None) -> Connect:
+    """Return how to connect; every answer of the server beats the heartbeat."""
+
+    def on_answer() -> None:
+        if heartbeat is not None:
+            heartbeat.beat(monotonic())
+
+    dsn = settings.postgres_dsn.get_secret_value()
+    return lambda: connection(dsn, application="gsc-producer", limits=limits, on_answer=on_answer)
+
+
+def _connect_publisher(settings: ProducerSettings, heartbeat: Heartbeat) -> Connect:
     """Return how to connect for the publisher's lock: the server releases it when nothing is heard of its holder."""
     limit = settings.postgres_timeout_s
+    connect_holder = _connect(settings, Limits(limit, idle_s=limit), heartbeat)
 
     @asynccontextmanager
     async def connect() -> AsyncIterator[Connection]:
-        async with _connect(settings, Limits(limit, idle_s=limit))() as conn, kept_alive(conn, limit / 4):
+        async with connect_holder() as conn, kept_alive(conn, min(limit / 4, PROBE_EVERY_S)):
             yield conn
 
     return connect
@@ -123,14 +167,14 @@ def _lag(settings: ProducerSettings, service: str, topic: Topic) -> LagReader:
 def _exporter(settings: ProducerSettings, catalog: Catalog, lags: Lags, connect: Connect) -> LagExporter:
     prefix = settings.topic_prefix
 
-    def watch(service: str, topic: Topic, lag: Lag) -> WatchedGroup:
+    def watched(service: str, topic: Topic, lag: Lag) -> WatchedGroup:
         return WatchedGroup(service, lag, lambda: open_topic_reader(settings.kafka, prefix, topic.full_name(prefix)))
 
     return LagExporter(
-        watch("fetcher", BATCHES, lags.fetchers),
+        watched("fetcher", BATCHES, lags.fetchers),
         [
-            watch("sink", RESULTS, lags.sink),
-            watch(SERVICE, SYNC_REQUESTS, _lag(settings, SERVICE, SYNC_REQUESTS)),
+            watched("sink", RESULTS, lags.sink),
+            watched(SERVICE, SYNC_REQUESTS, _lag(settings, SERVICE, SYNC_REQUESTS)),
         ],
         connect,
         lambda credential: settings.allowed_qpm(catalog, credential),

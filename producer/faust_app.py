@@ -3,12 +3,15 @@
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
 import faust
+from faust.transport.consumer import CONSUMER_FETCHING
 
+from pipeline.clock import monotonic
 from pipeline.contracts.records import Record
 from pipeline.errors import Fatal, Invalid
 from pipeline.kafka import group_id
@@ -16,6 +19,7 @@ from pipeline.log import logger
 from pipeline.pacific import PACIFIC
 from pipeline.process import event_or_timeout
 from pipeline.settings import KafkaSettings, kafka_variable
+from pipeline.watchdog import Heartbeat
 from producer.intake import Intake
 
 Process = Callable[[Record], Awaitable[None]]
@@ -135,11 +139,24 @@ def _ssl_context(configuration: Mapping[str, str]) -> ssl.SSLContext:
     return context
 
 
-async def run_app(app: faust.App, intake: Intake, stop: asyncio.Event) -> None:
+@dataclass(frozen=True)
+class ConsumerWatch:
+    """Tells a consumer that hangs from one that waits for Kafka: only without Kafka may it ask for no records."""
+
+    heartbeat: Heartbeat
+    kafka_answers: Callable[[float], bool]
+
+    def look(self, app: faust.App, now: float) -> None:
+        """Record that the app's consumer works."""
+        self.heartbeat.beat(last_fetch(app) if self.kafka_answers(now) else now)
+
+
+async def run_app(app: faust.App, intake: Intake, stop: asyncio.Event, watch: ConsumerWatch) -> None:
     """Run the app in this event loop until `stop`. Raises the failure of the intake, or Fatal when Faust crashes."""
     try:
         await app.start()
         while not await event_or_timeout(stop, CHECK_EVERY_S):
+            watch.look(app, monotonic())
             if intake.failure is not None:
                 raise intake.failure
             if app.crashed:
@@ -147,6 +164,11 @@ async def run_app(app: faust.App, intake: Intake, stop: asyncio.Event) -> None:
     finally:
         if intake.failure is None:  # otherwise Faust would wait for the request that failed
             await _stop(app)
+
+
+def last_fetch(app: faust.App) -> float:
+    """Return when Faust's consumer last asked for records, on the monotonic clock. It does so every second."""
+    return float(app.consumer.diag.last_transition.get(CONSUMER_FETCHING, float("-inf")))
 
 
 async def _stop(app: faust.App) -> None:

@@ -17,6 +17,7 @@ from pipeline.pacific import pacific_date
 from pipeline.postgres import Connection, database_errors, queries
 from pipeline.process import event_or_timeout
 from pipeline.topic_reader import OffsetRange, TopicReader
+from pipeline.watchdog import Heartbeat
 from producer.outbox import Connect
 
 EXPORT_EVERY_S = 10.0
@@ -77,9 +78,10 @@ class LagExporter:
         self._rate = CompletionRate()
         self._ledger_due = 0.0
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self, stop: asyncio.Event, heartbeat: Heartbeat) -> None:
         """Export until `stop`. Continues when servers come back."""
         while not stop.is_set():
+            heartbeat.beat(monotonic())
             try:
                 await self.export()
             except Retryable as error:

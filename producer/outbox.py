@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pipeline.backpressure import LagThreshold
-from pipeline.clock import now
+from pipeline.clock import monotonic, now
 from pipeline.consumer_lag import Lag
 from pipeline.contracts import codec
 from pipeline.contracts.halts import Halts
@@ -19,6 +19,7 @@ from pipeline.log import logger
 from pipeline.metrics import counter, gauge
 from pipeline.postgres import Connection, become_publisher
 from pipeline.process import event_or_timeout
+from pipeline.watchdog import Heartbeat
 
 WINDOW = 100
 """Pages published before they are marked: a kill in between publishes at most these twice."""
@@ -71,15 +72,16 @@ class Outbox:
         """Look for pending pages now: there may be new ones."""
         self._new_pages.set()
 
-    async def run(self, stop: asyncio.Event, connect: Connect) -> None:
+    async def run(self, stop: asyncio.Event, connect: Connect, heartbeat: Heartbeat) -> None:
         """Publish until `stop` whenever this process is the publisher. Reconnects while servers are away.
 
         Raises Fatal for what trying again cannot change.
         """
         while not stop.is_set():
+            heartbeat.beat(monotonic())
             try:
                 async with connect() as conn:
-                    await self._lead(stop, conn)
+                    await self._lead(stop, conn, heartbeat)
             except Retryable as error:
                 self.trouble = str(error)
                 _log.warning("publishing_interrupted", error=str(error), retry_s=RETRY_S)
@@ -87,8 +89,9 @@ class Outbox:
                 gauge("gsc_publisher_leader").set(0)
             await event_or_timeout(stop, RETRY_S)
 
-    async def _lead(self, stop: asyncio.Event, conn: Connection) -> None:
+    async def _lead(self, stop: asyncio.Event, conn: Connection, heartbeat: Heartbeat) -> None:
         while not await become_publisher(conn):
+            heartbeat.beat(monotonic())
             self.trouble = None
             if await event_or_timeout(stop, RETRY_S):
                 return
@@ -97,6 +100,7 @@ class Outbox:
         search = asyncio.create_task(self._search_lost_regularly(stop, conn))
         try:
             while not stop.is_set() and not search.done():
+                heartbeat.beat(monotonic())
                 published = await self._publish_window(conn)
                 self.trouble = None
                 if not published:

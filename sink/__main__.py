@@ -13,13 +13,17 @@ from pipeline.dead_letter_limit import DeadLetterLimit
 from pipeline.dead_letters import publish_dead_letter
 from pipeline.health import HttpServer
 from pipeline.kafka import group_id
-from pipeline.postgres import Limits, connection
-from pipeline.process import load_settings, run_service, run_until_stopped, stall_reason
+from pipeline.postgres import ANSWER_LIMIT_S, Limits, connection
+from pipeline.process import load_settings, run_service, run_until_stopped, watch
 from pipeline.publisher import open_publisher
 from pipeline.startup_checks import require_schema, require_topics
+from pipeline.watchdog import Heartbeat, Watchdog
 from sink.service import SERVICE, BatchSize, ResultWriter, Sink
 from sink.settings import SinkSettings
 from sink.writer import Writer
+
+WRITE_LIMIT_S = 60.0
+"""Longest time in which the writer begins no batch and gets no answer of PostgreSQL, besides the limit of that."""
 
 
 def main() -> int:
@@ -33,27 +37,39 @@ async def _serve(settings: SinkSettings, stop: asyncio.Event) -> None:
     await require_schema(settings, "gsc-sink")
     prefix = settings.topic_prefix
 
+    timeout_s = settings.postgres_timeout_s
+    answers = Heartbeat("PostgreSQL", ANSWER_LIMIT_S, monotonic())
+    writing = Heartbeat("writer of results", WRITE_LIMIT_S + timeout_s, monotonic())
+
+    def on_answer() -> None:
+        answers.beat(monotonic())
+        writing.beat(monotonic())
+
     @asynccontextmanager
     async def open_writer() -> AsyncIterator[ResultWriter]:
-        dsn, limits = settings.postgres_dsn.get_secret_value(), Limits(settings.postgres_timeout_s)
-        async with connection(dsn, application="gsc-sink", limits=limits) as conn:
+        dsn, limits = settings.postgres_dsn.get_secret_value(), Limits(timeout_s)
+        async with connection(dsn, application="gsc-sink", limits=limits, on_answer=on_answer) as conn:
             yield Writer(conn, settings.delete_ratio)
 
-    group = GroupConfig(group_id(prefix, "sink"), RESULTS.full_name(prefix), settings.session_timeout_s)
+    group = GroupConfig(
+        group_id(prefix, "sink"), RESULTS.full_name(prefix), settings.session_timeout_s, revoke_s=timeout_s
+    )
     size = BatchSize(settings.sink_batch_bytes, settings.sink_linger_ms / 1000)
     limit = DeadLetterLimit(settings.dead_letter_limit, settings.dead_letter_ratio)
     async with open_publisher(settings.kafka, "gsc-sink") as publisher:
         send_dead_letter = partial(publish_dead_letter, publisher, prefix)
         member = GroupMember(settings.kafka, group)
-        sink = Sink(member, size, open_writer, send_dead_letter, limit)
-        server = HttpServer(
-            settings,
-            SERVICE,
-            not_ready=lambda: None if sink.connected else "PostgreSQL is not connected",
-            not_live=lambda: stall_reason(member.last_poll, monotonic()),
-        )
+        sink = Sink(member, size, open_writer, send_dead_letter, limit, writing)
+        watchdog = Watchdog([writing, member.heartbeat], monotonic())
+
+        def not_ready() -> str | None:
+            if not sink.connected:
+                return "PostgreSQL is not connected"
+            return answers.stalled(monotonic()) or member.answers.stalled(monotonic())
+
+        server = HttpServer(settings, SERVICE, not_ready=not_ready, not_live=lambda: watchdog.stalled(monotonic()))
         async with server:
-            await run_until_stopped(stop, member.run(stop, sink), sink.run(stop))
+            await run_until_stopped(stop, member.run(stop, sink), sink.run(stop), watch(stop, watchdog))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from pipeline.log import logger
 from pipeline.metrics import histogram
 from pipeline.offsets import AssignedPartition, OffsetCommit
 from pipeline.process import event_or_timeout
+from pipeline.watchdog import Heartbeat
 from sink.assembly import ReceivedResult, read_result
 from sink.writer import Applied, write_separately
 
@@ -37,6 +38,9 @@ class Member(Protocol):
 
 class ResultWriter(Protocol):
     """Writes results to PostgreSQL."""
+
+    async def probe(self) -> None:
+        """Ask PostgreSQL something if it has not been asked lately. Raises Retryable when it has gone away."""
 
     async def unknown_runs(self, received: Sequence[ReceivedResult]) -> set[RunKey]:
         """Return the runs that the ledger does not have with the generation of these results."""
@@ -91,12 +95,14 @@ class Sink:
         open_writer: OpenWriter,
         send_dead_letter: DeadLetterSender,
         limit: DeadLetterLimit,
+        heartbeat: Heartbeat,
     ) -> None:
         self._member = member
         self._size = size
         self._open_writer = open_writer
         self._send_dead_letter = send_dead_letter
         self._limit = limit
+        self._heartbeat = heartbeat
         self._queue: deque[Record] = deque()
         self._queued_bytes = 0
         self._paused = False
@@ -156,6 +162,7 @@ class Sink:
     async def run(self, stop: asyncio.Event) -> None:
         """Write until `stop`. After a Retryable error, connect to PostgreSQL again and retry the batch."""
         while not stop.is_set():
+            self._heartbeat.beat(monotonic())
             try:
                 async with self._open_writer() as writer:
                     self.connected = True
@@ -168,7 +175,9 @@ class Sink:
 
     async def _write_until(self, stop: asyncio.Event, writer: ResultWriter) -> None:
         while not stop.is_set():
+            self._heartbeat.beat(monotonic())
             if not await self._has_records():
+                await writer.probe()
                 continue
             if self._queued_bytes < self._size.max_bytes:
                 await event_or_timeout(stop, self._size.linger_s)

@@ -39,6 +39,10 @@ class Writer:
         self._series: dict[SeriesKey, int] = {}
         self._months: set[date] = set()
 
+    async def probe(self) -> None:
+        """Ask PostgreSQL something if it has not answered lately. Raises Retryable."""
+        await self._conn.probe()
+
     async def unknown_runs(self, received: Iterable[ReceivedResult]) -> set[runs.RunKey]:
         """Return the runs that the ledger does not have with the generation of these results."""
         return await runs.unknown_runs(self._conn, [runs.run_of(item.message.batch) for item in received])

@@ -47,7 +47,7 @@ def setup() -> Setup:
     world.lease_until = float("inf")
     calls = page_calls(world, partitions, CAPACITY)
     call_loop = CallLoop(world.ports(), partitions, calls, DeadLetterLimit(5, 0.5), batch_ended)
-    return Setup(world, partitions, CommitLoop(world.ports(), partitions, call_loop, batch_ended), batch_ended)
+    return Setup(world, partitions, CommitLoop(world.ports(), partitions, call_loop, batch_ended, 10.0), batch_ended)
 
 
 async def test_without_news_every_partition_is_committed_at_least_every_2_seconds(setup: Setup) -> None:

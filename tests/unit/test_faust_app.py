@@ -2,6 +2,7 @@
 
 import ssl
 from pathlib import Path
+from types import SimpleNamespace
 
 import faust
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from lab.certificates import Certificates, make_certificates
 from pipeline.clock import now
 from pipeline.errors import Invalid
-from producer.faust_app import credentials
+from pipeline.watchdog import Heartbeat
+from producer.faust_app import ConsumerWatch, credentials
 
 SCRAM = {
     "security.protocol": "SASL_SSL",
@@ -54,6 +56,16 @@ def test_checks_that_are_switched_off(certificates: Certificates) -> None:
     assert unnamed.verify_mode == ssl.CERT_REQUIRED
     unchecked = credentials({**trusted, "enable.ssl.certificate.verification": "false"}).ssl_context
     assert unchecked.verify_mode == ssl.CERT_NONE
+
+
+@pytest.mark.parametrize(("kafka_answers", "stalled"), [(True, "consumer: no progress for 60 s"), (False, None)])
+def test_a_consumer_that_asks_for_no_records_hangs_unless_kafka_is_away(
+    kafka_answers: bool, stalled: str | None
+) -> None:
+    app = SimpleNamespace(consumer=SimpleNamespace(diag=SimpleNamespace(last_transition={"FETCHING": 40.0})))
+    watch = ConsumerWatch(Heartbeat("consumer", 30.0, 0.0), lambda _: kafka_answers)
+    watch.look(app, 100.0)
+    assert watch.heartbeat.stalled(100.0) == stalled
 
 
 def test_a_certificate_of_our_own(certificates: Certificates) -> None:

@@ -7,6 +7,7 @@ import httpx
 import pytest
 from aiohttp import web
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from pipeline.health import HttpServer, problem, unauthorized
 from pipeline.process import StartError
@@ -47,6 +48,31 @@ async def test_probes_answer_503_with_the_reason() -> None:
         for path, reason in (("/live", "no poll"), ("/ready", "no partitions")):
             response = await client.get(path)
             assert (response.status_code, response.json()) == (503, {"ok": False, "reason": reason})
+
+
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [
+        ({}, "PostgreSQL: 10.1.2.3"),
+        ({"X-Forwarded-For": "203.0.113.7"}, "not ready"),
+        ({"Forwarded": "for=203.0.113.7"}, "not ready"),
+        ({"X-Forwarded-For": "203.0.113.7", "Authorization": "Bearer sécret".encode()}, "PostgreSQL: 10.1.2.3"),
+    ],
+)
+async def test_strangers_do_not_learn_why_a_service_is_not_ready(headers: dict[str, str | bytes], reason: str) -> None:
+    async with serving(ready=lambda: "PostgreSQL: 10.1.2.3") as client:
+        response = await client.get("/ready", headers=headers)  # type: ignore[arg-type]
+    assert (response.status_code, response.json()) == (503, {"ok": False, "reason": reason})
+
+
+async def test_every_change_of_readiness_is_logged_once() -> None:
+    reasons: list[str | None] = [None, "PostgreSQL: 10.1.2.3", "PostgreSQL: 10.1.2.3", None]
+    with capture_logs() as lines:
+        async with serving(ready=lambda: reasons.pop(0)) as client:
+            for _ in range(4):
+                await client.get("/ready")
+    changes = [(line["event"], line.get("reason")) for line in lines if line["event"] != "listening"]
+    assert changes == [("not_ready", "PostgreSQL: 10.1.2.3"), ("ready", None)]
 
 
 async def test_metrics_are_those_of_the_service() -> None:

@@ -13,6 +13,7 @@ from pipeline.contracts.records import OverduePage, PartitionLag, Position
 from pipeline.errors import Fatal, PipelineError, Retryable
 from pipeline.ledger import pages as ledger_pages
 from pipeline.postgres import Connection
+from pipeline.watchdog import Heartbeat
 from producer import outbox as outbox_module
 from producer.outbox import WINDOW, Lags, Outbox, lost_pages
 from support.examples import NOW, a_batch
@@ -93,7 +94,7 @@ def an_outbox(world: World, *, halts: Halts | None = None, max_queue_size: int =
 
 async def run_until(outbox: Outbox, world: World, condition: Callable[[], bool]) -> None:
     stop = asyncio.Event()
-    task = asyncio.create_task(outbox.run(stop, world.connect))
+    task = asyncio.create_task(outbox.run(stop, world.connect, Heartbeat("outbox", 60.0, 0.0)))
     try:
         await until(lambda: condition() or task.done(), 5, "the condition of the test")
     finally:

@@ -13,6 +13,7 @@ from pipeline.dead_letters import DeadLetter
 from pipeline.errors import Fatal, Invalid, PipelineError, Retryable
 from pipeline.ledger.runs import RunKey, run_of
 from pipeline.offsets import AssignedPartition, OffsetCommit
+from pipeline.watchdog import Heartbeat
 from sink import service as service_module
 from sink.assembly import ReceivedResult
 from sink.service import RETRY_S, STOP_CHECK_S, BatchSize, Progress, Sink
@@ -39,6 +40,7 @@ class World:
         self.unknown: set[str] = set()
         self.commit_errors: list[Retryable] = []
         self.connections = 0
+        self.probes = 0
         self.may_write = asyncio.Event()
         self.may_write.set()
         self.writing = False
@@ -58,6 +60,9 @@ class World:
         if self.connect_errors:
             raise self.connect_errors.pop(0)
         yield self
+
+    async def probe(self) -> None:
+        self.probes += 1
 
     async def unknown_runs(self, received: Sequence[ReceivedResult]) -> set[RunKey]:
         runs = {run_of(item.message.batch) for item in received}
@@ -98,7 +103,14 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 async def a_sink(world: World, *, max_bytes: int = 1_000_000, limit: int = 100) -> Sink:
     size = BatchSize(max_bytes, LINGER_S)
-    sink = Sink(world, size, world.open_writer, world.send_dead_letter, DeadLetterLimit(limit, 1.0))
+    sink = Sink(
+        world,
+        size,
+        world.open_writer,
+        world.send_dead_letter,
+        DeadLetterLimit(limit, 1.0),
+        Heartbeat("writer", 60.0, 0.0),
+    )
     await sink.assigned([AssignedPartition(0, 0, ""), AssignedPartition(1, 0, "")])
     return sink
 
