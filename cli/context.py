@@ -56,8 +56,11 @@ def catalog_if_set() -> Catalog | None:
 
 
 def current_user() -> str:
-    """Return the name of the user who runs the command, for control records."""
-    return getpass.getuser()
+    """Return the name of the user who runs the command, for control records. A container's user may have none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # the latter from Python 3.13 on
+        return f"uid {os.getuid()}"
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from pipeline.clock import now
 from pipeline.contracts import codec
+from pipeline.contracts.halts import Halts, scopes_of
 from pipeline.contracts.messages import Batch
 from pipeline.dead_letters import DeadLetterPublisher, StoredDeadLetter
 from pipeline.errors import Invalid
@@ -18,6 +20,8 @@ class RedriveCounts:
 
     pending: int = 0
     """Batches whose page is pending again."""
+    halted: int = 0
+    """Those of them that wait for the end of a halt."""
     forwarded: int = 0
     """Messages published to the topic that they were read from."""
     skipped: int = 0
@@ -50,19 +54,25 @@ def decode_dead_letter(stored: StoredDeadLetter) -> DecodedDeadLetter:
 
 
 async def redrive(
-    dead_letters: Iterable[DecodedDeadLetter], conn: Connection, kafka: DeadLetterPublisher, rate: float
+    dead_letters: Iterable[DecodedDeadLetter], conn: Connection, kafka: DeadLetterPublisher, halts: Halts, rate: float
 ) -> RedriveCounts:
-    """Redrive dead letters, at most `rate` a second. Raises Retryable; what was done before stays done."""
+    """Redrive dead letters, at most `rate` a second. Raises Retryable; what was done before stays done.
+
+    `halts` are only read, to count the pages that stay pending.
+    """
     counts = RedriveCounts()
     for dead_letter in dead_letters:
-        await _redrive(dead_letter, conn, kafka, counts)
+        pending = await _redrive(dead_letter, conn, kafka, counts)
+        if pending and halts.blocking(scopes_of(pending), now()):
+            counts.halted += 1
         await asyncio.sleep(1 / rate)
     return counts
 
 
 async def _redrive(
     dead_letter: DecodedDeadLetter, conn: Connection, kafka: DeadLetterPublisher, counts: RedriveCounts
-) -> None:
+) -> Batch | None:
+    """Redrive one dead letter. Return its batch if the page is pending again, else None."""
     batch, stored = dead_letter.batch, dead_letter.stored
     states = await pages.states(conn, [batch.batch_id]) if batch else {}
     state = states.get(batch.batch_id) if batch else None
@@ -70,8 +80,10 @@ async def _redrive(
         pending = await pages.redrive(conn, batch.batch_id)
         counts.pending += pending
         counts.skipped += not pending
-    elif state in ("applied", "cancelled") or stored.source is None or stored.cut:
+        return batch if pending else None
+    if state in ("applied", "cancelled") or stored.source is None or stored.cut:
         counts.skipped += 1
     else:
         await kafka.forward(stored.source[0], stored.record.key, stored.record.value, ())
         counts.forwarded += 1
+    return None

@@ -18,6 +18,7 @@ from pydantic import (
 
 from pipeline.contracts.messages import DataState, SearchType
 from pipeline.contracts.reports import DIMENSIONS, SEARCH_TYPES, illegal_combination
+from pipeline.contracts.text import did_you_mean
 from pipeline.settings import QueriesPerMinute
 
 T = TypeVar("T")
@@ -167,11 +168,11 @@ class Catalog(_Strict):
     def unknown_scope(self, scope: str) -> str | None:
         """Return the credential or property of a halt scope if the catalog lacks it, else None.
 
-        The text is such as `property 'sc-domain:typo.com'`.
+        The text is such as `property 'sc-domain:typo.com'; did you mean 'sc-domain:type.com'?`.
         """
         kind, _, name = scope.partition(":")
         known = {"credential": self.credential_by_id, "property": self.property_by_url}.get(kind)
-        return None if known is None or name in known else f"{kind} {name!r}"
+        return None if known is None or name in known else f"{kind} {name!r}{did_you_mean(name, known)}"
 
     def reports_of(self, item: Property) -> tuple[Report, ...]:
         """Return the reports kept for a property, in the catalog's order."""

@@ -243,3 +243,29 @@ def _one_line(error: Exception) -> str:
     lines = map(str.strip, str(error).splitlines())
     kept = [line for line in lines if not line.startswith("Is the server running")]
     return " ".join(filter(None, kept)) or type(error).__name__
+
+
+async def is_pooled(conn: Connection) -> bool:
+    """Return whether the connection ends at a pooler: the server has another process id than the client was given."""
+    return conn.info.backend_pid != await _server_process(conn)
+
+
+async def sessions_are_shared(dsn: str, conn: Connection) -> bool:
+    """Return whether a pooler shares the sessions of the server between connections, by transaction.
+
+    A pooler gives a second connection the session that the first one has just released, or the first one another
+    session for its next statement. Raises Retryable.
+    """
+    async with database_errors(), connection(dsn, application="gsc-check") as other:
+        first = {await _server_process(conn)}
+        second = {await _server_process(other)}
+        first.add(await _server_process(conn))
+        second.add(await _server_process(other))
+    return len(first) > 1 or len(second) > 1 or first == second
+
+
+async def _server_process(conn: Connection) -> int:
+    """Return the id of the server's process that runs a statement of the connection."""
+    async with database_errors():
+        row = await (await conn.execute("select pg_backend_pid()", prepare=False)).fetchone()
+    return int(row[0]) if row else 0

@@ -11,10 +11,16 @@ from pipeline.consumer_group import GroupConfig, member_configuration
 from pipeline.errors import PipelineError
 from pipeline.kafka import admin_configuration, publisher_configuration
 from pipeline.kafka_admin import check_reachable, check_topics
-from pipeline.postgres import connection
+from pipeline.postgres import connection, is_pooled, sessions_are_shared
 from pipeline.process import StartError
 from pipeline.schema import missing_migrations
 from pipeline.settings import KafkaSettings, PostgresSettings, is_secret, kafka_variable
+
+POOLED = (
+    "PostgreSQL: the connection pooler hands out sessions by transaction, but advisory locks, prepared statements and"
+    " temporary tables need a session for each connection; set `pool_mode = session` in PgBouncer, or connect to the"
+    " server directly"
+)
 
 # Of clients that are never used. Clients that are used will log the same warnings.
 _silent = logging.getLogger("librdkafka.checking")
@@ -70,10 +76,12 @@ async def require_topics(settings: KafkaSettings) -> None:
 
 
 async def require_schema(settings: PostgresSettings, application: str) -> None:
-    """Raise StartError when PostgreSQL cannot be reached or migrations are missing."""
+    """Raise StartError when PostgreSQL cannot be reached, migrations are missing, or a pooler shares its sessions."""
     try:
         async with connection(settings.postgres_dsn.get_secret_value(), application=application) as conn:
             missing = await missing_migrations(conn)
+            if await is_pooled(conn) and await sessions_are_shared(settings.postgres_dsn.get_secret_value(), conn):
+                raise StartError(POOLED)
     except PipelineError as error:
         raise StartError(str(error)) from error
     if missing:

@@ -2,14 +2,13 @@
 
 from collections.abc import Awaitable, Callable
 
-import msgspec
 from aiohttp import web
 
 from pipeline.catalog import Catalog
 from pipeline.clock import now
-from pipeline.contracts.halts import Halts, build_control
+from pipeline.contracts.halts import Halts, build_control, control_fields
 from pipeline.contracts.identity import run_id
-from pipeline.contracts.messages import Control, SyncRequest
+from pipeline.contracts.messages import SyncRequest
 from pipeline.errors import Invalid, Retryable
 from pipeline.health import problem, unauthorized
 from pipeline.ledger import runs
@@ -75,10 +74,10 @@ class Api:
         if control.state == "halted" and (unknown := self._catalog.unknown_scope(control.scope)):
             return problem(422, f"the catalog has no {unknown}", "scope")
         await publish_control(self._publisher, self._prefix, control)
-        return web.json_response(_control_fields(control), status=202)
+        return web.json_response(control_fields(control), status=202)
 
     async def _get_halts(self, _: web.Request) -> web.Response:
-        return web.json_response({"halts": [_control_fields(control) for control in self._halts.active(now())]})
+        return web.json_response({"halts": [control_fields(control) for control in self._halts.active(now())]})
 
 
 def _guarded(settings: HttpSettings, handler: Handler) -> Handler:
@@ -93,8 +92,3 @@ def _guarded(settings: HttpSettings, handler: Handler) -> Handler:
             return problem(503, str(error))
 
     return handle
-
-
-def _control_fields(control: Control) -> dict[str, object]:
-    fields: dict[str, object] = msgspec.to_builtins(control)
-    return {name: fields[name] for name in ("scope", "state", "reason", "actor", "at", "until", "cause")}

@@ -103,9 +103,10 @@ async def plan_run(conn: Connection, request: SyncRequest, catalog: Catalog, now
 
 async def _check_same_request(conn: Connection, request: SyncRequest) -> None:
     run = run_id(request.request_id)
-    if not await runs.run_exists(conn, run):
+    stored = await runs.stored_run(conn, run)
+    if stored is None:
         raise Invalid(f"another run has the id or the generation of {request.request_id!r}", field="request_id")
-    if conflict := id_conflict(await runs.request_of(conn, run), request):
+    if conflict := id_conflict(stored.request, request):
         raise Invalid(conflict, field="request_id")
 
 

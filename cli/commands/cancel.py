@@ -27,17 +27,22 @@ def cancel(run_id: str, reason: str, as_json: bool) -> None:
     pages = run(_cancel(read_environment(LedgerSettings), run_id, reason))
     if as_json:
         print_json({"run_id": run_id, "cancelled_pages": pages})
-    else:
+    elif pages:
         click.echo(f"cancelled {pages} pages of run {run_id}")
+    else:
+        click.echo(f"run {run_id} has no unfinished pages: nothing to cancel")
 
 
 async def _cancel(settings: LedgerSettings, run_id: str, reason: str) -> int:
+    """Cancel the unfinished pages, and halt the run, so that no fetcher starts a batch of it. Return their number."""
     await require_topics(settings)
     await require_schema(settings, "gsc-stream")
     async with connection(
         settings.postgres_dsn.get_secret_value(), application="gsc-stream", limits=MAINTENANCE
     ) as conn:
-        pages = await runs.cancel(conn, run_id)
+        cancelled = await runs.cancel(conn, run_id)
+    if cancelled == (0, 0):
+        return 0
     moment = now()
     halt = Control(
         scope=f"run:{run_id}",
@@ -49,4 +54,4 @@ async def _cancel(settings: LedgerSettings, run_id: str, reason: str) -> int:
     )
     async with open_publisher(settings.kafka, "gsc-stream") as publisher:
         await publish_control(publisher, settings.topic_prefix, halt)
-    return pages
+    return cancelled.pages

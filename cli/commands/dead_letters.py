@@ -13,6 +13,7 @@ from cli.output import print_json, print_table
 from maintenance.redrive import DecodedDeadLetter, decode_dead_letter
 from maintenance.redrive import redrive as redrive_letters
 from pipeline.contracts.topics import DEAD_LETTERS
+from pipeline.control import read_halts
 from pipeline.dead_letters import read_dead_letter
 from pipeline.ledger import pages
 from pipeline.postgres import MAINTENANCE, connection
@@ -122,7 +123,22 @@ def redrive(all_: bool, rate: float, dry_run: bool, as_json: bool, **options: An
     if as_json:
         print_json(counts)
     else:
-        click.echo(", ".join(f"{name}: {value}" for name, value in counts.items()))
+        click.echo(_summary(counts))
+
+
+def _summary(counts: Mapping[str, int]) -> str:
+    total, skipped = counts["dead_letters"], counts["skipped"]
+    if "pending" not in counts:
+        return (
+            f"{total} dead letters: {total - skipped} would be processed again, {skipped} skipped. Nothing has changed."
+        )
+    text = (
+        f"{total} dead letters: {counts['pending']} pages are pending again, {counts['forwarded']} messages were"
+        f" published again, {skipped} were skipped."
+    )
+    if counts["halted"]:
+        text += f"\n{counts['halted']} of the pages wait for the end of a halt; `gsc-stream halts` lists the halts."
+    return text
 
 
 async def _redrive(settings: LedgerSettings, selected: Filter, rate: float, dry_run: bool) -> dict[str, Any]:
@@ -134,7 +150,8 @@ async def _redrive(settings: LedgerSettings, selected: Filter, rate: float, dry_
         open_publisher(settings.kafka, "gsc-stream") as publisher,
         connection(settings.postgres_dsn.get_secret_value(), application="gsc-stream", limits=MAINTENANCE) as conn,
     ):
-        counts = await redrive_letters(dead_letters, conn, publisher, rate)
+        halts = await read_halts(settings.kafka, settings.topic_prefix)
+        counts = await redrive_letters(dead_letters, conn, publisher, halts, rate)
     return {"dead_letters": len(dead_letters), **dataclasses.asdict(counts)}
 
 

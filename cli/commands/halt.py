@@ -2,7 +2,7 @@
 
 import click
 
-from cli.control import print_control, set_state
+from cli.control import halt_scope, print_control
 from cli.options import json_option
 
 
@@ -13,4 +13,4 @@ from cli.options import json_option
 @json_option
 def halt(scope: str, reason: str, until: str | None, as_json: bool) -> None:
     """Stop all calls in SCOPE: all, credential:ID, property:URL or run:ID."""
-    print_control(set_state(scope, "halted", reason, until), as_json)
+    print_control(halt_scope(scope, reason, until), as_json)

@@ -6,12 +6,13 @@ from cli.context import read_environment, run
 from cli.options import json_option
 from cli.output import print_json, print_table
 from pipeline.clock import now
+from pipeline.contracts.halts import control_fields
 from pipeline.contracts.messages import Control
 from pipeline.control import read_halts
 from pipeline.settings import KafkaSettings
 from pipeline.startup_checks import require_topics
 
-_COLUMNS = ("scope", "reason", "actor", "at", "until")
+_COLUMNS = ("scope", "cause", "reason", "actor", "at", "until")
 
 
 @click.command()
@@ -19,11 +20,13 @@ _COLUMNS = ("scope", "reason", "actor", "at", "until")
 def halts(as_json: bool) -> None:
     """List the active halts."""
     active = run(_active_halts(read_environment(KafkaSettings)))
-    rows = [(c.scope, c.reason, c.actor, c.at.isoformat(), c.until.isoformat() if c.until else None) for c in active]
+    records = [control_fields(control) for control in active]
     if as_json:
-        print_json([dict(zip(_COLUMNS, row, strict=True)) for row in rows])
+        print_json({"halts": records})
+    elif records:
+        print_table("Halts", _COLUMNS, [[record[name] or "" for name in _COLUMNS] for record in records])
     else:
-        print_table("Halts", _COLUMNS, rows)
+        click.echo("Nothing is halted.")
 
 
 async def _active_halts(settings: KafkaSettings) -> list[Control]:

@@ -2,7 +2,7 @@
 
 import click
 
-from cli.control import print_control, set_state
+from cli.control import print_control, resume_scope
 from cli.options import json_option
 
 
@@ -12,4 +12,8 @@ from cli.options import json_option
 @json_option
 def resume(scope: str, reason: str, as_json: bool) -> None:
     """Allow calls in SCOPE again. Its deferred pages are fetched then."""
-    print_control(set_state(scope, "running", reason, None), as_json)
+    control, was_halted = resume_scope(scope, reason)
+    if was_halted or as_json:
+        print_control(control, as_json)
+    else:
+        click.echo(f"{scope} is not halted: nothing has changed")

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
 
 import click
@@ -14,11 +15,11 @@ from pipeline.contracts.identity import run_id
 from pipeline.contracts.messages import SyncRequest
 from pipeline.contracts.topics import DEAD_LETTERS, SYNC_REQUESTS
 from pipeline.dead_letters import read_dead_letter
-from pipeline.errors import Invalid
+from pipeline.errors import Fatal, Invalid, Retryable
 from pipeline.ledger import runs
 from pipeline.ledger.pages import finished_count
 from pipeline.pacific import pacific_date
-from pipeline.postgres import connection
+from pipeline.postgres import Connection, connection
 from pipeline.process import EXIT_FAILED
 from pipeline.publisher import open_publisher, publish_request
 from pipeline.startup_checks import require_schema, require_topics
@@ -27,6 +28,8 @@ from producer.planner import plan
 from producer.sync_request import build_request, id_conflict, unpublished_from, validate
 
 POLL_EVERY_S = 0.5
+ID_CHECK_S = 5.0
+"""How long a request without --wait waits for PostgreSQL."""
 Source = tuple[str, int, int]
 """Topic, partition and offset of a message."""
 
@@ -96,7 +99,20 @@ def _build(options: dict[str, Any]) -> SyncRequest:
 
 async def _send(settings: SyncSettings, request: SyncRequest) -> None:
     await require_topics(settings)
+    with suppress(Retryable, Fatal, TimeoutError):  # otherwise the producer checks the id later
+        async with asyncio.timeout(ID_CHECK_S), _ledger(settings) as conn:
+            await _check_id(conn, request)
     await _publish(settings, request)
+
+
+def _ledger(settings: SyncSettings) -> AbstractAsyncContextManager[Connection]:
+    return connection(settings.postgres_dsn.get_secret_value(), application="gsc-stream")
+
+
+async def _check_id(conn: Connection, request: SyncRequest) -> None:
+    """Raise Invalid when another request has the id."""
+    if conflict := id_conflict(await runs.request_of(conn, run_id(request.request_id)), request):
+        raise Invalid(conflict, field="--request-id")
 
 
 async def _publish(settings: SyncSettings, request: SyncRequest) -> Source:
@@ -111,11 +127,10 @@ async def _send_and_wait(settings: SyncSettings, request: SyncRequest, *, show: 
     await require_schema(settings, "gsc-stream")
     prefix, run_ = settings.topic_prefix, run_id(request.request_id)
     async with (
-        connection(settings.postgres_dsn.get_secret_value(), application="gsc-stream") as conn,
+        _ledger(settings) as conn,
         open_topic_reader(settings.kafka, prefix, DEAD_LETTERS.full_name(prefix)) as reader,
     ):
-        if conflict := id_conflict(await runs.request_of(conn, run_), request):
-            raise Invalid(conflict, field="--request-id")
+        await _check_id(conn, request)
         dead_letters = _NewDeadLetters(reader, await reader.available())
         source = await _publish(settings, request)
         with progress_bar("waiting for the producer", show=show) as bar:

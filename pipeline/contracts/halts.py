@@ -7,7 +7,8 @@ from typing import Any, Literal
 import msgspec
 
 from pipeline.contracts.codec import parse_fields
-from pipeline.contracts.messages import Batch, Control, Name
+from pipeline.contracts.messages import YEARS, Batch, Control, Name
+from pipeline.contracts.text import utc_text
 from pipeline.errors import Invalid
 
 ALL = "all"
@@ -54,6 +55,10 @@ class Halts:
         """Remove the record of a scope, for a tombstone. Return whether there was one."""
         return self._states.pop(scope, None) is not None
 
+    def record_of(self, scope: str) -> Control | None:
+        """Return the newest record of a scope, active or not, or None."""
+        return self._states.get(scope)
+
     def blocking(self, scopes: Iterable[str], now: datetime) -> Control | None:
         """Return the active halt of the first halted scope in the order given, or None."""
         return next(
@@ -84,6 +89,8 @@ class _ControlFields(msgspec.Struct, forbid_unknown_fields=True):
 def build_control(fields: Mapping[str, Any] | bytes, *, now: datetime, actor: str) -> Control:
     """Return a control record from JSON or from fields. Raises Invalid, with the name of the field that is wrong."""
     requested = parse_fields(_ControlFields, fields)
+    if requested.scope.endswith("*"):
+        raise Invalid(f"{requested.scope!r}: wildcards are not supported; name one, or halt all", field="scope")
     if requested.state == "halted" and not requested.reason.strip():
         raise Invalid("missing: give a reason for those who see the halt", field="reason")
     if requested.until is not None:
@@ -101,6 +108,8 @@ def build_control(fields: Mapping[str, Any] | bytes, *, now: datetime, actor: st
 def _check_end(until: datetime, now: datetime) -> None:
     if until.tzinfo is None:
         raise Invalid(f"{until.isoformat()!r} has no offset from UTC, such as Z or +01:00", field="until")
+    if until.year not in YEARS:
+        raise Invalid(f"the year {until.year} is not from {YEARS.start} to {YEARS.stop - 1}", field="until")
     if until <= now:
         raise Invalid(f"{until.isoformat()!r} is in the past", field="until")
 
@@ -108,3 +117,16 @@ def _check_end(until: datetime, now: datetime) -> None:
 def is_active(control: Control, now: datetime) -> bool:
     """Return whether a record halts its scope at `now`. A halt with an end is inactive from its end on."""
     return control.state == "halted" and (control.until is None or now < control.until)
+
+
+def control_fields(control: Control) -> dict[str, str | None]:
+    """Return a record as JSON fields, the same on the command line and over HTTP."""
+    return {
+        "scope": control.scope,
+        "state": control.state,
+        "reason": control.reason,
+        "actor": control.actor,
+        "at": utc_text(control.at),
+        "until": utc_text(control.until) if control.until else None,
+        "cause": control.cause,
+    }

@@ -152,6 +152,9 @@ class Control(Message, frozen=True, kw_only=True, tag="control"):
     """The kind of reason for a halt. After the end of a `budget` halt, a single call tests whether Google accepts calls
     again. Until it succeeds, no other call of the scope starts."""
 
+    def __post_init__(self) -> None:
+        _check_years(at=self.at, until=self.until)
+
 
 Result = Rows | PageOutcome
 AnyMessage = SyncRequest | Batch | Rows | PageOutcome | Control

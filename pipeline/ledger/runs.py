@@ -70,17 +70,25 @@ async def restore_runs(conn: Connection, batches: Iterable[Batch], now: datetime
         await conn.execute(_SQL["restore_runs"], {**columns, "now": now})
 
 
-async def run_exists(conn: Connection, run: str) -> bool:
-    """Whether the ledger has the run."""
+class StoredRun(NamedTuple):
+    """A run of the ledger. `request` is None for a run that was restored from its results."""
+
+    request: SyncRequest | None
+
+
+async def stored_run(conn: Connection, run: str) -> StoredRun | None:
+    """Return a run of the ledger, or None when there is no such run."""
     async with database_errors():
-        return await (await conn.execute(_SQL["run"], {"run_id": run})).fetchone() is not None
+        row = await (await conn.execute(_SQL["run"], {"run_id": run})).fetchone()
+    if row is None:
+        return None
+    return StoredRun(None if row[1] else msgspec.convert(row[0], SyncRequest))
 
 
 async def request_of(conn: Connection, run: str) -> SyncRequest | None:
     """The request that a run was planned from; None for an unknown run, and for one restored from its results."""
-    async with database_errors():
-        row = await (await conn.execute(_SQL["run"], {"run_id": run})).fetchone()
-    return None if row is None or row[1] else msgspec.convert(row[0], SyncRequest)
+    stored = await stored_run(conn, run)
+    return stored.request if stored else None
 
 
 async def unknown_runs(conn: Connection, runs: Sequence[RunKey]) -> set[RunKey]:
@@ -90,16 +98,34 @@ async def unknown_runs(conn: Connection, runs: Sequence[RunKey]) -> set[RunKey]:
         return set(runs) - {RunKey(*row) async for row in cursor}
 
 
-async def cancel(conn: Connection, run: str) -> int:
-    """Cancel a run and its unfinished pages; returns the number of pages. Cancelling twice changes nothing.
+class Cancelled(NamedTuple):
+    """Numbers of cancelled pages: by this command, and by earlier ones."""
+
+    pages: int
+    before: int
+
+
+async def cancel(conn: Connection, run: str) -> Cancelled:
+    """Cancel a run and its unfinished pages; returns the number of pages. A finished run stays as it is.
 
     Raises Invalid for a run that the ledger does not have.
     """
     async with database_errors(), conn.transaction():
-        if not await run_exists(conn, run):
-            raise Invalid(f"no run {run!r} in the ledger", field="run_id")
+        by_state = await page_states(conn, run)
+        if by_state is None:
+            raise Invalid(f"no run {run!r} in the ledger", field="RUN_ID")
+        if pages.finished_count(by_state) == sum(by_state.values()):
+            return Cancelled(0, by_state.get("cancelled", 0))
         await conn.execute(_SQL["cancel_run"], {"run_id": run})
-        return await pages.cancel(conn, run)
+        now_cancelled = await pages.cancel(conn, run)
+        return Cancelled(now_cancelled, by_state.get("cancelled", 0))
+
+
+async def page_states(conn: Connection, run: str) -> dict[str, int] | None:
+    """Return the numbers of the pages of a run by state, or None when there is no such run."""
+    async with database_errors():
+        rows = await (await conn.execute(_SQL["progress"], {"run_id": run})).fetchall()
+    return {row[4]: row[5] for row in rows if row[4]} if rows else None
 
 
 async def progress(conn: Connection, run: str) -> dict[str, object] | None:

@@ -87,16 +87,20 @@ def test_an_unreachable_postgresql_is_reported_by_every_command(environment: dic
         assert line.endswith(f"port {port} failed: Connection refused"), (command, line)
 
 
-def test_halts_are_published_and_listed_whatever_the_catalog_has(environment: dict[str, str]) -> None:
+def test_halts_are_published_and_listed_also_without_a_catalog(environment: dict[str, str]) -> None:
     run(environment, "topics").check_returncode()
-    done = run(environment, "halt", "property:sc-domain:typo.com", "--reason", "x")
-    assert (done.returncode, done.stdout) == (0, "halted property:sc-domain:typo.com\n")
-    assert done.stderr.startswith("warning: scope: the catalog has no property 'sc-domain:typo.com'; ")
+    done = run(environment, "halt", "property:sc-domain:example.com", "--reason", "x")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "halted property:sc-domain:example.com\n", "")
     written = json_output({**environment, "GSC_CATALOG": "/nowhere"}, "halt", "credential:nobody", "--reason", "x")
     assert (written["scope"], written["state"], written["reason"]) == ("credential:nobody", "halted", "x")
-    assert len(json_output(environment, "halts")) == 2
+    assert len(json_output(environment, "halts")["halts"]) == 2
     assert json_output(environment, "resume", "credential:nobody")["state"] == "running"
-    assert [halt["scope"] for halt in json_output(environment, "halts")] == ["property:sc-domain:typo.com"]
+    assert [halt["scope"] for halt in json_output(environment, "halts")["halts"]] == ["property:sc-domain:example.com"]
+    done = run(environment, "resume", "credential:acme")
+    assert (done.returncode, done.stdout) == (0, "credential:acme is not halted: nothing has changed\n")
+    done = run(environment, "resume", "property:sc-domain:exampel.com")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "did you mean 'sc-domain:example.com'?" in done.stderr
 
 
 def test_a_missing_credential_file_is_reported_with_its_line(environment: dict[str, str]) -> None:

@@ -140,11 +140,11 @@ async def test_dead_letters_are_listed_shown_and_redriven(
         dry = run_json(running, "dead-letters", "redrive", "--reason", "bad_request", "--dry-run")
         assert dry == {"dry_run": True, "dead_letters": 3, "skipped": 0}
         done = run_json(running, "dead-letters", "redrive", "--reason", "bad_request", "--rate", "100")
-        assert done == {"dead_letters": 3, "pending": 3, "forwarded": 0, "skipped": 0}
+        assert done == {"dead_letters": 3, "pending": 3, "halted": 0, "forwarded": 0, "skipped": 0}
         assert await running.settled(run) == {"applied": 18}
         assert await running.differences(3) == []
         done = run_json(running, "dead-letters", "redrive", "--all", "--rate", "100")
-        assert done == {"dead_letters": 4, "pending": 0, "forwarded": 1, "skipped": 3}
+        assert done == {"dead_letters": 4, "pending": 0, "halted": 0, "forwarded": 1, "skipped": 3}
         assert run_json(running, "reconcile")["findings"] == []
 
 
@@ -161,10 +161,13 @@ async def test_a_cancelled_run_ends_and_another_goes_on(
         pages = await running.pages(long)
         short = await running.request_sync(2)
         assert await running.settled(short) == {"applied": 12}
+        finished = run_command(running, "cancel", short, "--reason", "late")
+        assert finished.stdout == f"run {short} has no unfinished pages: nothing to cancel\n"
+        assert [halt["scope"] for halt in run_json(running, "halts")["halts"]] == [f"run:{long}"]
         assert await running.pages(long) == pages
         assert set(pages) == {"applied", "cancelled"}
         unknown = run_command(running, "cancel", "nobody", "--reason", "x")
-        assert (unknown.returncode, unknown.stderr) == (2, "run_id: no run 'nobody' in the ledger\n")
+        assert (unknown.returncode, unknown.stderr) == (2, "RUN_ID: no run 'nobody' in the ledger\n")
         _ask_and_be_told(running)
 
 
@@ -174,6 +177,9 @@ def _ask_and_be_told(running: Running) -> None:
     waited = run_json(running, "sync", "--all", "--start", str(a_day(1)), *dates, "--wait")
     assert waited["pages"] == {"applied": 6}
     other = run_command(running, "sync", "--all", "--start", str(a_day(2)), *dates, "--wait")
+    assert (other.returncode, other.stdout) == (2, "")
+    assert other.stderr == "--request-id: another request has used the id 'mine' before\n"
+    other = run_command(running, "sync", "--all", "--start", str(a_day(2)), *dates)
     assert (other.returncode, other.stdout) == (2, "")
     assert other.stderr == "--request-id: another request has used the id 'mine' before\n"
 

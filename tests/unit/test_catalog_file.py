@@ -50,7 +50,9 @@ def test_a_property_has_the_reports_that_it_names_or_all(tmp_path: Path) -> None
 
 def test_a_scope_that_the_catalog_lacks_is_unknown(tmp_path: Path) -> None:
     catalog = read(tmp_path, CATALOG)
-    assert catalog.unknown_scope("property:sc-domain:typo.com") == "property 'sc-domain:typo.com'"
+    assert catalog.unknown_scope("property:sc-domain:typo.com") == (
+        "property 'sc-domain:typo.com'; did you mean 'sc-domain:example.com'?"
+    )
     assert catalog.unknown_scope("credential:other") == "credential 'other'"
     known = ("all", "run:any", "credential:acme", "property:sc-domain:example.com")
     assert [catalog.unknown_scope(scope) for scope in known] == [None] * 4

@@ -1,6 +1,7 @@
 """The command line without servers, in one process: usage errors, invalid settings, unreachable servers."""
 
 import json
+import os
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli.__main__ import main
+from cli.context import current_user
 from lab.processes import free_port
 from pipeline import startup_checks
 from pipeline.clock import now
@@ -164,7 +166,33 @@ def test_an_unknown_scope_is_refused_with_the_valid_forms(environment: dict[str,
     assert "known: all, credential:ID, property:URL, run:ID" in result.stderr
 
 
-@pytest.mark.parametrize("until", ["yesterday", "2020-01-01T00:00:00Z", "2099-01-01T00:00:00"])
+@pytest.mark.parametrize(
+    ("scope", "message"),
+    [
+        ("property:*", "wildcards are not supported"),
+        ("property:sc-domain:exmaple.com", "SCOPE: the catalog has no property 'sc-domain:exmaple.com'; did you mean"),
+        ("credential:acne", "SCOPE: the catalog has no credential 'acne'; did you mean 'acme'?"),
+    ],
+)
+def test_a_halt_of_a_scope_that_the_catalog_lacks_is_refused(
+    environment: dict[str, str], scope: str, message: str
+) -> None:
+    result = run(environment, "halt", scope, "--reason", "x")
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_a_user_without_a_name_is_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_name() -> str:
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr("getpass.getuser", no_name)
+    assert current_user() == f"uid {os.getuid()}"
+
+
+@pytest.mark.parametrize(
+    "until", ["yesterday", "2020-01-01T00:00:00Z", "2099-01-01T00:00:00", "9999-12-31T23:59:59-12:00"]
+)
 def test_an_invalid_end_of_a_halt_is_refused(environment: dict[str, str], until: str) -> None:
     result = run(environment, "halt", "all", "--reason", "x", "--until", until)
     assert result.exit_code == 2
@@ -182,6 +210,8 @@ def test_an_invalid_end_of_a_halt_is_refused(environment: dict[str, str], until:
         (("--from", "today"), "--from: 'today' is not an ISO 8601 time"),
         (("--from", "2026-01-01T00:00:00"), "--from: '2026-01-01T00:00:00' has no UTC offset"),
         (("--start", "1/2/2026"), "--start: '1/2/2026' is not a date"),
+        (("--start", "1999-12-31"), "--start: the year 1999 is not from 2000 to 2199"),
+        (("--from", "9999-12-31T23:00:00-12:00"), "--from: the year 9999 is not"),
     ],
 )
 def test_an_invalid_period_of_a_replay_is_refused(

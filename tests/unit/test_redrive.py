@@ -9,6 +9,8 @@ import pytest
 from maintenance import redrive as redrive_module
 from maintenance.redrive import DecodedDeadLetter, RedriveCounts, decode_dead_letter, redrive
 from pipeline.contracts import codec
+from pipeline.contracts.halts import Halts
+from pipeline.contracts.messages import Control
 from pipeline.contracts.records import Position, Record
 from pipeline.dead_letters import StoredDeadLetter
 from pipeline.kafka import Headers
@@ -54,11 +56,15 @@ UNREADABLE = decode_dead_letter(stored(b"{"))
 
 
 async def redriven(
-    world: World, monkeypatch: pytest.MonkeyPatch, *dead_letters: DecodedDeadLetter, rate: float = 10
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    *dead_letters: DecodedDeadLetter,
+    rate: float = 10,
+    halts: Halts | None = None,
 ) -> RedriveCounts:
     monkeypatch.setattr(redrive_module, "pages", world)
     monkeypatch.setattr(asyncio, "sleep", world.sleep)
-    return await redrive(dead_letters, None, world, rate)  # type: ignore[arg-type]
+    return await redrive(dead_letters, None, world, halts or Halts(), rate)  # type: ignore[arg-type]
 
 
 def test_a_dead_letter_is_decoded_as_far_as_it_can_be() -> None:
@@ -73,6 +79,12 @@ async def test_a_dead_page_becomes_pending_again(monkeypatch: pytest.MonkeyPatch
     assert await redriven(world, monkeypatch, A_BATCH) == RedriveCounts(pending=1)
     assert world.pages == {BATCH.batch_id: "pending"}
     assert world.forwarded == []
+
+
+async def test_pages_that_wait_for_a_halt_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    halts = Halts()
+    halts.apply(Control(scope=f"property:{BATCH.property}", state="halted", reason="r", actor="a", at=NOW))
+    assert await redriven(World("dead"), monkeypatch, A_BATCH, halts=halts) == RedriveCounts(pending=1, halted=1)
 
 
 @pytest.mark.parametrize("state", ["pending", "published", "applied", "cancelled"])
