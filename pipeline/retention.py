@@ -1,4 +1,4 @@
-"""Retention: deletes rows and ledger entries of days older than their report keeps, and months that are empty then."""
+"""Retention: deletes what is older than its report keeps, months that are empty then, and superseded ledger pages."""
 
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -8,15 +8,17 @@ from pipeline.ledger import pages
 from pipeline.postgres import Connection, database_errors, queries
 
 _SQL = queries("pipeline", "retention.sql")
+SERIES_PER_STEP = 100
 
 
 @dataclass
 class Deleted:
-    """Numbers of deleted rows, ledger pages and months (partitions)."""
+    """Numbers of deleted rows, ledger pages and months (partitions). `superseded` are pages of older generations."""
 
     rows: int = 0
     pages: int = 0
     months: int = 0
+    superseded: int = 0
 
 
 def kept_since(catalog: Catalog, today: date) -> dict[str, date]:
@@ -26,6 +28,19 @@ def kept_since(catalog: Catalog, today: date) -> dict[str, date]:
         for report in catalog.reports
         if report.retention is not None
     }
+
+
+async def delete_superseded(conn: Connection, days: int) -> int:
+    """Delete ledger pages that were finished `days` ago and whose day is complete in a newer generation.
+
+    Returns their number. Each step is a transaction of its own. Raises Retryable.
+    """
+    deleted = 0
+    async with database_errors():
+        series = [row[0] async for row in await conn.execute(_SQL["all_series"])]
+    for start in range(0, len(series), SERIES_PER_STEP):
+        deleted += await pages.delete_superseded(conn, series[start : start + SERIES_PER_STEP], days)
+    return deleted
 
 
 async def delete_old(conn: Connection, catalog: Catalog, today: date, *, dry_run: bool = False) -> Deleted:

@@ -4,6 +4,9 @@ select pg_advisory_xact_lock(hashtext('gsc.retention'))
 -- name: series
 select series from gsc.series where report = %(report)s
 
+-- name: all_series
+select series from gsc.series order by series
+
 -- name: count_rows
 select count(*) from gsc.facts where series = any(%(series)s) and date < %(before)s
 

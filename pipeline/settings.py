@@ -123,6 +123,13 @@ class PostgresSettings(Settings):
     touch every row have an hour."""
 
 
+class RetentionSettings(Settings):
+    """How long the ledger keeps what nothing needs any more."""
+
+    superseded_days: Annotated[int, Field(ge=1, le=36_500)] = 30
+    """Days after which a finished page is deleted from the ledger when a newer generation has completed its day."""
+
+
 class CatalogSettings(Settings):
     """The path of the catalog file."""
 

@@ -29,7 +29,7 @@ from pipeline.postgres import (
 )
 from pipeline.process import StartError, load_settings, run_service_and_exit, run_until_stopped, watch
 from pipeline.publisher import Publisher, open_publisher
-from pipeline.retention import delete_old
+from pipeline.retention import delete_old, delete_superseded
 from pipeline.retry import with_retries
 from pipeline.startup_checks import require_schema, require_topics
 from pipeline.topic_reader import open_topic_reader
@@ -155,6 +155,7 @@ async def _run_daily(settings: ProducerSettings, catalog: Catalog, api: Api) -> 
         await api.request_sync(build_request(fields, now=now(), today=today, requested_by="timer"))
         async with _connect(settings, MAINTENANCE)() as conn:
             await delete_old(conn, catalog, today)
+            await delete_superseded(conn, settings.superseded_days)
 
     await with_retries(run)
 

@@ -12,6 +12,7 @@ from pipeline.settings import (
     KafkaSettings,
     PostgresSettings,
     QuotaSettings,
+    RetentionSettings,
 )
 from producer.planner import HISTORY_DAYS
 
@@ -31,7 +32,13 @@ def _cron(text: str) -> str:
 
 
 class ProducerSettings(
-    KafkaSettings, PostgresSettings, CatalogSettings, HttpSettings, DeadLetterSettings, QuotaSettings
+    KafkaSettings,
+    PostgresSettings,
+    CatalogSettings,
+    HttpSettings,
+    DeadLetterSettings,
+    QuotaSettings,
+    RetentionSettings,
 ):
     """Environment variables: the names in upper case, after `GSC_`."""
 

@@ -11,24 +11,44 @@ from pipeline.catalog import Catalog
 from pipeline.clock import now
 from pipeline.pacific import pacific_date
 from pipeline.postgres import MAINTENANCE, connection
-from pipeline.retention import Deleted, delete_old
+from pipeline.retention import Deleted, delete_old, delete_superseded
+from pipeline.settings import RetentionSettings
 from pipeline.startup_checks import require_schema
+
+
+class _Settings(SyncSettings, RetentionSettings):
+    """The settings of the command."""
 
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Only count the rows.")
 @json_option
 def retention(dry_run: bool, as_json: bool) -> None:
-    """Delete days older than the `retention` of their report. The producer's daily timer does the same."""
-    settings = read_environment(SyncSettings)
+    """Delete days older than the `retention` of their report, and superseded pages of the ledger.
+
+    A page is superseded when a newer generation has completed its day GSC_SUPERSEDED_DAYS ago. The producer's daily
+    timer does the same.
+    """
+    settings = read_environment(_Settings)
     deleted = run(_delete(settings, load_catalog(settings), dry_run=dry_run))
     counts = {**dataclasses.asdict(deleted), "dry_run": dry_run}
-    print_json(counts) if as_json else click.echo(", ".join(f"{name}: {value}" for name, value in counts.items()))
+    if as_json:
+        print_json(counts)
+    elif dry_run:
+        click.echo(f"{deleted.rows} rows are older than their report keeps. Nothing was deleted.")
+    else:
+        click.echo(
+            f"Deleted {deleted.rows} rows and {deleted.pages} pages older than their report keeps, {deleted.months}"
+            f" empty months, and {deleted.superseded} superseded pages."
+        )
 
 
-async def _delete(settings: SyncSettings, catalog: Catalog, *, dry_run: bool) -> Deleted:
+async def _delete(settings: _Settings, catalog: Catalog, *, dry_run: bool) -> Deleted:
     await require_schema(settings, "gsc-stream")
     async with connection(
         settings.postgres_dsn.get_secret_value(), application="gsc-stream", limits=MAINTENANCE
     ) as conn:
-        return await delete_old(conn, catalog, pacific_date(now()), dry_run=dry_run)
+        deleted = await delete_old(conn, catalog, pacific_date(now()), dry_run=dry_run)
+        if not dry_run:
+            deleted.superseded = await delete_superseded(conn, settings.superseded_days)
+        return deleted

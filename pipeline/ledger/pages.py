@@ -174,6 +174,13 @@ async def delete_settled(conn: Connection, series: Sequence[int], before: date) 
         return (await conn.execute(_SQL["delete_settled"], parameters)).rowcount
 
 
+async def delete_superseded(conn: Connection, series: Sequence[int], days: int) -> int:
+    """Delete pages that were finished `days` ago and whose day is complete in a newer generation; returns how many."""
+    async with database_errors():
+        parameters = {"series": list(series), "days": days}
+        return (await conn.execute(_SQL["delete_superseded"], parameters)).rowcount
+
+
 def finished_count(by_state: Mapping[str, int]) -> int:
     """How many of the pages, counted by state, are in a final state."""
     return sum(by_state.get(state, 0) for state in FINAL_STATES)

@@ -109,3 +109,9 @@ having bool_and(p.state = 'applied')
 -- name: delete_settled
 delete from gsc.pages
 where series = any(%(series)s) and date < %(before)s and state in ('applied', 'dead', 'cancelled')
+
+-- name: delete_superseded
+-- The day is complete in a newer generation, which is what reconcile and the sink read.
+delete from gsc.pages p using gsc.days d
+where d.series = any(%(series)s) and (p.series, p.date) = (d.series, d.date) and p.generation < d.complete_generation
+  and p.state in ('applied', 'dead', 'cancelled') and p.settled_at < now() - make_interval(days => %(days)s)

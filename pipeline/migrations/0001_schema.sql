@@ -51,7 +51,7 @@ create table gsc.pages (
     unique (series, date, generation, start_row)
 );
 comment on table gsc.pages is
-    'Every page that was ever planned; each ends in exactly one of applied, dead, cancelled.';
+    'Every page that was planned, until it is superseded; each ends in exactly one of applied, dead, cancelled.';
 comment on column gsc.pages.round is
     'Position of the page among those of its property in its run: publishing by round is fair between properties.';
 comment on column gsc.pages.settled_at is 'When the page reached a final state.';

@@ -291,7 +291,13 @@ async def test_the_timer_asks_for_the_window_once_a_day_and_deletes_what_is_not_
             return await query(dsn, f"select 1 from gsc.fresh where date <= '{old}'") == []
 
         await until(deleted, 30, "the timer has deleted what is not kept")
-        assert run_json(running, "retention", "--dry-run") == {"rows": 0, "pages": 0, "months": 0, "dry_run": True}
+        assert run_json(running, "retention", "--dry-run") == {
+            "rows": 0,
+            "pages": 0,
+            "months": 0,
+            "superseded": 0,
+            "dry_run": True,
+        }
 
 
 async def test_a_search_console_that_starts_again_takes_the_credentials_it_gave(

@@ -11,7 +11,7 @@ from pipeline.contracts import codec
 from pipeline.contracts.records import Record
 from pipeline.ledger import runs
 from pipeline.postgres import Connection, connection
-from pipeline.retention import Deleted, delete_old
+from pipeline.retention import Deleted, delete_old, delete_superseded
 from pipeline.schema import migrate
 from sink.assembly import ReceivedResult
 from sink.writer import Writer
@@ -74,3 +74,25 @@ async def test_months_that_no_report_keeps_are_dropped(conn: Connection) -> None
     assert months == [("facts_2026_03",)]
     row = await (await conn.execute("select gsc.ensure_month(%s)", (OLD,))).fetchone()  # and can be made again
     assert row is not None
+
+
+async def test_superseded_pages_are_deleted_and_what_exactness_needs_is_kept(conn: Connection) -> None:
+    """Of a day that generation 7 has completed, and of one that it has not."""
+    writer = Writer(conn, delete_ratio=0.5)
+    young = a_batch(report="short", date=YOUNG, generation=7, run_id="run-7")
+    old = a_batch(report="short", date=OLD, generation=7, run_id="run-7", row_limit=1)
+    messages = [some_rows(young, ["a", "b"]), some_rows(old, ["a"], next_start_row=1)]
+    received = [ReceivedResult(Record("t", 0, 9, None, codec.encode(m), 0), m) for m in messages]
+    await runs.restore_runs(conn, (item.message.batch for item in received), NOW)
+    await writer.write(received)
+    kept = "select s.report, p.date, p.generation, p.state from gsc.pages p join gsc.series s using (series)"
+    before = set(await (await conn.execute(kept.encode())).fetchall())
+    assert await delete_superseded(conn, days=1) == 0
+    assert await delete_superseded(conn, days=0) == 1
+    after = set(await (await conn.execute(kept.encode())).fetchall())
+    assert before - after == {("short", YOUNG, 5, "applied")}
+    assert {("short", OLD, 5, "applied"), ("short", OLD, 7, "published")} <= after
+    assert await count(conn, "facts") == {"short": 4, "long": 4}
+    # An old result that arrives again neither fails nor changes a row.
+    again = some_rows(a_batch(report="short", date=YOUNG), ["x"], fetch_id="again")
+    assert (await writer.write([ReceivedResult(Record("t", 0, 10, None, codec.encode(again), 0), again)])).written == 0
