@@ -125,7 +125,7 @@ def _health(settings: FetcherSettings, member: GroupMember, watchdog: Watchdog) 
     return HttpServer(
         settings,
         SERVICE,
-        not_ready=lambda: None if member.lease_until > monotonic() else "no partitions, or no lease on them",
+        not_ready=lambda: member.not_ready(monotonic()),
         not_live=lambda: watchdog.stalled(monotonic()),
     )
 

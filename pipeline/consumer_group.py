@@ -29,6 +29,8 @@ POLL_LIMIT_S = 60.0
 """Longest time without a poll, for requests to the broker during a rebalance."""
 ANSWER_LIMIT_S = 10.0
 """Time without a word of any broker after which a member is not ready."""
+IDLE_AFTER_S = 30.0
+"""Time without partitions after which a member is taken to be idle."""
 _log = logger(__name__)
 _in_callback: ContextVar[bool] = ContextVar("in_rebalance_callback", default=False)
 
@@ -87,8 +89,19 @@ class GroupMember:
         self.lease_until = 0.0
         """On the monotonic clock. No call to the outside world may start later."""
         self.heartbeat = Heartbeat(f"consumer of {group.topic}", POLL_LIMIT_S + group.revoke_s, monotonic())
+        self._idle_from = monotonic() + IDLE_AFTER_S
         self.answers = Heartbeat("Kafka", ANSWER_LIMIT_S, monotonic())
         """Beats whenever a broker has sent something: members hear from it every few seconds."""
+
+    def not_ready(self, now: float) -> str | None:
+        """Return why the member does not do its share of the work, or None.
+
+        A member that was given no partition for IDLE_AFTER_S is idle and ready: the group has more members than
+        partitions.
+        """
+        if self._held:
+            return None if self.lease_until > now else "no lease on the partitions"
+        return "no partitions yet" if now < self._idle_from else self.answers.stalled(now)
 
     async def run(self, stop: asyncio.Event, handler: PartitionHandler) -> None:
         """Consume until `stop`, then give the partitions back. Raises Fatal when the client cannot continue."""
@@ -233,6 +246,7 @@ class GroupMember:
         numbers = [item.partition for item in partitions]
         self._held.difference_update(numbers)
         self.lease_until = 0.0
+        self._idle_from = monotonic() + IDLE_AFTER_S
         handler.lost(numbers)
         self._count("lost", numbers)
         await consumer.incremental_unassign(partitions)

@@ -2,13 +2,14 @@
 
 import hmac
 from collections.abc import Awaitable, Callable, Sequence
+from importlib.metadata import version
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from pipeline.log import logger
 from pipeline.metric_catalog import Service
-from pipeline.metrics import exposition
+from pipeline.metrics import exposition, gauge
 from pipeline.process import StartError
 from pipeline.settings import HttpSettings
 
@@ -32,6 +33,7 @@ class HttpServer:
         routes: Sequence[web.RouteDef] = (),
     ) -> None:
         self._settings = settings
+        self._service = service
         self._runner: web.AppRunner | None = None
         self._app = web.Application(client_max_size=1 << 20, middlewares=[_errors_as_json])
         self._app.add_routes(
@@ -62,6 +64,7 @@ class HttpServer:
             address = f"{self._settings.http_host}:{self._settings.http_port}"
             raise StartError(f"GSC_HTTP_HOST, GSC_HTTP_PORT: cannot listen on {address}: {error.strerror}") from error
         self._runner = runner
+        gauge("gsc_service_info").labels(self._service, version("gsc-stream")).set(1)
         port: int = runner.addresses[0][1]
         _log.info("listening", port=port)
         return port

@@ -30,24 +30,26 @@ async def check_reachable(configuration: Mapping[str, str], timeout_s: float = 5
         raise Retryable(f"Kafka: {servers} cannot be reached: {cause.str()}") from error
 
 
-async def create_topics(configuration: Mapping[str, str], prefix: str, *, replication: int = -1) -> list[str]:
+async def create_topics(
+    configuration: Mapping[str, str], prefix: str, *, replication: int = -1, partitions: int | None = None
+) -> list[str]:
     """Create missing topics; returns their names once every partition has a leader.
 
-    `replication` -1: the broker's default.
+    `replication` -1: the broker's default. `partitions`: of batches and results; None: as in `contracts.topics`.
     """
     admin = admin_client(configuration)
     topics_ = [
         NewTopic(
             topic.full_name(prefix),
-            num_partitions=topic.partitions,
+            num_partitions=partitions if partitions and topic in topics.SCALABLE else topic.partitions,
             replication_factor=replication,
             config=topic.config,
         )
         for topic in topics.ALL
     ]
     created = await ask("creating topics", lambda: _create_missing(admin, topics_))
-    partitions = [TopicPartition(new.topic, number) for new in topics_ for number in range(new.num_partitions)]
-    usable = [item for item in partitions if item.topic in created]
+    all_partitions = [TopicPartition(new.topic, number) for new in topics_ for number in range(new.num_partitions)]
+    usable = [item for item in all_partitions if item.topic in created]
     await with_retries(lambda: ask("new topics", lambda: list_offsets(admin, usable, OffsetSpec.latest())))
     return created
 
@@ -84,7 +86,7 @@ def _differences(admin: AdminClient, prefix: str) -> list[str]:
         if name not in existing:
             problems.append(f"topic {name}: missing; `gsc-stream topics` creates it")
             continue
-        if (found := len(existing[name].partitions)) != topic.partitions:
+        if topic not in topics.SCALABLE and (found := len(existing[name].partitions)) != topic.partitions:
             problems.append(f"topic {name}: has {found} partitions, expected {topic.partitions}")
         problems += _differing_config(admin, topic, name)
     return problems

@@ -49,6 +49,7 @@ class Metric:
 
 
 METRICS = (
+    Metric("gsc_service_info", "gauge", ("service", "version"), ALL, "1: the service runs, in this version."),
     Metric("gsc_messages_consumed_total", "counter", ("topic",), ALL, "Messages read from a topic."),
     Metric("gsc_messages_published_total", "counter", ("topic",), ALL, "Messages acknowledged by the broker."),
     Metric(

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
@@ -22,6 +22,15 @@ from producer.outbox import Connect
 
 EXPORT_EVERY_S = 10.0
 RATE_WINDOW_S = 60.0
+FRESH_S = 60.0
+LAG_GAUGES = ("gsc_lag_messages", "gsc_lag_seconds", "gsc_partition_state")
+LEDGER_GAUGES = (
+    "gsc_ledger_pages",
+    "gsc_oldest_pending_seconds",
+    "gsc_drain_seconds",
+    "gsc_ledger_days",
+    "gsc_newest_day_age_days",
+)
 LEDGER_SHARE = 0.05
 """Largest share of the time spent on ledger queries: counting millions of pages takes a while."""
 PRIORITIES = ("daily", "backfill")
@@ -62,7 +71,10 @@ def seconds_at_quota(pending: Mapping[str, int], allowed_qpm: Callable[[str], fl
 
 
 class LagExporter:
-    """Reads lag and ledger, and sets the gauges. Every replica of the producer exports the same values."""
+    """Reads lag and ledger, and sets the gauges. Every replica of the producer exports the same values.
+
+    What could not be read for FRESH_S is not exported: an old value would hide an alert, or raise a false one.
+    """
 
     def __init__(
         self,
@@ -76,7 +88,7 @@ class LagExporter:
         self._connect = connect
         self._allowed_qpm = allowed_qpm
         self._rate = CompletionRate()
-        self._ledger_due = 0.0
+        self._lag_read = self._ledger_due = monotonic()
 
     async def run(self, stop: asyncio.Event, heartbeat: Heartbeat) -> None:
         """Export until `stop`. Continues when servers come back."""
@@ -86,6 +98,7 @@ class LagExporter:
                 await self.export()
             except Retryable as error:
                 _log.warning("not_observed", error=str(error))
+                self.clear_stale(monotonic())
             await event_or_timeout(stop, EXPORT_EVERY_S)
 
     async def export(self) -> None:
@@ -94,9 +107,17 @@ class LagExporter:
         for watched in self._others:
             await self._export_lag(watched)
         _export_states(batches)
+        self._lag_read = monotonic()
         if monotonic() >= self._ledger_due:
             await self._export_ledger()
         gauge("gsc_observed_timestamp_seconds").set(now().timestamp())
+
+    def clear_stale(self, moment: float) -> None:
+        """Remove the gauges whose values are older than FRESH_S."""
+        if moment - self._lag_read > FRESH_S:
+            _clear(LAG_GAUGES)
+        if moment - self._ledger_due > FRESH_S:
+            _clear(LEDGER_GAUGES)
 
     async def _export_lag(self, watched: WatchedGroup) -> dict[int, PartitionLag]:
         lags = await watched.lag.read()
@@ -127,6 +148,11 @@ class LagExporter:
         )
         gauge("gsc_drain_seconds").labels("current").set(left)
         gauge("gsc_drain_seconds").labels("quota").set(seconds_at_quota(pending, self._allowed_qpm))
+
+
+def _clear(names: Iterable[str]) -> None:
+    for name in names:
+        gauge(name).clear()
 
 
 async def _export_days(conn: Connection) -> None:

@@ -44,6 +44,8 @@ CONTROL = Topic("control", "scope", 1, None, ("all", "operators"), ("all",))
 # A dead letter is a message of another topic plus the reason, so it may be larger.
 DEAD_LETTERS = Topic("dead-letters", "as the source", 3, 30 * DAY_MS, ("all",), ("operators",), 2 * 1024 * 1024)
 
+SCALABLE = (BATCHES, RESULTS)
+"""The topics whose number of partitions an installation may choose: as many as fetchers, and sinks, can work."""
 ALL = (SYNC_REQUESTS, BATCHES, RESULTS, CONTROL, DEAD_LETTERS)
 
 MAX_MESSAGE_BYTES = 1_000_000

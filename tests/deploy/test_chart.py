@@ -56,6 +56,7 @@ ALL_ON: dict[str, Any] = {
     "podAnnotations": {"a": "b"},
     "extraVolumes": [{"name": "ca", "secret": {"secretName": "ca"}}],
     "extraVolumeMounts": [{"name": "ca", "mountPath": "/ca"}],
+    "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
 }
 ALL_OFF: dict[str, Any] = {
     name: {"enabled": False} for name in ("service", "podDisruptionBudget", "topologySpread", "migrations")
@@ -126,7 +127,8 @@ def _weight(item: dict[str, Any]) -> int:
 def _references(pod: dict[str, Any]) -> set[tuple[str, str]]:
     (container,) = pod["containers"]
     found = {("ConfigMap", source["configMapRef"]["name"]) for source in container["envFrom"]}
-    references = (variable["valueFrom"]["secretKeyRef"] for variable in container["env"] if "valueFrom" in variable)
+    variables = container.get("env", [])
+    references = (variable["valueFrom"]["secretKeyRef"] for variable in variables if "valueFrom" in variable)
     found |= {("Secret", reference["name"]) for reference in references}
     projected = (source for volume in pod["volumes"] for source in volume.get("projected", {}).get("sources", []))
     kinds = {"configMap": "ConfigMap", "secret": "Secret"}
@@ -171,6 +173,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"alerts": {"enabled": True, "thresholds": {"halt_secnds": 3}}}, "alerts.thresholds.halt_secnds"),
     ({"secret": {"values": {"GSC_POSTGRES_PASSWORD": "x"}}}, "GSC_POSTGRES_PASSWORD"),
     ({"producr": {}}, "producr"),
+    ({"secret": {"components": {"sinc": {"existingSecret": "x"}}}}, "sinc"),
+    ({"secret": {"components": {"sink": {"remoteKey": "x"}}}}, "secret.components.sink.remoteKey: needs"),
+    ({"topics": {"partitions": 0}}, "topics/partitions"),
 ]  # fmt: skip
 
 
@@ -251,6 +256,7 @@ def test_a_secret_that_is_not_there_is_said_at_the_install(
         ({"max_concurrency": 64}, {"credentials": 4, "callSeconds": 2}, 2),
         ({"quota_headroom": 0.4}, {"credentials": 4, "callSeconds": 2}, 2),
         ({}, {"credentials": 100, "callSeconds": 2}, 12),  # the partitions
+        ({}, {"credentials": 100, "callSeconds": 2, "partitions": 40}, 40),
         ({}, {"credentials": 8, "callSeconds": 2, "maxReplicas": 5}, 5),
         ({}, {"credentials": 1, "callSeconds": 2, "maxReplicas": 5}, 1),
     ],
@@ -258,7 +264,12 @@ def test_a_secret_that_is_not_there_is_said_at_the_install(
 def test_no_more_fetchers_than_the_quota_keeps_busy(settings_: Any, scaling: dict[str, Any], most: int) -> None:
     kinds = {"keda": ("ScaledObject", "maxReplicaCount"), "hpa": ("HorizontalPodAutoscaler", "maxReplicas")}
     for mode, (kind, field) in kinds.items():
-        values = {"settings": settings_, "fetcher": {"autoscaling": {"mode": mode, **scaling}}}
+        chosen = {name: value for name, value in scaling.items() if name != "partitions"}
+        values = {
+            "settings": settings_,
+            "fetcher": {"autoscaling": {"mode": mode, **chosen}},
+            "topics": {"partitions": scaling.get("partitions")},
+        }
         objects = rendered(values)
         (found,) = of_kind(objects, kind)
         assert found["spec"][field] == most
@@ -280,8 +291,8 @@ def test_a_change_of_config_changes_the_pods() -> None:
 
 def test_a_service_gets_only_the_secrets_it_needs_and_time_to_stop() -> None:
     workloads = pods(rendered({}))
-    names = {name: {variable["name"] for variable in pod["containers"][0]["env"]} for name, pod in workloads.items()}
-    assert "GSC_POSTGRES_DSN" not in names["fetcher"]
+    names = {name: {item["name"] for item in pod["containers"][0].get("env", [])} for name, pod in workloads.items()}
+    assert "GSC_POSTGRES_DSN" not in names["fetcher"] | names["topics"]
     assert "GSC_POSTGRES_DSN" in names["sink"] & names["producer"] & names["migrate"]
     assert [name for name in names if "GSC_HTTP_TOKEN" in names[name]] == ["producer"]
     seconds = {name: workloads[name]["terminationGracePeriodSeconds"] for name in SERVICES}
@@ -319,3 +330,114 @@ def test_dashboards_are_those_of_the_files() -> None:
     made = of_kind(rendered({"dashboards": {"enabled": True}}), "ConfigMap")
     texts = {name: text for item in made for name, text in item["data"].items() if name.endswith(".json")}
     assert texts == {f"gsc-stream-{path.name}": path.read_text() for path in (CHART / "dashboards").iterdir()}
+
+
+COMPONENTS = {"producer", "fetcher", "sink", "topics", "migrate", "daily"}
+
+
+def test_each_component_may_have_a_secret_of_its_own() -> None:
+    own = {name: {"existingSecret": f"only-{name}"} for name in COMPONENTS}
+    values = {"secret": {"existingSecret": "", "components": own}, "daily": {"enabled": True}}
+    secrets = {
+        name: {secret for kind, secret in _references(pod) if kind == "Secret"} - {"gsc-catalog"}
+        for name, pod in pods(rendered(values)).items()
+    }
+    assert secrets == {name: {f"only-{name}"} for name in COMPONENTS}
+
+
+def test_a_component_may_have_an_entry_of_its_own_in_an_external_store() -> None:
+    components = {"sink": {"remoteKey": "gsc/sink"}, "migrate": {"remoteKey": "gsc/owner"}}
+    objects = rendered({"secret": {**SECRETS["external"], "components": components}})
+    keys = {
+        item["metadata"]["name"]: item["spec"]["dataFrom"][0]["extract"]["key"]
+        for item in of_kind(objects, "ExternalSecret")
+    }
+    assert keys == {
+        "r-gsc-stream": "gsc",
+        "r-gsc-stream-hooks": "gsc",
+        "r-gsc-stream-sink": "gsc/sink",
+        "r-gsc-stream-hooks-migrate": "gsc/owner",
+    }
+    _finds_its_config(objects)
+
+
+@pytest.mark.parametrize("catalog", CATALOGS)
+def test_the_fetchers_alone_get_googles_keys(catalog: str) -> None:
+    workloads = pods(rendered({"catalog": CATALOGS[catalog], "daily": {"enabled": True}}))
+    assert set(workloads) == COMPONENTS
+    for name, pod in workloads.items():
+        projected = [volume["projected"]["sources"] for volume in pod["volumes"] if "projected" in volume]
+        secrets = [source["secret"] for sources in projected for source in sources if "secret" in source]
+        whole = [
+            secret for secret in secrets if secret.get("items") != [{"key": "catalog.yaml", "path": "catalog.yaml"}]
+        ]
+        assert bool(whole) == (name == "fetcher"), name
+        assert bool(projected) == (name not in {"sink", "topics"}), name
+
+
+def test_services_of_the_namespace_add_no_variables() -> None:
+    assert {pod["enableServiceLinks"] for pod in pods(rendered(ALL_ON)).values()} == {False}
+
+
+def test_every_pod_gets_extra_variables() -> None:
+    proxy = {"name": "HTTPS_PROXY", "value": "http://proxy:3128"}
+    source = {"secretRef": {"name": "extra"}}
+    for pod in pods(rendered({"extraEnv": [proxy], "extraEnvFrom": [source]})).values():
+        (container,) = pod["containers"]
+        assert proxy in container["env"]
+        assert source in container["envFrom"]
+
+
+def test_a_component_may_be_scheduled_in_its_own_way() -> None:
+    spread = [{"maxSkew": 2, "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}}]
+    own = {"nodeSelector": {"pool": "big"}, "topologySpreadConstraints": spread}
+    values = {"nodeSelector": {"pool": "all"}, "sink": own, "jobs": {"nodeSelector": {"pool": "jobs"}}}
+    workloads = pods(rendered(values))
+    pools = {name: pod["nodeSelector"]["pool"] for name, pod in workloads.items()}
+    assert pools == {"producer": "all", "fetcher": "all", "sink": "big", "topics": "jobs", "migrate": "jobs"}
+    assert workloads["sink"]["topologySpreadConstraints"] == spread
+    assert len(workloads["fetcher"]["topologySpreadConstraints"]) == 2
+
+
+def test_hooks_have_an_account_that_is_there_before_them() -> None:
+    objects = rendered({"serviceAccount": {"annotations": {"a": "b"}}})
+    accounts = {item["metadata"]["name"]: item for item in of_kind(objects, "ServiceAccount")}
+    for item in of_kind(objects, "Deployment", "Job"):
+        account = accounts[pods([item]).popitem()[1]["serviceAccountName"]]
+        assert _is_hook(account) == _is_hook(item)
+        assert account["metadata"]["annotations"]["a"] == "b"
+    assert _weight(accounts["r-gsc-stream-hooks"]) < min(_weight(item) for item in of_kind(objects, "Job"))
+
+
+def test_the_number_of_partitions_is_one_value() -> None:
+    strimzi = rendered({"topics": {**TOPICS["strimzi"], "partitions": 40}})
+    made = {item["metadata"]["name"]: item["spec"]["partitions"] for item in of_kind(strimzi, "KafkaTopic")}
+    assert {name for name, count in made.items() if count == 40} == {"gsc.batches", "gsc.results"}
+    job = pods(rendered({"topics": {"partitions": 40, "waitSeconds": 60}}))["topics"]
+    assert job["containers"][0]["args"] == ["topics", "--wait", "60", "--partitions", "40"]
+
+
+def test_a_pod_that_is_not_ready_keeps_no_node_from_being_drained() -> None:
+    budgets = of_kind(rendered({}), "PodDisruptionBudget")
+    assert {item["spec"]["unhealthyPodEvictionPolicy"] for item in budgets} == {"AlwaysAllow"}
+
+
+@pytest.mark.parametrize(("address", "kind"), [("", "kafka"), ("http://prometheus:9090", "prometheus")])
+def test_keda_scales_by_unfinished_pages_where_it_can_ask_prometheus(address: str, kind: str) -> None:
+    scaling = {"mode": "keda", "prometheusAddress": address, "pagesPerFetcher": 300, "authenticationRef": "auth"}
+    (scaled,) = of_kind(rendered({"fetcher": {"autoscaling": scaling}}), "ScaledObject")
+    (trigger,) = scaled["spec"]["triggers"]
+    assert (trigger["type"], trigger["authenticationRef"]) == (kind, {"name": "auth"})
+    assert "300" in trigger["metadata"].values()
+
+
+def test_network_policies_open_the_ports_of_the_values() -> None:
+    policy = {"enabled": True, "kafkaPorts": [9098], "postgresPorts": [6432], "extraPorts": [3128]}
+    ports = {
+        item["metadata"]["name"].removeprefix("r-gsc-stream-"): {
+            port["port"] for rule in item["spec"]["egress"] for port in rule["ports"]
+        }
+        for item in of_kind(rendered({"networkPolicy": policy}), "NetworkPolicy")
+    }
+    assert ports["fetcher"] == {53, 9098, 443, 3128}
+    assert ports["sink"] == {53, 9098, 6432, 3128}

@@ -58,6 +58,8 @@ def test_it_is_pinned_restricted_and_waits_for_what_it_needs() -> None:
         tag = service["image"].partition(":")[2]
         assert tag, name
         assert tag != "latest", name
+        assert service["logging"] == {"driver": "local", "options": {"max-file": "5", "max-size": "20m"}}, name
+        assert int(service["mem_limit"]) > 0, name
         if name in OURS:
             assert service["read_only"], name
             assert service["user"] == "10001:10001", name

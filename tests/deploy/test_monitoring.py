@@ -50,15 +50,18 @@ def test_every_alert_has_a_run_book_and_every_threshold_is_used() -> None:
         assert alert["annotations"]["runbook"].removeprefix("docs/operations.md#") in anchors, alert["alert"]
     thresholds = yaml.safe_load((CHART / "alerts/thresholds.yaml").read_text())["groups"][0]["rules"]
     for threshold in thresholds:
-        assert sum(f"scalar({threshold['record']})" in alert["expr"] for alert in ALERTS) == 1
+        assert sum(f"min({threshold['record']})" in alert["expr"] for alert in ALERTS) == 1
 
 
 def test_every_alert_fires_where_it_must_and_only_there(folder: Path) -> None:
     for path in (*(CHART / "alerts").iterdir(), Path(__file__).with_name("alerts_test.yaml")):
         shutil.copy(path, folder)
     cases = yaml.safe_load((folder / "alerts_test.yaml").read_text())["tests"]
-    assert {case["name"] for case in cases} == {
-        f"{alert['alert']} {does}" for alert in ALERTS for does in ("fires", "stays quiet")
+    assert {case["name"] for case in cases} >= {
+        f"{alert['alert']} {does}"
+        for alert in ALERTS
+        for does in ("fires", "stays quiet")
+        if (alert["alert"], does) != ("GscDeadMansSwitch", "stays quiet")
     }
     done = subprocess.run(
         [promtool.path(), "test", "rules", folder / "alerts_test.yaml"], capture_output=True, text=True, check=False

@@ -13,7 +13,7 @@ from pipeline.consumer_group import GroupConfig, GroupMember
 from pipeline.consumer_lag import LagReader
 from pipeline.contracts.messages import Control
 from pipeline.contracts.records import Record
-from pipeline.contracts.topics import ALL, BATCHES, CONTROL, DEAD_LETTERS
+from pipeline.contracts.topics import ALL, BATCHES, CONTROL, DEAD_LETTERS, RESULTS, SYNC_REQUESTS
 from pipeline.control import ControlWatcher
 from pipeline.dead_letters import DeadLetter, publish_dead_letter
 from pipeline.errors import Invalid, Retryable
@@ -76,12 +76,14 @@ async def test_topics_are_created_once_and_checked(kafka: dict[str, str], topic_
     assert await check_topics(kafka, topic_prefix) == []
 
 
-async def test_a_different_number_of_partitions_is_reported(kafka: dict[str, str], topic_prefix: str) -> None:
-    name, admin = BATCHES.full_name(topic_prefix), AdminClient(kafka)
-    admin.create_topics([NewTopic(name, BATCHES.partitions + 1, 1)])[name].result(20)
-    await create_topics(kafka, topic_prefix)
-    assert await check_topics(kafka, topic_prefix) == [f"topic {name}: has 13 partitions, expected 12"]
-    assert await partition_count(kafka, name) == 13
+async def test_a_different_number_of_partitions_is_reported_where_one_is_needed(
+    kafka: dict[str, str], topic_prefix: str
+) -> None:
+    name, admin = SYNC_REQUESTS.full_name(topic_prefix), AdminClient(kafka)
+    admin.create_topics([NewTopic(name, 2, 1)])[name].result(20)
+    await create_topics(kafka, topic_prefix, partitions=20)
+    assert await check_topics(kafka, topic_prefix) == [f"topic {name}: has 2 partitions, expected 1"]
+    assert [await partition_count(kafka, topic.full_name(topic_prefix)) for topic in (BATCHES, RESULTS)] == [20, 20]
 
 
 async def test_a_message_that_is_too_large_is_invalid(publisher: Publisher, topics: str) -> None:

@@ -32,11 +32,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end -}}
 
+{{/* The account of a pod. Hooks run before the account of the services exists, so they have one of their own. */}}
 {{- define "gsc.serviceAccount" -}}
-{{- if .Values.serviceAccount.create -}}
-{{- default (include "gsc.fullname" .) .Values.serviceAccount.name -}}
+{{- $account := .root.Values.serviceAccount -}}
+{{- if $account.create -}}
+{{- printf "%s%s" (default (include "gsc.fullname" .root) $account.name) (ternary "-hooks" "" .hook) -}}
 {{- else -}}
-{{- default "default" .Values.serviceAccount.name -}}
+{{- default "default" $account.name -}}
 {{- end -}}
 {{- end -}}
 
@@ -52,8 +54,17 @@ helm.sh/hook-weight: {{ .weight | quote }}
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end -}}
 
+{{/* The secret of a component: its own if it has one, or else the common one. */}}
 {{- define "gsc.secret" -}}
-{{- default (include "gsc.config" .) .root.Values.secret.existingSecret -}}
+{{- $secret := .root.Values.secret -}}
+{{- $own := default dict (get $secret.components .name) -}}
+{{- if $own.existingSecret -}}
+{{- $own.existingSecret -}}
+{{- else if and $secret.external.enabled $own.remoteKey -}}
+{{- printf "%s-%s" (include "gsc.config" .) .name -}}
+{{- else -}}
+{{- default (include "gsc.config" .) $secret.existingSecret -}}
+{{- end -}}
 {{- end -}}
 
 {{/* A setting, or its default in the code. */}}
@@ -84,8 +95,19 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- fail "kafka.bootstrapServers: missing" -}}
 {{- end -}}
 {{- $secret := .Values.secret -}}
-{{- if not (or $secret.existingSecret $secret.external.enabled $secret.values.GSC_POSTGRES_DSN) -}}
-{{- fail "secret: give existingSecret, external or values.GSC_POSTGRES_DSN" -}}
+{{- $owners := list -}}
+{{- range $name, $own := $secret.components -}}
+{{- if $own.existingSecret -}}
+{{- $owners = append $owners $name -}}
+{{- $key := ternary "" "GSC_POSTGRES_DSN" (has $name (list "fetcher" "topics")) -}}
+{{- include "gsc.there" (list $ (printf "secret.components.%s.existingSecret" $name) $own.existingSecret $key) -}}
+{{- end -}}
+{{- if and $own.remoteKey (not $secret.external.enabled) -}}
+{{- fail (printf "secret.components.%s.remoteKey: needs secret.external.enabled" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- if not (or $secret.existingSecret $secret.external.enabled $secret.values.GSC_POSTGRES_DSN (eq (len $owners) 6)) -}}
+{{- fail "secret: give existingSecret, external or values.GSC_POSTGRES_DSN, or components.NAME.existingSecret of all six" -}}
 {{- end -}}
 {{- if and $secret.external.enabled (not (and $secret.external.storeName $secret.external.remoteKey)) -}}
 {{- fail "secret.external: give storeName and remoteKey" -}}
@@ -127,6 +149,15 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end -}}
 {{- end -}}
 
+{{/* The partitions of the batches and the results: as many members as the groups of fetchers and sinks can use. */}}
+{{- define "gsc.partitions" -}}
+{{- $partitions := .Values.topics.partitions -}}
+{{- range .Files.Get "files/topics.json" | fromJsonArray -}}
+{{- if and (eq .name "batches") (kindIs "invalid" $partitions) }}{{ $partitions = .partitions }}{{ end -}}
+{{- end -}}
+{{- int $partitions -}}
+{{- end -}}
+
 {{/* The most fetchers that the quota keeps busy (Little's law); never more than partitions. */}}
 {{- define "gsc.maxFetchers" -}}
 {{- $scaling := .Values.fetcher.autoscaling -}}
@@ -135,10 +166,7 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- $atOnce := include "gsc.setting" (dict "root" . "name" "max_concurrency" "default" 32) | float64 -}}
 {{- $underWay := divf (mulf $scaling.credentials $qpm $headroom $scaling.callSeconds) 60 -}}
 {{- $busy := ceil (divf $underWay $atOnce) | int -}}
-{{- $partitions := 0 -}}
-{{- range .Files.Get "files/topics.json" | fromJsonArray -}}
-{{- if eq .name "batches" }}{{ $partitions = int .partitions }}{{ end -}}
-{{- end -}}
+{{- $partitions := include "gsc.partitions" . | int -}}
 {{- $most := ternary $busy (int $scaling.maxReplicas) (kindIs "invalid" $scaling.maxReplicas) -}}
 {{- max (int $scaling.minReplicas) (min $most $busy $partitions) -}}
 {{- end -}}
@@ -147,8 +175,10 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- $secret := include "gsc.secret" . -}}
 {{- $optional := list "GSC_KAFKA_SASL_USERNAME" "GSC_KAFKA_SASL_PASSWORD" -}}
 {{- if eq .name "producer" }}{{ $optional = append $optional "GSC_HTTP_TOKEN" }}{{ end -}}
+{{- if include "gsc.catalog" . }}
 - {name: GSC_CATALOG, value: /etc/gsc-stream/catalog.yaml}
-{{- if ne .name "fetcher" }}
+{{- end }}
+{{- if not (has .name (list "fetcher" "topics")) }}
 - name: GSC_POSTGRES_DSN
   valueFrom: {secretKeyRef: {name: {{ $secret }}, key: GSC_POSTGRES_DSN}}
 {{- end }}
@@ -156,6 +186,17 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 - name: {{ . }}
   valueFrom: {secretKeyRef: {name: {{ $secret }}, key: {{ . }}, optional: true}}
 {{- end }}
+{{- range .root.Values.extraEnv }}
+- {{ toJson . }}
+{{- end }}
+{{- end -}}
+
+{{/* Whether a pod reads the catalog, and whether it reads Google's keys, too. */}}
+{{- define "gsc.catalog" -}}
+{{- if has .name (list "producer" "fetcher" "migrate" "daily") }}true{{ end -}}
+{{- end -}}
+{{- define "gsc.keys" -}}
+{{- if eq .name "fetcher" }}true{{ end -}}
 {{- end -}}
 
 {{/* Whether a pod calls Google with a Kubernetes token. */}}
@@ -163,23 +204,29 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- if and (eq .name "fetcher") .root.Values.workloadIdentity.enabled }}true{{ end -}}
 {{- end -}}
 
+{{/* A scheduling setting of a service or of the jobs, or else the one of all pods. */}}
+{{- define "gsc.scheduling" -}}
+{{- $own := get .root.Values (ternary .name "jobs" (has .name (list "producer" "fetcher" "sink"))) -}}
+{{- $value := get $own .setting -}}
+{{- if $value }}{{ toJson $value }}{{ else if get .root.Values .setting }}{{ toJson (get .root.Values .setting) }}{{ end -}}
+{{- end -}}
+
 {{/* A pod of the chart: `name` and `command`, and whether it is a hook. */}}
 {{- define "gsc.pod" -}}
+{{- $it := . -}}
 {{- $values := .root.Values -}}
-serviceAccountName: {{ .hook | ternary "default" (include "gsc.serviceAccount" .root) }}
+serviceAccountName: {{ include "gsc.serviceAccount" . }}
 automountServiceAccountToken: {{ and (not .hook) $values.serviceAccount.automountToken }}
+# Otherwise every service of the namespace adds variables, and one named gsc-http adds GSC_HTTP_PORT.
+enableServiceLinks: false
 securityContext: {{ toJson $values.podSecurityContext }}
 {{- with $values.imagePullSecrets }}
 imagePullSecrets: {{ toJson . }}
 {{- end }}
-{{- with $values.nodeSelector }}
-nodeSelector: {{ toJson . }}
+{{- range $setting := list "nodeSelector" "tolerations" "affinity" }}
+{{- with include "gsc.scheduling" (dict "root" $it.root "name" $it.name "setting" $setting) }}
+{{ $setting }}: {{ . }}
 {{- end }}
-{{- with $values.tolerations }}
-tolerations: {{ toJson . }}
-{{- end }}
-{{- with $values.affinity }}
-affinity: {{ toJson . }}
 {{- end }}
 containers:
   - name: {{ .name }}
@@ -187,8 +234,10 @@ containers:
     imagePullPolicy: {{ $values.image.pullPolicy }}
     args: {{ toJson .command }}
     securityContext: {{ toJson $values.containerSecurityContext }}
-    envFrom: [{configMapRef: {name: {{ include "gsc.config" . }}}}]
-    env: {{- include "gsc.env" . | nindent 6 }}
+    envFrom: {{ toJson (prepend $values.extraEnvFrom (dict "configMapRef" (dict "name" (include "gsc.config" .)))) }}
+    {{- with include "gsc.env" . }}
+    env: {{- . | nindent 6 }}
+    {{- end }}
     resources: {{ toJson .resources }}
     {{- if .probes }}
     ports: [{name: http, containerPort: 8080}]
@@ -198,7 +247,9 @@ containers:
     {{- end }}
     volumeMounts:
       - {name: tmp, mountPath: /tmp}
+      {{- if include "gsc.catalog" . }}
       - {name: catalog, mountPath: /etc/gsc-stream, readOnly: true}
+      {{- end }}
       {{- if include "gsc.federated" . }}
       - {name: identity, mountPath: /var/run/secrets/gsc-stream, readOnly: true}
       {{- end }}
@@ -207,15 +258,23 @@ containers:
       {{- end }}
 volumes:
   - {name: tmp, emptyDir: {sizeLimit: 64Mi}}
+  {{- if include "gsc.catalog" . }}
   - name: catalog
     projected:
       sources:
         {{- if $values.catalog.existingSecret }}
-        - secret: {name: {{ $values.catalog.existingSecret }}}
+        - secret:
+            name: {{ $values.catalog.existingSecret }}
+            {{- if not (include "gsc.keys" .) }}
+            items: [{key: catalog.yaml, path: catalog.yaml}]
+            {{- end }}
         {{- else }}
         - configMap: {name: {{ include "gsc.config" . }}-catalog}
+        {{- if include "gsc.keys" . }}
         - secret: {name: {{ $values.catalog.credentialsSecret }}}
         {{- end }}
+        {{- end }}
+  {{- end }}
   {{- if include "gsc.federated" . }}
   - name: identity
     projected:
