@@ -23,7 +23,7 @@ from support.wait import until
 
 ROOT = Path(__file__).parents[2]
 OURS = {"simulator", "topics", "migrate", "producer", "fetcher", "sink", "gsc-stream"}
-READY_S = 40.0
+READY_S = 120.0
 
 
 def _configured(*options: str, **environment: str) -> dict[str, Any]:
