@@ -196,11 +196,12 @@ METRICS = (
     Metric("gsc_transaction_seconds", "histogram", (), SINK, "Duration of the sink's transactions."),
     Metric("gsc_pages_published_total", "counter", (), PRODUCER, "Pages published from the ledger by the producer."),
     Metric(
-        "gsc_publishing_allowed",
+        "gsc_publishing_paused",
         "gauge",
-        (),
+        ("credential",),
         PRODUCER,
-        "1 while the producer may publish, 0 while the fetchers are too far behind.",
+        "1 while pages of a credential wait because its share of the queue is full, else 0. Only in the replica that"
+        " publishes, for credentials with pending pages that are not halted.",
     ),
     Metric("gsc_publisher_leader", "gauge", (), PRODUCER, "1 in the replica that publishes, 0 in the others."),
     Metric("gsc_lag_messages", "gauge", ("group", "partition"), PRODUCER, "Messages that a group has not committed."),

@@ -38,7 +38,8 @@ from producer.api import Api
 from producer.faust_app import ConsumerWatch, build_app, credentials, run_app, schedule
 from producer.intake import SERVICE, Intake, Ports
 from producer.lag_exporter import LagExporter, WatchedGroup
-from producer.outbox import Connect, Lags, Outbox
+from producer.lost_pages import Lags, LostPages
+from producer.outbox import Connect, Outbox
 from producer.settings import ProducerSettings
 from producer.sync_request import build_request
 
@@ -76,7 +77,8 @@ async def _run(
     prefix = settings.topic_prefix
     connect = _connect(settings, Limits(settings.postgres_timeout_s))
     lags = Lags(_lag(settings, "fetcher", BATCHES), _lag(settings, "sink", RESULTS))
-    outbox = Outbox(BATCHES.full_name(prefix), publisher, lags, control.halts, settings.max_queue_size)
+    batches = BATCHES.full_name(prefix)
+    outbox = Outbox(batches, publisher, control.halts, LostPages(lags), settings.max_queue_size)
     control.subscribe(outbox.notify)
     limit = DeadLetterLimit(settings.dead_letter_limit, settings.dead_letter_ratio)
     intake = Intake(catalog, Ports(prefix, publisher, outbox, _connect(settings, PLANNING)), limit)

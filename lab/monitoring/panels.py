@@ -60,11 +60,11 @@ _LAG = Board(
             "Publishing of pages",
             "short",
             (
-                Query("max(gsc_publishing_allowed)", "allowed"),
+                Query("sum(gsc_publishing_paused)", "paused credentials"),
                 Query("sum(gsc_publisher_leader)", "publishers"),
                 Query("sum(rate(gsc_pages_published_total[$__rate_interval]))", "pages per second"),
             ),
-            "Publishing is allowed (1) unless the fetchers' lag is too high (0). One producer is the publisher.",
+            "A credential is paused while its share of the queue is full. One producer is the publisher.",
         ),
     ),
 )

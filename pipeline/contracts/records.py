@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from pipeline.contracts.messages import Priority
+
 
 class Record(NamedTuple):
     """A message that was read from a topic."""
@@ -45,3 +47,12 @@ class SeriesKey(NamedTuple):
     report: str
     search_type: str
     dimensions: tuple[str, ...]
+
+
+class PendingGroup(NamedTuple):
+    """The pending pages of one credential in one run."""
+
+    credential: str
+    priority: Priority
+    generation: int
+    run_id: str

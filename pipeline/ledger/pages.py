@@ -14,8 +14,8 @@ import msgspec
 from psycopg import AsyncCopy
 
 from pipeline.contracts.identity import batch_id, page_of
-from pipeline.contracts.messages import Batch, Control, PageOutcome, Rows
-from pipeline.contracts.records import OverduePage, Position, Record
+from pipeline.contracts.messages import Batch, PageOutcome, Rows
+from pipeline.contracts.records import OverduePage, PendingGroup, Position, Record
 from pipeline.postgres import Connection, database_errors, queries
 
 _SQL = queries("pipeline.ledger", "pages.sql")
@@ -65,17 +65,31 @@ async def write_pending(copy: AsyncCopy, page: PendingPage) -> None:
     await copy.write_row((*page, "pending"))
 
 
-async def next_pending(conn: Connection, halts: Iterable[Control], limit: int) -> list[Batch]:
-    """The most urgent pending pages outside the halted scopes, at most `limit`."""
-    halted = [control.scope for control in halts]
-    if "all" in halted:
-        return []
+async def pending_groups(conn: Connection) -> list[PendingGroup]:
+    """Every group of pending pages, the oldest run of a credential and priority first."""
+    async with database_errors():
+        return [PendingGroup(*row) async for row in await conn.execute(_SQL["pending_groups"])]
+
+
+async def published_by_credential(conn: Connection) -> dict[str, int]:
+    """How many published pages each credential has; without those that have none."""
+    async with database_errors():
+        return {row[0]: row[1] async for row in await conn.execute(_SQL["published_by_credential"])}
+
+
+async def next_pending(
+    conn: Connection, counts: Mapping[PendingGroup, int], halted_properties: Iterable[str]
+) -> list[Batch]:
+    """The first pages of each group, at most as many as its count, without those of halted properties."""
     parameters = {
-        name: [scope.partition(":")[2] for scope in halted if scope.startswith(kind)]
-        for name, kind in (("credentials", "credential:"), ("properties", "property:"), ("runs", "run:"))
+        "credentials": [group.credential for group in counts],
+        "priorities": [group.priority for group in counts],
+        "generations": [group.generation for group in counts],
+        "counts": list(counts.values()),
+        "properties": list(halted_properties),
     }
     async with database_errors():
-        rows = await (await conn.execute(_SQL["next_pending"], {**parameters, "limit": limit})).fetchall()
+        rows = await (await conn.execute(_SQL["next_pending"], parameters)).fetchall()
     return [
         msgspec.convert({**dict(zip(_BATCH_FIELDS, row, strict=True)), "batch_id": row[0].hex}, Batch) for row in rows
     ]

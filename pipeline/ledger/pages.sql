@@ -5,15 +5,40 @@ copy gsc.pages (
     batch_id, run_id, generation, series, date, start_row, row_limit, data_state, credential, priority, round, state
 ) from stdin
 
+-- name: pending_groups
+-- A loose index scan: one probe of pages_pending for each group, however many pages it has.
+with recursive pending as (
+    (select credential, priority, generation, run_id from gsc.pages where state = 'pending'
+     order by credential, priority, generation limit 1)
+    union all
+    select following.* from pending cross join lateral (
+        select p.credential, p.priority, p.generation, p.run_id from gsc.pages p
+        where p.state = 'pending'
+          and (p.credential, p.priority, p.generation) > (pending.credential, pending.priority, pending.generation)
+        order by p.credential, p.priority, p.generation limit 1
+    ) as following
+)
+select credential, priority, generation, run_id from pending
+
+-- name: published_by_credential
+select credential, count(*) from gsc.pages where state = 'published' group by credential
+
 -- name: next_pending
+-- The first pages of each group. `limit 1` keeps the planner from reading whole tables for a hash join.
 select p.batch_id, p.run_id, p.generation, p.priority, p.credential, s.property, s.report, s.search_type,
        s.dimensions, p.data_state, p.date, p.start_row, p.row_limit
-from gsc.pages p join gsc.series s using (series)
-where p.state = 'pending'
-  and not p.credential = any(%(credentials)s) and not s.property = any(%(properties)s)
-  and not p.run_id = any(%(runs)s)
+from unnest(%(credentials)s::text[], %(priorities)s::text[], %(generations)s::bigint[], %(counts)s::integer[])
+    as g (credential, priority, generation, count)
+cross join lateral (
+    select p.batch_id from gsc.pages p
+    where p.state = 'pending' and (p.credential, p.priority, p.generation) = (g.credential, g.priority, g.generation)
+      and p.series not in (select series from gsc.series where property = any(%(properties)s))
+    order by p.round, p.batch_id
+    limit g.count
+) as next
+cross join lateral (select * from gsc.pages p where p.batch_id = next.batch_id limit 1) as p
+cross join lateral (select * from gsc.series s where s.series = p.series limit 1) as s
 order by p.priority desc, p.round, p.batch_id
-limit %(limit)s
 
 -- name: mark_published
 update gsc.pages p set

@@ -57,9 +57,24 @@ comment on column gsc.pages.round is
 comment on column gsc.pages.settled_at is 'When the page reached a final state.';
 comment on column gsc.pages.next_start_row is 'Of an applied page: where the next begins, null on the last.';
 
-create index pages_pending on gsc.pages (priority desc, round, batch_id) where state = 'pending';
-create index pages_published on gsc.pages (published_at) where state = 'published';
+-- `series` is included so that pages of halted properties are skipped within the index.
+create index pages_pending on gsc.pages (credential, priority, generation, round, batch_id) include (series)
+    where state = 'pending';
+create index pages_published on gsc.pages (credential, published_at) where state = 'published';
 create index pages_run on gsc.pages (run_id, state);
+-- A page leaves these small indexes with every change: without frequent vacuums their first entries would be dead ones.
+alter table gsc.pages set (autovacuum_vacuum_scale_factor = 0.02);
+
+create function gsc.notify_pages() returns trigger language plpgsql as $$
+begin
+    notify gsc_pages;
+    return null;
+end
+$$;
+comment on function gsc.notify_pages is
+    'Notify listeners that pages have changed: once for each transaction, since PostgreSQL drops repeated notifications.';
+
+create trigger pages_changed after insert or update on gsc.pages for each statement execute function gsc.notify_pages();
 
 create table gsc.days (
     series                integer not null references gsc.series,

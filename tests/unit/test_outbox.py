@@ -1,7 +1,8 @@
-"""The outbox: publishing pending pages, and finding lost ones. Ledger, Kafka and lag are in memory."""
+"""The outbox: publishing pending pages in shares. Ledger, Kafka and lag are in memory."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -9,13 +10,17 @@ import pytest
 
 from pipeline.contracts.halts import Halts
 from pipeline.contracts.messages import Batch, Control
-from pipeline.contracts.records import OverduePage, PartitionLag, Position
+from pipeline.contracts.records import OverduePage, PartitionLag, PendingGroup, Position
 from pipeline.errors import Fatal, PipelineError, Retryable
 from pipeline.ledger import pages as ledger_pages
+from pipeline.metrics import exposition
 from pipeline.postgres import Connection
 from pipeline.watchdog import Heartbeat
+from producer import lost_pages as lost_pages_module
 from producer import outbox as outbox_module
-from producer.outbox import WINDOW, Lags, Outbox, lost_pages
+from producer.lost_pages import Lags, LostPages
+from producer.outbox import ROUND_PAGES, WINDOW, Outbox
+from producer.queue_shares import DAILY_EXTRA
 from support.examples import NOW, a_batch
 from support.wait import until
 
@@ -23,18 +28,20 @@ from support.wait import until
 class World:
     """The ledger, the broker and the lag of both groups."""
 
-    def __init__(self, pages: int = 0) -> None:
-        self.pending = [a_batch(start_row=25_000 * number) for number in range(pages)]
-        self.published: list[str] = []
+    def __init__(self) -> None:
+        self.pending: list[Batch] = []
+        self.published: Counter[str] = Counter()
+        """Published pages of each credential, in the ledger."""
+        self.sent: list[str] = []
+        """Keys of the messages that reached the broker."""
         self.marked: list[str] = []
-        self.republished: list[list[str]] = []
-        self.overdue: list[OverduePage] = []
-        self.lag = 0
+        self.questions = 0
+        """How often the ledger was asked for pages."""
+        self.overdue_error: PipelineError | None = None
         self.connections = 0
         self.leader = True
-        self.halts: list[Control] = []
         self.publish_error: PipelineError | None = None
-        self.overdue_error: PipelineError | None = None
+        self.on_publish: Callable[[], object] = lambda: None
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[Connection]:
@@ -44,52 +51,86 @@ class World:
     async def become_publisher(self, _: Connection) -> bool:
         return self.leader
 
-    async def next_pending(self, _: Connection, halts: list[Control], limit: int) -> list[Batch]:
-        self.halts = halts
-        return self.pending[:limit]
+    async def pending_groups(self, _: Connection) -> list[PendingGroup]:
+        return sorted(set(map(group_of, self.pending)))
+
+    async def published_by_credential(self, _: Connection) -> dict[str, int]:
+        return dict(self.published)
+
+    async def next_pending(
+        self, _: Connection, counts: Mapping[PendingGroup, int], halted_properties: Collection[str]
+    ) -> list[Batch]:
+        self.questions += 1
+        found = []
+        for group, count in counts.items():
+            pages = [page for page in self.pending if group_of(page) == group]
+            found += [page for page in pages if page.property not in halted_properties][:count]
+        return found
 
     async def mark_published(self, _: Connection, batches: Sequence[Batch], positions: Sequence[Position]) -> None:
         assert len(batches) == len(positions)
         self.marked += [batch.batch_id for batch in batches]
-        self.pending = self.pending[len(batches) :]
+        self.pending = [page for page in self.pending if page not in batches]
+        self.published.update(batch.credential for batch in batches)
 
     async def find_overdue(self, _: Connection, __: float) -> list[OverduePage]:
         if self.overdue_error:
             raise self.overdue_error
-        return self.overdue
-
-    async def republish(self, _: Connection, batch_ids: Sequence[str]) -> int:
-        self.republished.append(list(batch_ids))
-        return len(batch_ids)
+        return []
 
     async def publish_all(self, _: str, messages: Sequence[tuple[str, bytes]]) -> list[Position]:
         if self.publish_error:
             error, self.publish_error = self.publish_error, None
             raise error
-        self.published += [key for key, _ in messages]
+        self.sent += [key for key, _ in messages]
+        self.on_publish()
         return [Position(0, number) for number in range(len(messages))]
 
     async def read(self) -> dict[int, PartitionLag]:
-        return {0: PartitionLag(100, 100 + self.lag, self.lag)}
+        return {}
 
     async def total(self) -> int:
-        return self.lag
+        return 0
+
+
+def group_of(page: Batch) -> PendingGroup:
+    return PendingGroup(page.credential, page.priority, page.generation, page.run_id)
+
+
+def some_pages(credential: str, count: int, **changes: Any) -> list[Batch]:
+    """Pages with ids of their own."""
+    return [
+        a_batch(credential=credential, start_row=25_000 * number, property=f"sc-domain:{credential}.example", **changes)
+        for number in range(count)
+    ]
 
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     world = World()
     monkeypatch.setattr(outbox_module, "become_publisher", world.become_publisher)
-    for name in ("next_pending", "mark_published", "republish"):
+    for name in ("pending_groups", "published_by_credential", "next_pending", "mark_published"):
         monkeypatch.setattr(ledger_pages, name, getattr(world, name))
     monkeypatch.setattr(ledger_pages, "overdue", world.find_overdue)
-    for name in ("IDLE_S", "RETRY_S", "SEARCH_LOST_EVERY_S"):
+    monkeypatch.setattr(lost_pages_module, "SEARCH_EVERY_S", 0.001)
+    for name in ("IDLE_S", "RETRY_S", "MAX_REST_S"):
         monkeypatch.setattr(outbox_module, name, 0.001)
     return world
 
 
 def an_outbox(world: World, *, halts: Halts | None = None, max_queue_size: int = 1000) -> Outbox:
-    return Outbox("gsc.batches", world, Lags(world, world), halts or Halts(), max_queue_size)
+    lost_pages = LostPages(Lags(world, world))
+    return Outbox("gsc.batches", world, halts or Halts(), lost_pages, max_queue_size)
+
+
+async def publish_round(world: World, outbox: Outbox) -> int:
+    return await outbox._publish_round(cast("Connection", world))
+
+
+def paused() -> dict[str, float]:
+    lines = exposition("producer").decode().splitlines()
+    prefix = "gsc_publishing_paused{credential="
+    return {line.split('"')[1]: float(line.split()[-1]) for line in lines if line.startswith(prefix)}
 
 
 async def run_until(outbox: Outbox, world: World, condition: Callable[[], bool]) -> None:
@@ -103,13 +144,14 @@ async def run_until(outbox: Outbox, world: World, condition: Callable[[], bool])
 
 
 async def test_pending_pages_are_published_in_windows_and_marked(world: World) -> None:
-    world.pending = [a_batch(start_row=25_000 * number) for number in range(WINDOW + 5)]
+    world.pending = some_pages("acme", WINDOW + 5)
     ids = [batch.batch_id for batch in world.pending]
     outbox = an_outbox(world)
     await run_until(outbox, world, lambda: len(world.marked) == WINDOW + 5)
     assert world.marked == ids
-    assert world.published == ["acme"] * (WINDOW + 5)
+    assert world.sent == ["acme"] * (WINDOW + 5)
     assert outbox.trouble is None
+    assert paused() == {}  # it has stopped
 
 
 async def test_a_standby_publishes_nothing_and_is_ready(world: World) -> None:
@@ -117,28 +159,68 @@ async def test_a_standby_publishes_nothing_and_is_ready(world: World) -> None:
     world.pending = [a_batch()]
     outbox = an_outbox(world)
     await run_until(outbox, world, lambda: outbox.trouble is None)
-    assert world.published == []
+    assert world.sent == []
 
 
-async def test_publishing_pauses_at_the_queue_size_and_resumes_at_half(world: World) -> None:
-    world.pending = [a_batch(start_row=25_000 * number) for number in range(300)]
-    world.lag = 100
+async def test_nothing_is_asked_of_kafka_or_the_ledger_while_no_page_is_pending(world: World) -> None:
+    assert await publish_round(world, an_outbox(world)) == 0
+    assert (world.questions, world.sent) == (0, [])
+
+
+async def test_a_credential_whose_pages_do_not_move_fills_only_its_own_share(world: World) -> None:
+    world.pending = some_pages("stuck", 200) + some_pages("fast", 200, report="by_date")
     outbox = an_outbox(world, max_queue_size=100)
-    conn = cast("Connection", world)
-    assert not await outbox._publish_window(conn)
-    world.lag = 51
-    assert not await outbox._publish_window(conn)
-    world.lag = 50
-    assert await outbox._publish_window(conn)
-    assert len(world.marked) == 50  # never more than there is room for
+    await publish_round(world, outbox)
+    assert world.published == {"stuck": 50, "fast": 50}
+    assert paused() == {"stuck": 1, "fast": 1}
+    for _ in range(3):
+        world.published["fast"] = 0  # the sink has applied its pages
+        assert await publish_round(world, outbox) == 50
+    assert world.published == {"stuck": 50, "fast": 50}
 
 
-async def test_halted_scopes_are_passed_to_the_query(world: World) -> None:
+async def test_a_full_share_of_backfill_delays_no_daily_page(world: World) -> None:
+    world.pending = some_pages("acme", 100)
+    outbox = an_outbox(world, max_queue_size=50)
+    assert await publish_round(world, outbox) == 50
+    world.pending += some_pages("acme", 30, priority="daily", report="by_date", run_id="daily", generation=6)
+    assert await publish_round(world, outbox) == DAILY_EXTRA
+    assert Counter(page.priority for page in world.pending) == {"backfill": 50, "daily": 20}
+
+
+async def test_halted_credentials_and_runs_are_not_asked_for_and_take_no_share(world: World) -> None:
     halts = Halts()
-    halt = Control(scope="credential:acme", state="halted", reason="r", actor="a", at=NOW)
-    halts.apply(halt)
-    await an_outbox(world, halts=halts)._publish_window(cast("Connection", world))
-    assert world.halts == [halt]
+    world.pending = some_pages("halted", 50) + some_pages("acme", 100, report="by_date")
+    world.pending += some_pages("other", 50, report="by_country", run_id="halted", generation=6)
+    for scope in ("credential:halted", "run:halted"):
+        halts.apply(Control(scope=scope, state="halted", reason="r", actor="a", at=NOW))
+    await publish_round(world, an_outbox(world, halts=halts, max_queue_size=80))
+    assert world.published == {"acme": 80}
+    assert paused() == {"acme": 1}
+
+
+async def test_a_halt_of_everything_stops_a_round_at_the_next_window(world: World) -> None:
+    halts = Halts()
+    halt = Control(scope="all", state="halted", reason="r", actor="a", at=NOW)
+    world.pending = some_pages("acme", 3 * WINDOW)
+    world.on_publish = lambda: halts.apply(halt)
+    assert await publish_round(world, an_outbox(world, halts=halts)) == WINDOW
+
+
+async def test_pages_of_halted_properties_do_not_delay_those_of_others(world: World) -> None:
+    halts = Halts()
+    halts.apply(Control(scope="property:sc-domain:a.example", state="halted", reason="r", actor="a", at=NOW))
+    world.pending = some_pages("a", 2 * WINDOW, priority="daily") + some_pages("b", 20, report="by_date")
+    assert await publish_round(world, an_outbox(world, halts=halts)) == 20
+    assert world.published == {"b": 20}
+    assert paused() == {"a": 0, "b": 0}
+
+
+async def test_a_round_is_bounded_so_that_new_pages_are_seen(world: World) -> None:
+    world.pending = some_pages("acme", ROUND_PAGES + 500)
+    outbox = an_outbox(world, max_queue_size=10_000)
+    assert await publish_round(world, outbox) == ROUND_PAGES
+    assert await publish_round(world, outbox) == 500
 
 
 async def test_pages_are_not_marked_when_the_broker_fails_and_are_published_again(world: World) -> None:
@@ -147,20 +229,7 @@ async def test_pages_are_not_marked_when_the_broker_fails_and_are_published_agai
     outbox = an_outbox(world)
     await run_until(outbox, world, lambda: bool(world.marked))
     assert world.connections > 1
-    assert len(world.published) == 1
-
-
-async def test_a_lost_page_is_republished_after_two_searches(world: World) -> None:
-    outbox = an_outbox(world)
-    conn = cast("Connection", world)
-    world.overdue = [OverduePage("lost", Position(0, 4))]
-    await outbox._republish_lost(conn)
-    assert world.republished == []
-    await outbox._republish_lost(conn)
-    assert world.republished == [["lost"]]
-    world.overdue = []
-    await outbox._republish_lost(conn)
-    assert world.republished == [["lost"]]
+    assert len(world.sent) == 1
 
 
 async def test_a_fatal_error_in_the_search_for_lost_pages_ends_the_outbox(world: World) -> None:
@@ -174,16 +243,3 @@ async def test_a_passing_error_in_the_search_for_lost_pages_reconnects(world: Wo
     outbox = an_outbox(world)
     await run_until(outbox, world, lambda: world.connections > 2)
     assert outbox.trouble is not None or world.connections > 2
-
-
-def test_a_page_is_lost_only_when_no_fetcher_can_still_process_it() -> None:
-    overdue = [OverduePage("read", Position(0, 4)), OverduePage("unread", Position(0, 5)), OverduePage("next", None)]
-    behind = {0: PartitionLag(committed=5, end=9, lag=4), 1: PartitionLag(0, 0, 0)}
-    assert lost_pages(overdue, behind, sink_lag=1) == set()
-    assert lost_pages(overdue, behind, sink_lag=0) == {"read"}
-    assert lost_pages(overdue, {0: PartitionLag(9, 9, 0)}, sink_lag=0) == {"read", "unread", "next"}
-
-
-def test_a_page_in_an_unknown_partition_is_not_lost() -> None:
-    overdue: list[Any] = [OverduePage("other", Position(7, 4))]
-    assert lost_pages(overdue, {0: PartitionLag(5, 9, 4)}, sink_lag=0) == set()
