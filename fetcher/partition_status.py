@@ -13,7 +13,7 @@ from fetcher.rate_limiter import RateLimiter
 from fetcher.schedule import Schedule, Tenant
 from pipeline.contracts.halts import ALL
 from pipeline.contracts.messages import Control
-from pipeline.contracts.partition_status import PartitionStatus
+from pipeline.contracts.partition_status import NOTHING_TO_DO, PartitionStatus
 
 STALLED_AFTER_S = 180.0
 """Longer than a call may take. When nothing has happened for so long without a known reason, a partition is stalled."""
@@ -90,7 +90,7 @@ def decide_status(view: View) -> PartitionStatus:
     if halts and (halts[0].scope == ALL or not in_flight):
         return _halted(at, halts)
     if not in_flight:
-        return PartitionStatus("OK", at, "nothing to do")
+        return PartitionStatus("OK", at, NOTHING_TO_DO)
     if conditions.blocker == "backpressure":
         return PartitionStatus("BACKPRESSURED", at, f"the sink is {conditions.sink_lag} results behind")
     if view.wait_end is not None:

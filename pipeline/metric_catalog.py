@@ -242,11 +242,25 @@ METRICS = (
         "Days in the ledger: `complete`, `pending`, `truncated`, `may_change` and `vanished_kept`.",
     ),
     Metric(
+        "gsc_pending_pages",
+        "gauge",
+        ("credential",),
+        PRODUCER,
+        "Pending pages of a credential. Only in the replica that publishes.",
+    ),
+    Metric(
+        "gsc_published_pages",
+        "gauge",
+        ("credential",),
+        PRODUCER,
+        "Published pages of a credential that have no result yet. Only in the replica that publishes.",
+    ),
+    Metric(
         "gsc_oldest_pending_seconds",
         "gauge",
-        ("priority",),
+        ("credential", "priority"),
         PRODUCER,
-        "Age of the oldest run that has pending or published pages; 0 if there is none.",
+        "Age of a credential's oldest run that has pending or published pages. Only in the replica that publishes.",
     ),
     Metric(
         "gsc_newest_day_age_days",

@@ -5,7 +5,7 @@ import os
 import re
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, LiteralString, TypeVar, cast
@@ -150,6 +150,10 @@ async def _open(conninfo: str, limits: Limits, on_answer: OnAnswer) -> Connectio
     return conn
 
 
+Connect = Callable[[], AbstractAsyncContextManager[Connection]]
+"""Opens a connection for the length of a block."""
+
+
 @asynccontextmanager
 async def connection(
     dsn: str, *, application: str, limits: Limits = Limits(), on_answer: OnAnswer = lambda: None
@@ -236,6 +240,20 @@ async def become_publisher(conn: Connection) -> bool:
     async with database_errors():
         row = await (await conn.execute("select pg_try_advisory_lock(%s)", (PUBLISHER_LOCK,))).fetchone()
     return bool(row and row[0])
+
+
+async def has_publisher(conn: Connection) -> bool:
+    """Return whether any connection to the database holds the publisher's lock."""
+    async with database_errors():
+        row = await (await conn.execute(_PUBLISHER, {"lock": PUBLISHER_LOCK})).fetchone()
+    return bool(row and row[0])
+
+
+_PUBLISHER = """
+select exists (
+    select from pg_locks where locktype = 'advisory' and granted and classid = 0 and objid = %(lock)s and objsubid = 1
+        and database = (select oid from pg_database where datname = current_database())
+)"""
 
 
 def _one_line(error: Exception) -> str:

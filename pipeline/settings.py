@@ -105,6 +105,14 @@ class QuotaSettings(Settings):
     quota_headroom: Annotated[float, Field(gt=0, le=1)] = 0.8
 
 
+class QueueSettings(Settings):
+    """The size of the queue between ledger and fetchers."""
+
+    max_queue_size: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    """The number of published pages without a result at which publishing pauses. Credentials with pending pages have
+    equal shares of it, of at least 10 pages."""
+
+
 class DeadLetterSettings(Settings):
     """The number of dead letters that stops a service. See `pipeline.dead_letter_limit`."""
 

@@ -22,6 +22,7 @@ from pipeline.postgres import (
     MAINTENANCE,
     PROBE_EVERY_S,
     REPORT,
+    Connect,
     Connection,
     Limits,
     connection,
@@ -39,7 +40,8 @@ from producer.faust_app import ConsumerWatch, build_app, credentials, run_app, s
 from producer.intake import SERVICE, Intake, Ports
 from producer.lag_exporter import LagExporter, WatchedGroup
 from producer.lost_pages import Lags, LostPages
-from producer.outbox import Connect, Outbox
+from producer.outbox import Outbox
+from producer.queue_metrics import QueueMetrics
 from producer.settings import ProducerSettings
 from producer.sync_request import build_request
 
@@ -78,7 +80,8 @@ async def _run(
     connect = _connect(settings, Limits(settings.postgres_timeout_s))
     lags = Lags(_lag(settings, "fetcher", BATCHES), _lag(settings, "sink", RESULTS))
     batches = BATCHES.full_name(prefix)
-    outbox = Outbox(batches, publisher, control.halts, LostPages(lags), settings.max_queue_size)
+    leader_tasks = (LostPages(lags), QueueMetrics(connect))
+    outbox = Outbox(batches, publisher, control.halts, settings.max_queue_size, leader_tasks)
     control.subscribe(outbox.notify)
     limit = DeadLetterLimit(settings.dead_letter_limit, settings.dead_letter_ratio)
     intake = Intake(catalog, Ports(prefix, publisher, outbox, _connect(settings, PLANNING)), limit)

@@ -13,9 +13,9 @@ from pipeline.errors import Invalid, Retryable
 from pipeline.health import problem, unauthorized
 from pipeline.ledger import runs
 from pipeline.pacific import pacific_date
+from pipeline.postgres import Connect
 from pipeline.publisher import Publisher, publish_control, publish_request
 from pipeline.settings import HttpSettings
-from producer.outbox import Connect
 from producer.sync_request import build_request, id_conflict, validate
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]

@@ -17,8 +17,8 @@ from pipeline.errors import Invalid, Retryable
 from pipeline.ledger import pages, runs
 from pipeline.log import logger
 from pipeline.pacific import pacific_date
-from pipeline.postgres import Connection, database_errors
-from producer.outbox import Connect, Outbox
+from pipeline.postgres import Connect, Connection, database_errors
+from producer.outbox import Outbox
 from producer.planner import ROW_LIMIT, plan, series_of
 from producer.sync_request import id_conflict, validate
 

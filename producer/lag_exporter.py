@@ -1,7 +1,7 @@
 """Metrics of the whole pipeline: lag of every group, status of every partition, the ledger, and the remaining time."""
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from pipeline.consumer_lag import Lag
 from pipeline.contracts.partition_status import STATES, status_of
 from pipeline.contracts.records import PartitionLag, Record
 from pipeline.errors import Retryable
+from pipeline.ledger import pages as ledger_pages
 from pipeline.log import logger
 from pipeline.metrics import gauge
 from pipeline.pacific import pacific_date
-from pipeline.postgres import Connection, database_errors, queries
+from pipeline.postgres import Connect, Connection, database_errors, queries
 from pipeline.process import event_or_timeout
 from pipeline.topic_reader import OffsetRange, TopicReader
 from pipeline.watchdog import Heartbeat
-from producer.outbox import Connect
 
 EXPORT_EVERY_S = 10.0
 RATE_WINDOW_S = 60.0
@@ -26,14 +26,12 @@ FRESH_S = 60.0
 LAG_GAUGES = ("gsc_lag_messages", "gsc_lag_seconds", "gsc_partition_state")
 LEDGER_GAUGES = (
     "gsc_ledger_pages",
-    "gsc_oldest_pending_seconds",
     "gsc_drain_seconds",
     "gsc_ledger_days",
     "gsc_newest_day_age_days",
 )
 LEDGER_SHARE = 0.05
 """Largest share of the time spent on ledger queries: counting millions of pages takes a while."""
-PRIORITIES = ("daily", "backfill")
 DAY_KINDS = ("complete", "pending", "truncated", "may_change", "vanished_kept")
 _SQL = queries("producer", "lag_exporter.sql")
 _log = logger(__name__)
@@ -139,15 +137,12 @@ class LagExporter:
         pages: dict[str, int] = dict(await (await conn.execute(_SQL["pages"])).fetchall())
         for state in ("pending", "published", "applied", "dead", "cancelled"):
             gauge("gsc_ledger_pages").labels(state).set(pages.get(state, 0))
-        oldest: dict[str, float] = dict(await (await conn.execute(_SQL["oldest_pending"])).fetchall())
-        for priority in PRIORITIES:
-            gauge("gsc_oldest_pending_seconds").labels(priority).set(oldest.get(priority, 0.0))
-        pending: dict[str, int] = dict(await (await conn.execute(_SQL["pending_by_credential"])).fetchall())
-        left = self._rate.seconds_left(
-            monotonic(), pages.get("applied", 0) + pages.get("dead", 0), sum(pending.values())
-        )
-        gauge("gsc_drain_seconds").labels("current").set(left)
-        gauge("gsc_drain_seconds").labels("quota").set(seconds_at_quota(pending, self._allowed_qpm))
+        left: Counter[str] = Counter()
+        for group in await ledger_pages.unfinished(conn):
+            left[group.credential] += group.pending + group.published
+        done = pages.get("applied", 0) + pages.get("dead", 0)
+        gauge("gsc_drain_seconds").labels("current").set(self._rate.seconds_left(monotonic(), done, left.total()))
+        gauge("gsc_drain_seconds").labels("quota").set(seconds_at_quota(left, self._allowed_qpm))
 
 
 def _clear(names: Iterable[str]) -> None:

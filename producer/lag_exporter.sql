@@ -9,15 +9,6 @@ select count(*) filter (where complete_generation is not null), count(*) filter 
     count(*) filter (where truncated), count(*) filter (where may_change), count(*) filter (where vanished_kept > 0)
 from gsc.days
 
--- name: pending_by_credential
-select credential, count(*) from gsc.pages where state in ('pending', 'published') group by credential
-
--- name: oldest_pending
-select priority, extract(epoch from now() - min(planned_at))::float8
-from gsc.runs
-where run_id in (select distinct run_id from gsc.pages where state in ('pending', 'published'))
-group by priority
-
 -- name: newest_days
 -- Null for a series without a complete day.
 select max(age), percentile_disc(0.5) within group (order by age)

@@ -35,8 +35,8 @@ class LostPages:
         self._lags = lags
         self._suspects: set[str] = set()
 
-    async def search_regularly(self, stop: asyncio.Event, conn: Connection) -> None:
-        """Search until `stop`. Raises Retryable and Fatal."""
+    async def run(self, stop: asyncio.Event, conn: Connection) -> None:
+        """Search regularly until `stop`. Raises Retryable and Fatal."""
         while not await event_or_timeout(stop, SEARCH_EVERY_S):
             await self.search(conn)
 

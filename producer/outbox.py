@@ -2,8 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from pipeline.clock import monotonic, now
@@ -15,10 +14,9 @@ from pipeline.errors import Retryable
 from pipeline.ledger import pages as ledger_pages
 from pipeline.log import logger
 from pipeline.metrics import counter, gauge
-from pipeline.postgres import Connection, become_publisher
+from pipeline.postgres import Connect, Connection, become_publisher
 from pipeline.process import event_or_timeout
 from pipeline.watchdog import Heartbeat
-from producer.lost_pages import LostPages
 from producer.queue_shares import HaltedScopes, Shares, choose_pages, halted_scopes, share_size
 
 WINDOW = 100
@@ -32,8 +30,6 @@ MAX_REST_S = 2.0
 RETRY_S = 1.0
 
 _log = logger(__name__)
-Connect = Callable[[], AbstractAsyncContextManager[Connection]]
-"""Opens a connection to PostgreSQL for the length of a block."""
 
 
 class BatchPublisher(Protocol):
@@ -43,17 +39,24 @@ class BatchPublisher(Protocol):
         """Publish messages; returns after their acknowledgement. Raises Retryable."""
 
 
+class LeaderTask(Protocol):
+    """What only the replica that publishes does."""
+
+    async def run(self, stop: asyncio.Event, conn: Connection) -> None:
+        """Work until `stop` or cancelled. `conn` holds the publisher's lock. Raises Retryable and Fatal."""
+
+
 class Outbox:
     """Publishes pending pages while their credential's share of `max_queue_size` has room."""
 
     def __init__(
-        self, topic: str, publisher: BatchPublisher, halts: Halts, lost_pages: LostPages, max_queue_size: int
+        self, topic: str, publisher: BatchPublisher, halts: Halts, max_queue_size: int, tasks: Sequence[LeaderTask]
     ) -> None:
         self._topic = topic
         self._publisher = publisher
         self._halts = halts
-        self._lost_pages = lost_pages
         self._max_queue_size = max_queue_size
+        self._tasks = tasks
         self._changed = asyncio.Event()
         self.trouble: str | None = "the ledger has not been read yet"
         """Why no page can be published now, or None. For the readiness probe of leader and standby alike."""
@@ -88,16 +91,17 @@ class Outbox:
                 return
         gauge("gsc_publisher_leader").set(1)
         _log.info("publisher_elected")
-        search = asyncio.create_task(self._lost_pages.search_regularly(stop, conn))
+        tasks = [asyncio.create_task(task.run(stop, conn)) for task in self._tasks]
         try:
-            while not stop.is_set() and not search.done():
+            while not stop.is_set() and not any(task.done() for task in tasks):
                 heartbeat.beat(monotonic())
                 await self._publish_and_rest(conn)
-            if search.done():
-                search.result()  # raises its error
+            for task in filter(asyncio.Task.done, tasks):
+                task.result()  # raises its error
         finally:
-            search.cancel()
-            await asyncio.gather(search, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _publish_and_rest(self, conn: Connection) -> None:
         """Publish one round. When there was nothing to publish, wait until pages change."""

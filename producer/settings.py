@@ -11,6 +11,7 @@ from pipeline.settings import (
     HttpSettings,
     KafkaSettings,
     PostgresSettings,
+    QueueSettings,
     QuotaSettings,
     RetentionSettings,
 )
@@ -39,12 +40,10 @@ class ProducerSettings(
     DeadLetterSettings,
     QuotaSettings,
     RetentionSettings,
+    QueueSettings,
 ):
     """Environment variables: the names in upper case, after `GSC_`."""
 
-    max_queue_size: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
-    """The number of published pages without a result at which publishing pauses. Credentials with pending pages have
-    equal shares of it, of at least 10 pages."""
     daily_cron: Annotated[str, AfterValidator(_cron)] = ""
     """When to request the rolling window of all properties, in Pacific time, such as `30 5 * * *`, and to delete days
     older than the retention of their report. Empty: an outer scheduler does both."""

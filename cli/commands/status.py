@@ -1,36 +1,50 @@
 """`gsc-stream status`: progress and lag, and why anything waits."""
 
 import time
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import click
 import msgspec
 
 from cli.context import LedgerSettings, read_environment, run
+from cli.credential_status import Queue, credential_rows
 from cli.options import json_option
 from cli.output import print_json, print_table
 from pipeline.clock import now
 from pipeline.consumer_lag import LagReader
-from pipeline.contracts.partition_status import status_of
+from pipeline.contracts.messages import Control
+from pipeline.contracts.partition_status import NOTHING_TO_DO, PartitionStatus, status_of
 from pipeline.contracts.records import PartitionLag
 from pipeline.contracts.topics import BATCHES, RESULTS, SYNC_REQUESTS, Topic
 from pipeline.control import read_halts
 from pipeline.kafka import group_id
-from pipeline.postgres import REPORT, connection, database_errors
+from pipeline.ledger import pages
+from pipeline.postgres import REPORT, Connection, connection, database_errors, has_publisher
 from pipeline.retry import with_retries
+from pipeline.settings import QueueSettings
 from pipeline.startup_checks import require_schema, require_topics
+from producer.queue_shares import halted_scopes
 
 WATCH_EVERY_S = 2.0
+NOTHING_PUBLISHED = "no batches: see why the pages of the credentials wait"
+"""Instead of `NOTHING_TO_DO` while pages are pending."""
+
+
+class StatusSettings(LedgerSettings, QueueSettings):
+    """Settings of the command."""
 
 
 @click.command()
 @click.option("--watch", is_flag=True, help="Repeat every two seconds, until Ctrl-C.")
 @json_option
 def status(watch: bool, as_json: bool) -> None:
-    """Show the status of each partition, lag, pages by state, and halts."""
-    settings = read_environment(LedgerSettings)
+    """Show the status of each partition and credential, lag, pages by state, and halts.
+
+    The size of a credential's share of the queue is computed from GSC_MAX_QUEUE_SIZE, as in the producer.
+    """
+    settings = read_environment(StatusSettings)
     while True:
         current = run(_read_status(settings))
         print_json(current) if as_json else _print_status(current)
@@ -39,18 +53,40 @@ def status(watch: bool, as_json: bool) -> None:
         time.sleep(WATCH_EVERY_S)
 
 
-async def _read_status(settings: LedgerSettings) -> dict[str, Any]:
+async def _read_status(settings: StatusSettings) -> dict[str, Any]:
     await require_topics(settings)
     await require_schema(settings, "gsc-stream")
-    halts = await read_halts(settings.kafka, settings.topic_prefix)
+    halts = (await read_halts(settings.kafka, settings.topic_prefix)).active(now())
     topics = {"producer": SYNC_REQUESTS, "fetcher": BATCHES, "sink": RESULTS}
     lags = {service: await _read_lag(settings, service, topic) for service, topic in topics.items()}
+    statuses = {number: status_of(lag, now()) for number, lag in lags["fetcher"].items()}
+    async with connection(settings.postgres_dsn.get_secret_value(), application="gsc-stream", limits=REPORT) as conn:
+        ledger = await _read_ledger(conn)
+        queue = await _read_queue(conn, halts, statuses, settings.max_queue_size)
     return {
-        "partitions": _partitions(lags["fetcher"], now()),
+        "partitions": _partitions(lags["fetcher"], statuses, pending=bool(queue.groups)),
+        "credentials": credential_rows(queue),
         "lag": {service: {number: item.lag for number, item in lag.items()} for service, lag in lags.items()},
-        **await _read_ledger(settings),
-        "halts": [control.scope for control in halts.active(now())],
+        **ledger,
+        "halts": [control.scope for control in halts],
     }
+
+
+async def _read_queue(
+    conn: Connection, halts: Sequence[Control], statuses: Mapping[int, PartitionStatus], max_queue_size: int
+) -> Queue:
+    groups = await pages.pending_groups(conn)
+    properties = halted_scopes(halts).properties
+    some_of_each = await pages.next_pending(conn, dict.fromkeys(groups, 1), properties)
+    return Queue(
+        groups=groups,
+        unfinished=await pages.unfinished(conn),
+        halts=halts,
+        publishable={batch.credential for batch in some_of_each},
+        partitions=statuses,
+        max_queue_size=max_queue_size,
+        has_publisher=await has_publisher(conn),
+    )
 
 
 async def _read_lag(settings: LedgerSettings, service: str, topic: Topic) -> dict[int, PartitionLag]:
@@ -59,15 +95,16 @@ async def _read_lag(settings: LedgerSettings, service: str, topic: Topic) -> dic
     return dict(sorted((await with_retries(reader.read)).items()))
 
 
-def _partitions(fetchers: Mapping[int, PartitionLag], at: datetime) -> list[dict[str, Any]]:
+def _partitions(
+    lags: Mapping[int, PartitionLag], statuses: Mapping[int, PartitionStatus], *, pending: bool
+) -> list[dict[str, Any]]:
     """Return the status of every partition of `gsc.batches`, as reported by its owner."""
-    statuses = {number: status_of(lag, at) for number, lag in fetchers.items()}
     return [
         {
             "partition": number,
             "state": item.state,
-            "lag": fetchers[number].lag,
-            "reason": item.reason,
+            "lag": lags[number].lag,
+            "reason": NOTHING_PUBLISHED if pending and item.reason == NOTHING_TO_DO else item.reason,
             "until": msgspec.to_builtins(item.until),
             "reported_at": msgspec.to_builtins(item.at),
         }
@@ -75,14 +112,14 @@ def _partitions(fetchers: Mapping[int, PartitionLag], at: datetime) -> list[dict
     ]
 
 
-async def _read_ledger(settings: LedgerSettings) -> dict[str, Any]:
-    dsn = settings.postgres_dsn.get_secret_value()
-    async with connection(dsn, application="gsc-stream", limits=REPORT) as conn, database_errors():
-        by_state = "select state, count(*) from gsc.pages group by state"
-        pages: dict[str, int] = dict(await (await conn.execute(by_state)).fetchall())
+async def _read_ledger(conn: Connection) -> dict[str, Any]:
+    async with database_errors():
+        counts: dict[str, int] = dict(
+            await (await conn.execute("select state, count(*) from gsc.pages group by state")).fetchall()
+        )
         days = "select count(complete_generation), count(*) filter (where truncated) from gsc.days"
         complete, truncated = await (await conn.execute(days)).fetchone() or (0, 0)
-    return {"pages": pages, "days": {"complete": complete, "truncated": truncated}}
+    return {"pages": counts, "days": {"complete": complete, "truncated": truncated}}
 
 
 def _print_status(current: dict[str, Any]) -> None:
@@ -93,11 +130,18 @@ def _print_status(current: dict[str, Any]) -> None:
     ]
     totals = ("all", "", sum(lag["fetcher"].values()), sum(lag["sink"].values()), "")
     print_table("Partitions", ("partition", "status", "fetcher lag", "sink lag", "reason"), [*rows, totals])
+    columns = ("credential", "pending", "published", "oldest", "waits because")
+    print_table("Credentials with unfinished pages", columns, map(_credential, current["credentials"]))
     click.echo(f"sync requests not planned yet: {sum(lag['producer'].values())}")
     print_table("Pages", ("state", "pages"), sorted(current["pages"].items()))
     days = current["days"]
     click.echo(f"complete days: {days['complete']}, of which truncated by Google: {days['truncated']}")
     click.echo(f"halts: {', '.join(current['halts']) or 'none'}")
+
+
+def _credential(row: dict[str, Any]) -> tuple[object, ...]:
+    age = str(timedelta(seconds=row["oldest_s"]))
+    return row["credential"], row["pending"], row["published"], age, _reason(row)
 
 
 def _reason(item: dict[str, Any]) -> str:

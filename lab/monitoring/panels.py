@@ -158,6 +158,15 @@ _FRESHNESS = Board(
             "days.",
         ),
         Panel(
+            "Unfinished pages by credential",
+            "short",
+            (
+                Query("max by (credential) (gsc_pending_pages)", "{{credential}} pending"),
+                Query("max by (credential) (gsc_published_pages)", "{{credential}} published"),
+            ),
+            "A credential whose published pages stay at its share of the queue while others move is slow or stuck.",
+        ),
+        Panel(
             "Age of the oldest unfinished run",
             "s",
             (Query("max by (priority) (gsc_oldest_pending_seconds)", "{{priority}}"),),

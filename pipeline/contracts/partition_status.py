@@ -16,6 +16,8 @@ STATES: tuple[State, ...] = get_args(State)
 SILENT_AFTER = timedelta(seconds=20)
 """A partition with lag is STALLED when its owner has not committed for this long. An owner commits its status every few
 seconds, and a rebalance after a kill takes less than this."""
+NOTHING_TO_DO = "nothing to do"
+"""The reason of a partition without batches."""
 _MAX_REASON = 300
 
 
@@ -53,7 +55,7 @@ def status_of(lag: PartitionLag, now: datetime) -> PartitionStatus:
     if committed is not None and now - committed.at < SILENT_AFTER:
         return committed
     if not lag.lag:
-        return PartitionStatus("OK", now, "nothing to do")
+        return PartitionStatus("OK", now, NOTHING_TO_DO)
     if committed is None:
         return PartitionStatus("STALLED", now, "no owner has committed yet")
     silent_s = (now - committed.at).total_seconds()

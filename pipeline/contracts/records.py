@@ -1,5 +1,6 @@
 """Kafka records, offsets and lags, as values."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from pipeline.contracts.messages import Priority
@@ -56,3 +57,16 @@ class PendingGroup(NamedTuple):
     priority: Priority
     generation: int
     run_id: str
+
+
+class UnfinishedPages(NamedTuple):
+    """How many pages of a credential in one run are pending or published."""
+
+    credential: str
+    priority: Priority
+    pending: int
+    published: int
+    age_s: float
+    """Seconds since the run was planned."""
+    partitions: Sequence[int]
+    """Where batches of the published pages lie."""

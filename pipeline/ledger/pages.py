@@ -15,7 +15,7 @@ from psycopg import AsyncCopy
 
 from pipeline.contracts.identity import batch_id, page_of
 from pipeline.contracts.messages import Batch, PageOutcome, Rows
-from pipeline.contracts.records import OverduePage, PendingGroup, Position, Record
+from pipeline.contracts.records import OverduePage, PendingGroup, Position, Record, UnfinishedPages
 from pipeline.postgres import Connection, database_errors, queries
 
 _SQL = queries("pipeline.ledger", "pages.sql")
@@ -75,6 +75,12 @@ async def published_by_credential(conn: Connection) -> dict[str, int]:
     """How many published pages each credential has; without those that have none."""
     async with database_errors():
         return {row[0]: row[1] async for row in await conn.execute(_SQL["published_by_credential"])}
+
+
+async def unfinished(conn: Connection) -> list[UnfinishedPages]:
+    """Every credential and run with pending pages, and every one with published pages. Counts all of them."""
+    async with database_errors():
+        return [UnfinishedPages(*row) async for row in await conn.execute(_SQL["unfinished"])]
 
 
 async def next_pending(

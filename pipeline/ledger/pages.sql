@@ -23,6 +23,21 @@ select credential, priority, generation, run_id from pending
 -- name: published_by_credential
 select credential, count(*) from gsc.pages where state = 'published' group by credential
 
+-- name: unfinished
+-- Counts every pending page, but reads indexes only.
+select p.credential, p.priority, p.pages, 0, extract(epoch from now() - r.planned_at)::float8, '{}'::integer[]
+from (
+    select credential, priority, generation, count(*) as pages from gsc.pages
+    where state = 'pending' group by credential, priority, generation
+) as p join gsc.runs r using (generation)
+union all
+select p.credential, p.priority, 0, p.pages, extract(epoch from now() - r.planned_at)::float8, p.partitions
+from (
+    select credential, priority, generation, count(*) as pages,
+        coalesce(array_agg(distinct batch_partition) filter (where batch_partition is not null), '{}') as partitions
+    from gsc.pages where state = 'published' group by credential, priority, generation
+) as p join gsc.runs r using (generation)
+
 -- name: next_pending
 -- The first pages of each group. `limit 1` keeps the planner from reading whole tables for a hash join.
 select p.batch_id, p.run_id, p.generation, p.priority, p.credential, s.property, s.report, s.search_type,

@@ -9,7 +9,7 @@ from pipeline.contracts.identity import Page, batch_id
 from pipeline.contracts.messages import Priority, SearchType
 from pipeline.contracts.records import PendingGroup, Position, SeriesKey
 from pipeline.ledger import pages, runs
-from pipeline.postgres import Connection, connection
+from pipeline.postgres import Connection, become_publisher, connection, has_publisher
 from pipeline.schema import migrate
 from support.examples import DAY
 
@@ -92,6 +92,23 @@ async def test_published_pages_are_counted_by_credential_until_they_are_finished
     assert await runs.cancel(conn, "run-1") == 4
     assert await pages.published_by_credential(conn) == {"b": 1}
     assert await pages.pending_groups(conn) == [group("b", 2)]
+
+
+async def test_unfinished_pages_are_counted_by_credential_and_run_with_their_partitions(conn: Connection) -> None:
+    await add(conn, group("a", 1), 4)
+    await add(conn, group("a", 3), 1)
+    batches = await pages.next_pending(conn, {group("a", 1): 3}, [])
+    await pages.mark_published(conn, batches, [Position(number % 2, number) for number in range(3)])
+    found = sorted((*item[:4], tuple(item.partitions)) for item in await pages.unfinished(conn))
+    assert found == [("a", "backfill", 0, 3, (0, 1)), ("a", "backfill", 1, 0, ()), ("a", "daily", 1, 0, ())]
+    assert all(0 <= item.age_s < 600 for item in await pages.unfinished(conn))
+
+
+async def test_whether_a_producer_publishes_is_seen_from_another_connection(conn: Connection, dsn: str) -> None:
+    assert not await has_publisher(conn)
+    async with connection(dsn, application="test") as other:
+        assert await become_publisher(other)
+        assert await has_publisher(conn)
 
 
 async def test_the_statements_read_indexes_only_as_far_as_they_need(conn: Connection) -> None:

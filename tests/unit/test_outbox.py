@@ -119,8 +119,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def an_outbox(world: World, *, halts: Halts | None = None, max_queue_size: int = 1000) -> Outbox:
-    lost_pages = LostPages(Lags(world, world))
-    return Outbox("gsc.batches", world, halts or Halts(), lost_pages, max_queue_size)
+    return Outbox("gsc.batches", world, halts or Halts(), max_queue_size, [LostPages(Lags(world, world))])
 
 
 async def publish_round(world: World, outbox: Outbox) -> int:

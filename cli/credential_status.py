@@ -1,0 +1,110 @@
+"""How many pages each credential has pending and published, and why they wait. Pure."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import msgspec
+
+from pipeline.contracts.messages import Control
+from pipeline.contracts.partition_status import PartitionStatus
+from pipeline.contracts.records import PendingGroup, UnfinishedPages
+from producer.queue_shares import Shares, halted_scopes, share_size
+
+
+class Wait(NamedTuple):
+    """Why pages wait, and until when, if that is known."""
+
+    reason: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Queue:
+    """The queue of published pages, and what is known about those who fill and empty it."""
+
+    groups: Sequence[PendingGroup]
+    unfinished: Sequence[UnfinishedPages]
+    halts: Sequence[Control]
+    """Active halts."""
+    publishable: Collection[str]
+    """Credentials that have a pending page outside halted properties."""
+    partitions: Mapping[int, PartitionStatus]
+    """The fetchers' statuses."""
+    max_queue_size: int
+    has_publisher: bool
+    """Whether a producer holds the publisher's lock."""
+
+
+def credential_rows(queue: Queue) -> list[dict[str, Any]]:
+    """Return one row for each credential with unfinished pages, as JSON."""
+    rows = []
+    for credential in sorted({item.credential for item in queue.unfinished}):
+        items = [item for item in queue.unfinished if item.credential == credential]
+        wait = _wait_of(credential, items, queue)
+        rows.append(
+            {
+                "credential": credential,
+                "pending": sum(item.pending for item in items),
+                "published": sum(item.published for item in items),
+                "oldest_s": round(max(item.age_s for item in items)),
+                "reason": wait.reason,
+                "until": msgspec.to_builtins(wait.until),
+            }
+        )
+    return rows
+
+
+def _wait_of(credential: str, items: Sequence[UnfinishedPages], queue: Queue) -> Wait:
+    waits = (
+        _halt(credential, queue),
+        None if queue.has_publisher else Wait("no producer publishes pages"),
+        _full_share(credential, items, queue),
+        _halted_properties(credential, queue),
+        _fetchers(items, queue),
+    )
+    return next((wait for wait in waits if wait is not None), Wait(""))
+
+
+def _halt(credential: str, queue: Queue) -> Wait | None:
+    """Return the halt of the credential, or that of every run that it has pending pages of."""
+    groups = [group for group in queue.groups if group.credential == credential]
+    halted = halted_scopes(queue.halts)
+    scopes = {"all", f"credential:{credential}"}
+    if groups and all(map(halted.contains, groups)):
+        scopes |= {f"run:{group.run_id}" for group in groups}
+    halts = [halt for halt in queue.halts if halt.scope in scopes]
+    if not halts:
+        return None
+    ends = [halt.until for halt in halts]
+    reason = "; ".join(f"{halt.scope} is halted: {halt.reason}" for halt in halts)
+    return Wait(reason, None if None in ends else max(end for end in ends if end is not None))
+
+
+def _full_share(credential: str, items: Sequence[UnfinishedPages], queue: Queue) -> Wait | None:
+    halted = halted_scopes(queue.halts)
+    running = [group for group in queue.groups if not halted.contains(group)]
+    published = sum(item.published for item in items)
+    shares = Shares(share_size(queue.max_queue_size, running), {credential: published})
+    if not any(shares.is_full(group) for group in running if group.credential == credential):
+        return None
+    fetchers = _fetchers(items, queue)
+    reason = f"its share of the queue is full, {published} of {shares.size} pages"
+    return Wait(f"{reason}: {fetchers.reason}", fetchers.until) if fetchers else Wait(reason)
+
+
+def _halted_properties(credential: str, queue: Queue) -> Wait | None:
+    if credential in queue.publishable or credential not in {group.credential for group in queue.groups}:
+        return None
+    return Wait("its pending pages are of halted properties")
+
+
+def _fetchers(items: Iterable[UnfinishedPages], queue: Queue) -> Wait | None:
+    """Return what the partitions of the published pages wait for."""
+    numbers = sorted({number for item in items for number in item.partitions})
+    statuses = {number: queue.partitions[number] for number in numbers if number in queue.partitions}
+    for number, status in statuses.items():
+        if status.state != "OK":
+            return Wait(f"partition {number} is {status.state}: {status.reason}", status.until)
+    return None
