@@ -3,11 +3,13 @@
 import logging
 import pkgutil
 from importlib import import_module
+from typing import NoReturn
 
 import click
 
 from cli import commands
 from pipeline.log import configure_logging
+from pipeline.process import EXIT_FAILED, exit_now
 from pipeline.settings import Settings
 
 
@@ -39,5 +41,18 @@ def main() -> None:
     logging.getLogger("librdkafka").setLevel(logging.CRITICAL)
 
 
+def run_and_exit() -> NoReturn:
+    """Run the command, and end the process without the clean-up of Python's modules, which takes up to a second.
+
+    A script that waits for a command, as for `sync --wait`, continues as soon as the work is done.
+    """
+    code = 0
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else EXIT_FAILED
+    exit_now(code)
+
+
 if __name__ == "__main__":
-    main()
+    run_and_exit()

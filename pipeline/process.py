@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
 
 from pipeline.clock import monotonic
@@ -65,7 +66,9 @@ def run_service_and_exit(settings: Settings, service: str, main: Main) -> NoRetu
 def exit_now(code: int) -> NoReturn:
     """End the process now, without waiting for threads."""
     logging.shutdown()
-    sys.stdout.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # the reader has closed the pipe
+            stream.flush()
     os._exit(code)
 
 

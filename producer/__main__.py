@@ -16,6 +16,7 @@ from pipeline.dead_letter_limit import DeadLetterLimit
 from pipeline.errors import Invalid
 from pipeline.health import HttpServer
 from pipeline.kafka import group_id
+from pipeline.ledger.changes import follow_changes
 from pipeline.pacific import pacific_date
 from pipeline.postgres import (
     ANSWER_LIMIT_S,
@@ -108,6 +109,7 @@ async def _run(
             stop,
             run_app(app, intake, stop, ConsumerWatch(beats.consumer, control.readable)),
             outbox.run(stop, _connect_publisher(settings, beats.postgres), beats.outbox),
+            follow_changes(stop, connect, outbox.notify),
             exporter.run(stop, beats.exporter),
             watch(stop, watchdog),
         )

@@ -10,13 +10,14 @@ import click
 from cli.context import SyncSettings, fail, fail_for, load_catalog, read_environment, run
 from cli.options import json_option
 from cli.output import print_json, progress_bar
-from pipeline.clock import now
+from pipeline.clock import monotonic, now
 from pipeline.contracts.identity import run_id
 from pipeline.contracts.messages import SyncRequest
 from pipeline.contracts.topics import DEAD_LETTERS, SYNC_REQUESTS
 from pipeline.dead_letters import read_dead_letter
 from pipeline.errors import Fatal, Invalid, Retryable
 from pipeline.ledger import runs
+from pipeline.ledger.changes import listen, wait_for_change
 from pipeline.ledger.pages import finished_count
 from pipeline.pacific import pacific_date
 from pipeline.postgres import Connection, connection
@@ -30,6 +31,8 @@ from producer.sync_request import build_request, id_conflict, unpublished_from, 
 POLL_EVERY_S = 0.5
 ID_CHECK_S = 5.0
 """How long a request without --wait waits for PostgreSQL."""
+REST_RATIO = 4
+"""The command rests for so many durations of a query between two: a large run takes a while to count."""
 Source = tuple[str, int, int]
 """Topic, partition and offset of a message."""
 
@@ -133,14 +136,23 @@ async def _send_and_wait(settings: SyncSettings, request: SyncRequest, *, show: 
         await _check_id(conn, request)
         dead_letters = _NewDeadLetters(reader, await reader.available())
         source = await _publish(settings, request)
+        await listen(conn)
         with progress_bar("waiting for the producer", show=show) as bar:
             while not (progress := await runs.progress(conn, run_)):
                 if reason := await dead_letters.reason_of(source):
                     raise _RefusedError(reason)
-                await asyncio.sleep(POLL_EVERY_S)
+                await wait_for_change(conn, POLL_EVERY_S)
             while not _is_finished(progress, bar):
-                await asyncio.sleep(POLL_EVERY_S)
-                progress = await runs.progress(conn, run_) or progress
+                progress = await _next_progress(conn, run_) or progress
+    return progress
+
+
+async def _next_progress(conn: Connection, run_: str) -> dict[str, object] | None:
+    """Return the progress of a run after the next change of any page, or after POLL_EVERY_S."""
+    await wait_for_change(conn, POLL_EVERY_S)
+    began = monotonic()
+    progress = await runs.progress(conn, run_)
+    await asyncio.sleep(REST_RATIO * (monotonic() - began))
     return progress
 
 

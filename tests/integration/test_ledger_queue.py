@@ -5,66 +5,34 @@ from typing import Any
 
 import pytest
 
-from pipeline.contracts.identity import Page, batch_id
-from pipeline.contracts.messages import Priority, SearchType
-from pipeline.contracts.records import PendingGroup, Position, SeriesKey
+from pipeline.contracts.records import Position, SeriesKey
 from pipeline.ledger import pages, runs
 from pipeline.postgres import Connection, become_publisher, connection, has_publisher
-from pipeline.schema import migrate
-from support.examples import DAY
+from support.ledger import add_pages, create_ledger, group
 
 
 @pytest.fixture
 async def conn(dsn: str) -> AsyncIterator[Connection]:
-    """Runs 1 and 2 are backfills, run 3 is a daily one."""
     async with connection(dsn, application="test") as opened:
-        await migrate(opened)
-        for generation, priority in ((1, "backfill"), (2, "backfill"), (3, "daily")):
-            await opened.execute(
-                "insert into gsc.runs values (%s, %s, %s, %s, '{}', now())",
-                (f"run-{generation}", f"request-{generation}", generation, priority),
-            )
+        await create_ledger(opened)
         yield opened
-
-
-def group(credential: str, generation: int) -> PendingGroup:
-    priority: Priority = "daily" if generation == 3 else "backfill"
-    return PendingGroup(credential, priority, generation, f"run-{generation}")
-
-
-async def add(
-    conn: Connection,
-    of: PendingGroup,
-    count: int,
-    *,
-    site: str = "sc-domain:a.example",
-    search_type: SearchType = "web",
-) -> None:
-    """Add pending pages of a property to a group."""
-    series = await runs.series_number(conn, SeriesKey(site, "by_date", search_type, ("date",)))
-    async with pages.inserting_pending(conn) as copy:
-        for number in range(count):
-            start = 25_000 * number
-            page = batch_id(Page(site, "by_date", search_type, DAY, start, of.generation))
-            row = (page, of.run_id, of.generation, series, DAY, start, 25_000, "final", of.credential, of.priority)
-            await pages.write_pending(copy, pages.PendingPage(*row, number))
 
 
 async def test_every_group_of_pending_pages_is_found_with_the_oldest_run_first(conn: Connection) -> None:
     assert await pages.pending_groups(conn) == []
-    await add(conn, group("b", 2), 3, site="sc-domain:b.example")
-    await add(conn, group("b", 1), 2, site="sc-domain:b.example")
-    await add(conn, group("a", 3), 2)
-    await add(conn, group("a", 1), 1)
+    await add_pages(conn, group("b", 2), 3, site="sc-domain:b.example")
+    await add_pages(conn, group("b", 1), 2, site="sc-domain:b.example")
+    await add_pages(conn, group("a", 3), 2)
+    await add_pages(conn, group("a", 1), 1)
     groups = await pages.pending_groups(conn)
     assert sorted(groups) == [group("a", 1), group("a", 3), group("b", 1), group("b", 2)]
     assert groups.index(group("b", 1)) < groups.index(group("b", 2))
 
 
 async def test_pages_are_returned_by_group_and_round_and_daily_ones_first(conn: Connection) -> None:
-    await add(conn, group("a", 1), 5)
-    await add(conn, group("a", 3), 5)
-    await add(conn, group("b", 2), 5, site="sc-domain:b.example")
+    await add_pages(conn, group("a", 1), 5)
+    await add_pages(conn, group("a", 3), 5)
+    await add_pages(conn, group("b", 2), 5, site="sc-domain:b.example")
     batches = await pages.next_pending(conn, {group("a", 1): 2, group("a", 3): 1, group("b", 2): 9}, [])
     of_a = [(batch.generation, batch.start_row // 25_000) for batch in batches if batch.credential == "a"]
     assert of_a == [(3, 0), (1, 0), (1, 1)]
@@ -75,17 +43,17 @@ async def test_pages_are_returned_by_group_and_round_and_daily_ones_first(conn: 
 
 
 async def test_pages_of_halted_properties_are_left_out_of_their_group(conn: Connection) -> None:
-    await add(conn, group("a", 1), 5, site="sc-domain:halted.example")
-    await add(conn, group("a", 1), 5, site="sc-domain:halted.example", search_type="image")
-    await add(conn, group("a", 1), 3)
+    await add_pages(conn, group("a", 1), 5, site="sc-domain:halted.example")
+    await add_pages(conn, group("a", 1), 5, site="sc-domain:halted.example", search_type="image")
+    await add_pages(conn, group("a", 1), 3)
     batches = await pages.next_pending(conn, {group("a", 1): 4}, ["sc-domain:halted.example", "sc-domain:unknown"])
     assert {batch.property for batch in batches} == {"sc-domain:a.example"}
     assert len(batches) == 3
 
 
 async def test_published_pages_are_counted_by_credential_until_they_are_finished(conn: Connection) -> None:
-    await add(conn, group("a", 1), 4)
-    await add(conn, group("b", 2), 2, site="sc-domain:b.example")
+    await add_pages(conn, group("a", 1), 4)
+    await add_pages(conn, group("b", 2), 2, site="sc-domain:b.example")
     batches = await pages.next_pending(conn, {group("a", 1): 3, group("b", 2): 1}, [])
     await pages.mark_published(conn, batches, [Position(0, number) for number in range(len(batches))])
     assert await pages.published_by_credential(conn) == {"a": 3, "b": 1}
@@ -95,8 +63,8 @@ async def test_published_pages_are_counted_by_credential_until_they_are_finished
 
 
 async def test_unfinished_pages_are_counted_by_credential_and_run_with_their_partitions(conn: Connection) -> None:
-    await add(conn, group("a", 1), 4)
-    await add(conn, group("a", 3), 1)
+    await add_pages(conn, group("a", 1), 4)
+    await add_pages(conn, group("a", 3), 1)
     batches = await pages.next_pending(conn, {group("a", 1): 3}, [])
     await pages.mark_published(conn, batches, [Position(number % 2, number) for number in range(3)])
     found = sorted((*item[:4], tuple(item.partitions)) for item in await pages.unfinished(conn))

@@ -11,7 +11,8 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from cli.__main__ import main
+from cli import __main__ as cli_main
+from cli.__main__ import main, run_and_exit
 from cli.context import current_user
 from lab.processes import free_port
 from pipeline import startup_checks
@@ -272,3 +273,12 @@ def test_up_reports_all_problems_before_anything_starts(environment: dict[str, s
     assert result.exit_code == 2
     assert "GSC_MAX_CONCURRENCY: " in result.stderr
     assert "no such file" in result.stderr
+
+
+def test_the_process_ends_with_the_exit_code_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes: list[int] = []
+    monkeypatch.setattr(cli_main, "exit_now", codes.append)
+    for arguments in (["--version"], ["no-such-command"]):
+        monkeypatch.setattr("sys.argv", ["gsc-stream", *arguments])
+        run_and_exit()
+    assert codes == [0, 2]
