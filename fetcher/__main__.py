@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from typing import NoReturn
 
 from fetcher.backpressure import SinkBackpressure
 from fetcher.credentials import AccessTokens
@@ -24,16 +25,16 @@ from pipeline.errors import Invalid, PipelineError
 from pipeline.health import HttpServer
 from pipeline.kafka import group_id
 from pipeline.kafka_admin import partition_count
-from pipeline.process import StartError, load_settings, run_service, run_until_stopped, watch
+from pipeline.process import STOP_S, StartError, load_settings, run_service, run_until_stopped, watch
 from pipeline.publisher import open_publisher
 from pipeline.startup_checks import require_topics
 from pipeline.watchdog import Watchdog
 
 
-def main() -> int:
-    """Run until SIGTERM; returns the exit code."""
+def main() -> NoReturn:
+    """Run until SIGTERM, and end the process with its exit code."""
     settings = load_settings(FetcherSettings, os.environ)  # noqa: TID251 - read once, here
-    return run_service(settings, SERVICE, lambda stop: _serve(settings, stop))
+    run_service(settings, SERVICE, lambda stop: _serve(settings, stop), stop_s=STOP_S + settings.drain_s)
 
 
 async def _serve(settings: FetcherSettings, stop: asyncio.Event) -> None:
@@ -131,4 +132,4 @@ def _health(settings: FetcherSettings, member: GroupMember, watchdog: Watchdog) 
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

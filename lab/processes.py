@@ -13,7 +13,8 @@ from pathlib import Path
 
 from lab.errors import LabError
 
-STOP_S = 15.0
+STOP_S = 25.0
+"""Longer than a service gives itself."""
 PYTHON = (sys.executable, "-P")
 """-P: Python does not import packages of the same names from the user's working folder."""
 _TAIL_LINES = 15

@@ -17,7 +17,7 @@ from confluent_kafka.aio import AIOConsumer
 from pipeline.clock import monotonic
 from pipeline.contracts.records import Record
 from pipeline.errors import Fatal, Retryable
-from pipeline.kafka import TIMEOUT_S, as_pipeline_error, consumer_configuration, is_fatal, record_of
+from pipeline.kafka import TIMEOUT_S, as_pipeline_error, close_consumer, consumer_configuration, is_fatal, record_of
 from pipeline.log import logger
 from pipeline.metrics import counter, gauge
 from pipeline.offsets import AssignedPartition, OffsetCommit
@@ -116,7 +116,7 @@ class GroupMember:
         finally:
             if self._held:
                 await self._give_back(handler, sorted(self._held))
-            await self._consumer.close()
+            await close_consumer(self._consumer)
 
     async def _subscribe(self, handler: PartitionHandler) -> None:
         try:

@@ -15,7 +15,7 @@ from pipeline.contracts.halts import Halts, is_scope, parse_scope
 from pipeline.contracts.messages import Control
 from pipeline.contracts.topics import CONTROL
 from pipeline.errors import Invalid, Retryable
-from pipeline.kafka import TIMEOUT_S, consumer_configuration
+from pipeline.kafka import TIMEOUT_S, close_consumer, consumer_configuration
 from pipeline.log import logger
 from pipeline.metrics import gauge
 from pipeline.retry import with_retries
@@ -63,7 +63,7 @@ class ControlWatcher:
             await self._consumer.assign([TopicPartition(self._topic, 0, 0)])
             await with_retries(self._read_to_end)
         except Retryable:
-            await self._consumer.close()
+            await close_consumer(self._consumer)
             raise
         self._confirm()
         self._follower = asyncio.create_task(self._follow())
@@ -84,7 +84,7 @@ class ControlWatcher:
         if self._follower is not None:
             self._follower.cancel()
             await asyncio.gather(self._follower, return_exceptions=True)
-            await self._consumer.close()
+            await close_consumer(self._consumer)
 
     async def _follow(self) -> None:
         confirmed = monotonic()

@@ -1,17 +1,20 @@
 """What all Kafka clients share: configuration, mapping of errors to `pipeline.errors`, and messages as values."""
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import confluent_kafka
 from confluent_kafka import KafkaError
+from confluent_kafka.aio import AIOConsumer
 
 from pipeline.contracts.records import Record
 from pipeline.contracts.topics import DEAD_LETTERS
 from pipeline.errors import Fatal, Invalid, PipelineError, Retryable
 
 TIMEOUT_S = 10.0
+CLOSE_S = 5.0
 Headers = Sequence[tuple[str, bytes]]
 
 # `GSC_KAFKA_<NAME>` reaches all clients, and librdkafka warns about settings that a kind of client does not use.
@@ -75,6 +78,15 @@ def admin_configuration(configuration: Mapping[str, str]) -> dict[str, Any]:
     """Return an admin client's configuration."""
     given = {n: v for n, v in configuration.items() if not _is_consumer_only(n) and not _is_producer_only(n)}
     return {**given, "logger": _log}
+
+
+async def close_consumer(consumer: AIOConsumer) -> None:
+    """Close a consumer; give up after a time limit, since librdkafka waits for a broker that may not answer."""
+    try:
+        async with asyncio.timeout(CLOSE_S):
+            await consumer.close()
+    except TimeoutError:
+        _log.warning("a consumer could not be closed within %.0f s", CLOSE_S)
 
 
 def is_fatal(error: KafkaError) -> bool:

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
@@ -21,6 +22,8 @@ from pipeline.watchdog import TICK_S, Watchdog
 S = TypeVar("S", bound=Settings)
 Main = Callable[[asyncio.Event], Awaitable[None]]
 
+STOP_S = 20.0
+"""How long a stop may take. Nothing is lost when it is cut short: some work is repeated."""
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 
@@ -43,20 +46,15 @@ def exit_usage(text: str) -> NoReturn:
     raise SystemExit(EXIT_USAGE)
 
 
-def run_service(settings: Settings, service: str, main: Main) -> int:
-    """Run `main` until it returns; returns the exit code.
+def run_service(settings: Settings, service: str, main: Main, *, stop_s: float = STOP_S) -> NoReturn:
+    """Run `main` until it returns, and end the process without waiting for threads: a client may leave some behind.
 
-    SIGTERM and SIGINT set its event. A second signal ends the process immediately.
+    SIGTERM and SIGINT set its event. A second signal ends the process immediately, and so do `stop_s` seconds after the
+    event was set, with exit code 1.
     """
-    configure_logging(settings, service)
-    return asyncio.run(_ended(service, main))
-
-
-def run_service_and_exit(settings: Settings, service: str, main: Main) -> NoReturn:
-    """As `run_service`, and end the process, for a service whose library leaves threads that never end."""
 
     async def run_to_the_end() -> NoReturn:
-        exit_now(await _ended(service, main))
+        exit_now(await _ended(service, main, stop_s))
 
     configure_logging(settings, service)
     asyncio.run(run_to_the_end())
@@ -72,11 +70,11 @@ def exit_now(code: int) -> NoReturn:
     os._exit(code)
 
 
-async def _ended(service: str, main: Main) -> int:
+async def _ended(service: str, main: Main, stop_s: float) -> int:
     """Run `main` and log what ended it; returns the exit code."""
     code = 0
     try:
-        await _with_signals(main)
+        await _with_signals(main, stop_s)
     except* StartError as group:
         print("\n".join(str(error) for error in _leaves(group)), file=sys.stderr)
         code = EXIT_USAGE
@@ -97,8 +95,9 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     return leaves
 
 
-async def _with_signals(main: Main) -> None:
+async def _with_signals(main: Main, stop_s: float) -> None:
     stop = asyncio.Event()
+    limit = asyncio.create_task(_limit_stop(stop, stop_s))
     loop = asyncio.get_running_loop()
 
     def on_signal(number: int) -> None:
@@ -109,6 +108,22 @@ async def _with_signals(main: Main) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
     await main(stop)
+    limit.cancel()
+
+
+async def _limit_stop(stop: asyncio.Event, seconds: float) -> None:
+    """End the process when it has not ended some seconds after `stop`, even if its event loop hangs then."""
+    await stop.wait()
+    loop = asyncio.get_running_loop()
+
+    def end() -> NoReturn:
+        tasks = running_tasks(asyncio.all_tasks(loop))
+        logger(__name__).error("stop_cut_short", seconds=seconds, tasks=tasks)
+        exit_now(EXIT_FAILED)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
 
 
 async def run_until_stopped(stop: asyncio.Event, *services: Awaitable[None]) -> None:

@@ -29,7 +29,7 @@ from pipeline.postgres import (
     connection,
     kept_alive,
 )
-from pipeline.process import StartError, load_settings, run_service_and_exit, run_until_stopped, watch
+from pipeline.process import StartError, load_settings, run_service, run_until_stopped, watch
 from pipeline.publisher import Publisher, open_publisher
 from pipeline.retention import delete_old, delete_superseded
 from pipeline.retry import with_retries
@@ -51,10 +51,9 @@ PLANNING = Limits(statement_s=3600.0)
 
 
 def main() -> NoReturn:
-    """Run until SIGTERM, then end the process with its exit code."""
+    """Run until SIGTERM, and end the process with its exit code."""
     settings = load_settings(ProducerSettings, os.environ)  # noqa: TID251 - read once, here
-    # Faust's consumer thread outlives a stop that was cut short, and would stay in the group.
-    run_service_and_exit(settings, "producer", lambda stop: _serve(settings, stop))
+    run_service(settings, "producer", lambda stop: _serve(settings, stop))
 
 
 async def _serve(settings: ProducerSettings, stop: asyncio.Event) -> None:

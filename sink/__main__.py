@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import NoReturn
 
 from pipeline.clock import monotonic
 from pipeline.consumer_group import GroupConfig, GroupMember
@@ -26,10 +27,10 @@ WRITE_LIMIT_S = 60.0
 """Longest time in which the writer begins no batch and gets no answer of PostgreSQL, besides the limit of that."""
 
 
-def main() -> int:
-    """Run until SIGTERM and return the exit code."""
+def main() -> NoReturn:
+    """Run until SIGTERM and end the process with its exit code."""
     settings = load_settings(SinkSettings, os.environ)  # noqa: TID251 - read once, here
-    return run_service(settings, "sink", lambda stop: _serve(settings, stop))
+    run_service(settings, "sink", lambda stop: _serve(settings, stop))
 
 
 async def _serve(settings: SinkSettings, stop: asyncio.Event) -> None:
@@ -73,4 +74,4 @@ async def _serve(settings: SinkSettings, stop: asyncio.Event) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

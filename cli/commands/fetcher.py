@@ -8,4 +8,4 @@ def fetcher() -> None:
     """Run a fetcher in the foreground until SIGTERM."""
     from fetcher.__main__ import main
 
-    raise SystemExit(main())
+    main()

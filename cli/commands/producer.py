@@ -8,4 +8,4 @@ def producer() -> None:
     """Run the producer in the foreground until SIGTERM."""
     from producer.__main__ import main
 
-    raise SystemExit(main())
+    main()

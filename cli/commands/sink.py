@@ -8,4 +8,4 @@ def sink() -> None:
     """Run a sink in the foreground until SIGTERM."""
     from sink.__main__ import main
 
-    raise SystemExit(main())
+    main()

@@ -18,7 +18,7 @@ async def at_once():
 async def main(stop):
     await run_until_stopped(stop, at_once(), stop.wait())
 
-raise SystemExit(run_service(Settings(log_format="json"), "sink", main))
+run_service(Settings(log_format="json"), "sink", main)
 """
 
 
@@ -54,17 +54,54 @@ async def main(stop):
     dog = watchdog.Watchdog([heartbeat], monotonic())
     await run_until_stopped(stop, hangs_for_ever(heartbeat), watch(stop, dog))
 
-raise SystemExit(run_service(Settings(log_format="json"), "producer", main))
+run_service(Settings(log_format="json"), "producer", main)
 """
 
 
 def test_a_stalled_loop_ends_the_process_and_the_log_says_where_it_hangs() -> None:
-    done = subprocess.run([sys.executable, "-c", STALLED], capture_output=True, text=True, check=False, timeout=30)
+    done = _run(STALLED)
     assert done.returncode == 1
     [line] = [json.loads(text) for text in done.stderr.splitlines()]
     assert (line["event"], line["level"]) == ("stalled", "error")
     assert line["reason"].startswith("outbox: no progress for")
     assert any("hangs_for_ever line" in task for task in line["tasks"])
+
+
+HANGS_AT_STOP = """
+import asyncio
+import signal
+import threading
+from pipeline.process import run_service
+from pipeline.settings import Settings
+
+async def never_ends():
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            pass
+
+async def main(stop):
+    {hang}
+    signal.raise_signal(signal.SIGTERM)
+    await {ending}
+
+run_service(Settings(log_format="json"), "sink", main, stop_s=0.3)
+"""
+
+
+def test_a_stop_that_hangs_is_cut_short_and_the_log_says_where() -> None:
+    done = _run(HANGS_AT_STOP.format(hang="", ending="never_ends()"))
+    assert done.returncode == 1
+    [line] = [json.loads(text) for text in done.stderr.splitlines()]
+    assert (line["event"], line["level"]) == ("stop_cut_short", "error")
+    assert any("never_ends line" in task for task in line["tasks"])
+
+
+def test_a_thread_that_hangs_delays_no_stop() -> None:
+    hang = "threading.Thread(target=threading.Event().wait).start()"
+    done = _run(HANGS_AT_STOP.format(hang=hang, ending="stop.wait()"))
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_missing_requirement_is_printed_and_exits_with_2() -> None:
@@ -73,5 +110,8 @@ def test_a_missing_requirement_is_printed_and_exits_with_2() -> None:
 
 
 def _ended(error: str) -> subprocess.CompletedProcess[str]:
-    source = SERVICE.format(error=error)
-    return subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=False)
+    return _run(SERVICE.format(error=error))
+
+
+def _run(source: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=False, timeout=50)
