@@ -71,6 +71,7 @@ async def _serve(settings: FetcherSettings, stop: asyncio.Event) -> None:
                     member.run(stop, fetcher),
                     fetcher.run(stop),
                     ports.backpressure.watch(stop),
+                    control.followed(stop),
                     watch(stop, watchdog),
                 )
     finally:

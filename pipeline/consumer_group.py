@@ -10,18 +10,26 @@ from contextvars import ContextVar
 from functools import partial
 from typing import NamedTuple, Protocol
 
-import msgspec
 from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.aio import AIOConsumer
 
 from pipeline.clock import monotonic
 from pipeline.contracts.records import Record
 from pipeline.errors import Fatal, Retryable
-from pipeline.kafka import TIMEOUT_S, as_pipeline_error, close_consumer, consumer_configuration, is_fatal, record_of
+from pipeline.kafka import (
+    TIMEOUT_S,
+    as_pipeline_error,
+    close_consumer,
+    consumer_configuration,
+    is_fatal,
+    is_refused_for_long,
+    record_of,
+    responses_received,
+)
 from pipeline.log import logger
 from pipeline.metrics import counter, gauge
 from pipeline.offsets import AssignedPartition, OffsetCommit
-from pipeline.watchdog import Heartbeat
+from pipeline.watchdog import Heartbeat, Outage
 
 POLL_S = 0.05
 MAX_RECORDS = 500
@@ -77,6 +85,7 @@ class GroupMember:
         self._held: set[int] = set()
         self._paused = False
         self._responses = 0
+        self._refusals = Outage()
         self._poll_began = 0.0
         self._failure: KafkaError | None = None
         self._lock = asyncio.Lock()
@@ -260,27 +269,14 @@ class GroupMember:
         responses = responses_received(statistics)
         if responses > self._responses:
             self.answers.beat(monotonic())
+            self._refusals.succeeded()
         self._responses = responses
 
     async def _on_error(self, error: KafkaError) -> None:
-        if is_fatal(error):
+        if is_fatal(error) or is_refused_for_long(error, self._refusals, monotonic()):
             self._failure = error
         else:
             _log.warning("kafka_unreachable", error=error.str())
-
-
-class _Broker(msgspec.Struct):
-    rx: int = 0
-    """Responses received."""
-
-
-class _Statistics(msgspec.Struct):
-    brokers: dict[str, _Broker] = {}
-
-
-def responses_received(statistics: str) -> int:
-    """Return the number of responses received from all brokers, from librdkafka's statistics."""
-    return sum(broker.rx for broker in msgspec.json.decode(statistics, type=_Statistics).brokers.values())
 
 
 def member_configuration(configuration: Mapping[str, str], group: GroupConfig) -> dict[str, object]:

@@ -6,7 +6,7 @@ A process that cannot read the topic must not start calls (it fails closed): see
 import asyncio
 from collections.abc import Callable, Mapping
 
-from confluent_kafka import KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.aio import AIOConsumer
 
 from pipeline.clock import monotonic, now
@@ -14,12 +14,12 @@ from pipeline.contracts import codec
 from pipeline.contracts.halts import Halts, is_scope, parse_scope
 from pipeline.contracts.messages import Control
 from pipeline.contracts.topics import CONTROL
-from pipeline.errors import Invalid, Retryable
-from pipeline.kafka import TIMEOUT_S, close_consumer, consumer_configuration
+from pipeline.errors import Fatal, Invalid, Retryable
+from pipeline.kafka import TIMEOUT_S, close_consumer, consumer_configuration, is_refused_for_long
 from pipeline.log import logger
 from pipeline.metrics import gauge
 from pipeline.retry import with_retries
-from pipeline.watchdog import Heartbeat
+from pipeline.watchdog import Heartbeat, Outage
 
 POLL_S = 0.05
 CONFIRM_EVERY_S = 1.0
@@ -36,11 +36,14 @@ class ControlWatcher:
     def __init__(self, configuration: Mapping[str, str], prefix: str) -> None:
         """Needs a running event loop."""
         required = {"group.id": f"{prefix}.control", "enable.auto.commit": False, "auto.offset.reset": "earliest"}
-        self._consumer = AIOConsumer(consumer_configuration(configuration, required), max_workers=2)
+        settings = {**consumer_configuration(configuration, required), "error_cb": self._on_error}
+        self._consumer = AIOConsumer(settings, max_workers=2)
         self._topic = CONTROL.full_name(prefix)
         self._listeners: list[Callable[[], None]] = []
         self._confirmed_at = float("-inf")
         self._position = 0
+        self._refusals = Outage()
+        self._failure: KafkaError | None = None
         self._follower: asyncio.Task[None] | None = None
         self.halts = Halts()
         self.heartbeat = Heartbeat("reader of the control topic", FOLLOW_LIMIT_S, monotonic())
@@ -97,8 +100,24 @@ class ControlWatcher:
                     if self._position >= await self._end():
                         self._confirm()
             except KafkaException as error:
+                if self._failure is not None:
+                    raise Fatal(f"Kafka client: {self._failure.str()}") from error
                 _log.warning("control_unreadable", error=error.args[0].str())
                 await asyncio.sleep(CONFIRM_EVERY_S)
+
+    async def followed(self, stop: asyncio.Event) -> None:
+        """Return at `stop`. Raises what has ended the reading: Fatal when the brokers refuse the credentials."""
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({stopped, *filter(None, [self._follower])}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+        if self._follower is not None and self._follower.done():
+            self._follower.result()
+
+    async def _on_error(self, error: KafkaError) -> None:
+        if is_refused_for_long(error, self._refusals, monotonic()):
+            self._failure = error
 
     async def _end(self) -> int:
         partition = TopicPartition(self._topic, 0)
@@ -107,6 +126,7 @@ class ControlWatcher:
 
     def _confirm(self) -> None:
         self._confirmed_at = monotonic()
+        self._refusals.succeeded()
         gauge("gsc_control_confirmed_timestamp_seconds").set(now().timestamp())
         active = self.halts.active(now())
         gauge("gsc_halts_active").set(len(active))

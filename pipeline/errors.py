@@ -2,6 +2,7 @@
 
 PipelineError
 ├── Retryable    the fault may pass: try again with backoff, a bounded number of times
+│   └── Refused  a server refuses the credentials: passing only if they are about to be changed
 ├── Invalid      the input is wrong and stays wrong: dead-letter it, and go on with the next
 └── Fatal        nothing in the scope can succeed: halt the scope, or end the process
 """
@@ -18,6 +19,10 @@ class Retryable(PipelineError):
         super().__init__(reason)
         self.retry_after = retry_after
         """Seconds to wait, if the server named a time."""
+
+
+class Refused(Retryable):
+    """A server has refused the user or the password."""
 
 
 class Invalid(PipelineError):

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import confluent_kafka
+import msgspec
 from confluent_kafka import KafkaError
 from confluent_kafka.aio import AIOConsumer
 
 from pipeline.contracts.records import Record
 from pipeline.contracts.topics import DEAD_LETTERS
 from pipeline.errors import Fatal, Invalid, PipelineError, Retryable
+from pipeline.watchdog import REFUSED_LIMIT_S, Outage
 
 TIMEOUT_S = 10.0
 CLOSE_S = 5.0
@@ -94,6 +96,11 @@ def is_fatal(error: KafkaError) -> bool:
     return bool(error.fatal()) or error.code() == KafkaError._FATAL
 
 
+def is_refused_for_long(error: KafkaError, refusals: Outage, now: float) -> bool:
+    """Return whether the brokers have refused the credentials for more than REFUSED_LIMIT_S; counts this refusal."""
+    return error.code() == KafkaError._AUTHENTICATION and refusals.failed(now) > REFUSED_LIMIT_S
+
+
 def as_pipeline_error(error: KafkaError, what: str) -> PipelineError:
     """Return a Kafka error as one of `pipeline.errors`."""
     text = f"Kafka: {what}: {error.str()}"
@@ -116,6 +123,23 @@ _FORBIDDEN = frozenset(
         KafkaError._AUTHENTICATION,
     }
 )
+
+
+class _Broker(msgspec.Struct):
+    state: str = ""
+    """`UP` when authenticated."""
+    rx: int = 0
+    """Responses received."""
+
+
+class _Statistics(msgspec.Struct):
+    brokers: dict[str, _Broker] = {}
+
+
+def responses_received(statistics: str) -> int:
+    """Return the number of responses of the brokers that are connected, from librdkafka's statistics."""
+    brokers = msgspec.json.decode(statistics, type=_Statistics).brokers.values()
+    return sum(broker.rx for broker in brokers if broker.state == "UP")
 
 
 def record_of(message: confluent_kafka.Message) -> Record:

@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 
 from pipeline.clock import monotonic
-from pipeline.errors import Fatal, Invalid, Retryable
+from pipeline.errors import Fatal, Invalid, Refused, Retryable
 
 RV = TypeVar("RV")
 OnAnswer = Callable[[], None]
@@ -121,7 +121,10 @@ class Connection(AsyncConnection[TupleRow]):
 async def connect(
     dsn: str, *, application: str, limits: Limits = Limits(), on_answer: OnAnswer = lambda: None
 ) -> Connection:
-    """Open a connection in autocommit mode. Raises Retryable when the server cannot be reached, Invalid for a DSN."""
+    """Open a connection in autocommit mode.
+
+    Raises Retryable when the server cannot be reached, Refused when it refuses the user, Invalid for a wrong DSN.
+    """
     try:
         conninfo = make_conninfo("", **{**_CLIENT, **conninfo_to_dict(dsn), "application_name": application})
         async with asyncio.timeout(CONNECT_S):
@@ -132,7 +135,16 @@ async def connect(
         # libpq quotes what it cannot parse, which may contain a password.
         raise Invalid(_one_line(error).replace(dsn, "***"), field="GSC_POSTGRES_DSN") from error
     except psycopg.OperationalError as error:
-        raise Retryable(f"PostgreSQL: {_one_line(error)}") from error
+        kind = Refused if _is_refused(error) else Retryable
+        raise kind(f"PostgreSQL: {_one_line(error)}") from error
+
+
+def _is_refused(error: psycopg.OperationalError) -> bool:
+    """Return whether the server has refused the user. A failed connection has no SQLSTATE, and its message may be in
+    any language; but libpq knows whether the server got as far as asking for the password."""
+    attempt = error.pgconn
+    asked = attempt is not None and bool(attempt.used_password or attempt.needs_password)
+    return asked or re.search(r"authentication failed|pg_hba\.conf|role .* does not exist", str(error)) is not None
 
 
 async def _open(conninfo: str, limits: Limits, on_answer: OnAnswer) -> Connection:

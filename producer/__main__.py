@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import NoReturn
 
 from pipeline.catalog import Catalog, CatalogError
@@ -12,6 +13,7 @@ from pipeline.clock import monotonic, now
 from pipeline.consumer_lag import Lag, LagReader
 from pipeline.contracts.topics import BATCHES, RESULTS, SYNC_REQUESTS, Topic
 from pipeline.control import ControlWatcher
+from pipeline.database import Database
 from pipeline.dead_letter_limit import DeadLetterLimit
 from pipeline.errors import Invalid
 from pipeline.health import HttpServer
@@ -26,7 +28,6 @@ from pipeline.postgres import (
     Connect,
     Connection,
     Limits,
-    connection,
     kept_alive,
 )
 from pipeline.process import StartError, load_settings, run_service, run_until_stopped, watch
@@ -77,19 +78,25 @@ async def _run(
     settings: ProducerSettings, catalog: Catalog, publisher: Publisher, control: ControlWatcher, stop: asyncio.Event
 ) -> None:
     prefix = settings.topic_prefix
-    connect = _connect(settings, Limits(settings.postgres_timeout_s))
+    timeout_s = settings.postgres_timeout_s
+    database = Database(settings.postgres_dsn.get_secret_value(), "gsc-producer")
+    connect = partial(database.connection, Limits(timeout_s))
     lags = Lags(_lag(settings, "fetcher", BATCHES), _lag(settings, "sink", RESULTS))
     batches = BATCHES.full_name(prefix)
     leader_tasks = (LostPages(lags), QueueMetrics(connect))
     outbox = Outbox(batches, publisher, control.halts, settings.max_queue_size, leader_tasks)
     control.subscribe(outbox.notify)
     limit = DeadLetterLimit(settings.dead_letter_limit, settings.dead_letter_ratio)
-    intake = Intake(catalog, Ports(prefix, publisher, outbox, _connect(settings, PLANNING)), limit)
+    intake = Intake(catalog, Ports(prefix, publisher, outbox, partial(database.connection, PLANNING)), limit)
     app = build_app(settings, SYNC_REQUESTS.full_name(prefix), intake.process)
     api = Api(catalog, publisher, prefix, connect, control.halts)
     if settings.daily_cron:
-        schedule(app, settings.daily_cron, lambda: _run_daily(settings, catalog, api))
-    beats = Heartbeats(settings.postgres_timeout_s, monotonic())
+        schedule(
+            app,
+            settings.daily_cron,
+            partial(_run_daily, settings, catalog, api, database),
+        )
+    beats = Heartbeats(timeout_s, monotonic())
     watchdog = Watchdog([beats.consumer, beats.outbox, beats.exporter, control.heartbeat], monotonic())
 
     def not_ready() -> str | None:
@@ -103,13 +110,15 @@ async def _run(
         routes=api.routes(settings),
     )
     async with server:
-        exporter = _exporter(settings, catalog, lags, _connect(settings, REPORT, beats.exporter))
+        counting = partial(database.connection, REPORT, lambda: beats.exporter.beat(monotonic()))
+        exporter = _exporter(settings, catalog, lags, counting)
         await run_until_stopped(
             stop,
             run_app(app, intake, stop, ConsumerWatch(beats.consumer, control.readable)),
-            outbox.run(stop, _connect_publisher(settings, beats.postgres), beats.outbox),
+            outbox.run(stop, _connect_publisher(database, timeout_s, beats.postgres), beats.outbox),
             follow_changes(stop, connect, outbox.notify),
             exporter.run(stop, beats.exporter),
+            control.followed(stop),
             watch(stop, watchdog),
         )
 
@@ -125,31 +134,22 @@ class Heartbeats:
         self.exporter = Heartbeat("lag exporter", 120.0 + REPORT.answer_s, now)
 
 
-def _connect(settings: ProducerSettings, limits: Limits, heartbeat: Heartbeat | None = None) -> Connect:
-    """Return how to connect; every answer of the server beats the heartbeat."""
-
-    def on_answer() -> None:
-        if heartbeat is not None:
-            heartbeat.beat(monotonic())
-
-    dsn = settings.postgres_dsn.get_secret_value()
-    return lambda: connection(dsn, application="gsc-producer", limits=limits, on_answer=on_answer)
-
-
-def _connect_publisher(settings: ProducerSettings, heartbeat: Heartbeat) -> Connect:
+def _connect_publisher(database: Database, timeout_s: float, answers: Heartbeat) -> Connect:
     """Return how to connect for the publisher's lock: the server releases it when nothing is heard of its holder."""
-    limit = settings.postgres_timeout_s
-    connect_holder = _connect(settings, Limits(limit, idle_s=limit), heartbeat)
+    limits = Limits(timeout_s, idle_s=timeout_s)
 
     @asynccontextmanager
     async def connect() -> AsyncIterator[Connection]:
-        async with connect_holder() as conn, kept_alive(conn, min(limit / 4, PROBE_EVERY_S)):
+        async with (
+            database.connection(limits, lambda: answers.beat(monotonic())) as conn,
+            kept_alive(conn, min(timeout_s / 4, PROBE_EVERY_S)),
+        ):
             yield conn
 
     return connect
 
 
-async def _run_daily(settings: ProducerSettings, catalog: Catalog, api: Api) -> None:
+async def _run_daily(settings: ProducerSettings, catalog: Catalog, api: Api, database: Database) -> None:
     """Request the last days, and delete what is older than the retention of its report.
 
     Every replica runs this: requesting twice on a day changes nothing.
@@ -159,7 +159,7 @@ async def _run_daily(settings: ProducerSettings, catalog: Catalog, api: Api) -> 
         today = pacific_date(now())
         fields = {"all": True, "days": settings.daily_days}
         await api.request_sync(build_request(fields, now=now(), today=today, requested_by="timer"))
-        async with _connect(settings, MAINTENANCE)() as conn:
+        async with database.connection(MAINTENANCE) as conn:
             await delete_old(conn, catalog, today)
             await delete_superseded(conn, settings.superseded_days)
 

@@ -10,11 +10,12 @@ from typing import NoReturn
 from pipeline.clock import monotonic
 from pipeline.consumer_group import GroupConfig, GroupMember
 from pipeline.contracts.topics import RESULTS
+from pipeline.database import Database
 from pipeline.dead_letter_limit import DeadLetterLimit
 from pipeline.dead_letters import publish_dead_letter
 from pipeline.health import HttpServer
 from pipeline.kafka import group_id
-from pipeline.postgres import ANSWER_LIMIT_S, Limits, connection
+from pipeline.postgres import ANSWER_LIMIT_S, Limits
 from pipeline.process import load_settings, run_service, run_until_stopped, watch
 from pipeline.publisher import open_publisher
 from pipeline.startup_checks import require_schema, require_topics
@@ -39,6 +40,7 @@ async def _serve(settings: SinkSettings, stop: asyncio.Event) -> None:
     prefix = settings.topic_prefix
 
     timeout_s = settings.postgres_timeout_s
+    database = Database(settings.postgres_dsn.get_secret_value(), "gsc-sink")
     answers = Heartbeat("PostgreSQL", ANSWER_LIMIT_S, monotonic())
     writing = Heartbeat("writer of results", WRITE_LIMIT_S + timeout_s, monotonic())
 
@@ -48,8 +50,7 @@ async def _serve(settings: SinkSettings, stop: asyncio.Event) -> None:
 
     @asynccontextmanager
     async def open_writer() -> AsyncIterator[ResultWriter]:
-        dsn, limits = settings.postgres_dsn.get_secret_value(), Limits(timeout_s)
-        async with connection(dsn, application="gsc-sink", limits=limits, on_answer=on_answer) as conn:
+        async with database.connection(Limits(timeout_s), on_answer) as conn:
             yield Writer(conn, settings.delete_ratio)
 
     group = GroupConfig(

@@ -1,14 +1,22 @@
-"""What a member of a consumer group reads from librdkafka's statistics."""
+"""What a member of a consumer group makes of librdkafka's statistics and errors."""
 
+import pytest
+from confluent_kafka import KafkaError
+
+from pipeline import consumer_group
 from pipeline.clock import monotonic
-from pipeline.consumer_group import ANSWER_LIMIT_S, IDLE_AFTER_S, GroupConfig, GroupMember, responses_received
+from pipeline.consumer_group import ANSWER_LIMIT_S, IDLE_AFTER_S, GroupConfig, GroupMember
+from pipeline.errors import Fatal
+from pipeline.kafka import responses_received
+from pipeline.watchdog import REFUSED_LIMIT_S
 
 STATISTICS = """{"name": "rdkafka#consumer-1", "ts": 5016483227792, "brokers": {
   "localhost:9092/2": {"name": "localhost:9092/2", "state": "UP", "rx": 320, "rxbytes": 15708},
-  "GroupCoordinator": {"name": "GroupCoordinator", "state": "UP", "rx": 7}}, "topics": {}}"""
+  "GroupCoordinator": {"name": "GroupCoordinator", "state": "UP", "rx": 7},
+  "localhost:9093/3": {"name": "localhost:9093/3", "state": "AUTH_REQ", "rx": 99}}, "topics": {}}"""
 
 
-def test_the_responses_of_all_brokers_are_counted() -> None:
+def test_the_responses_of_connected_brokers_are_counted() -> None:
     assert responses_received(STATISTICS) == 327
 
 
@@ -26,3 +34,25 @@ async def test_a_member_without_partitions_is_idle_and_ready_after_a_while() -> 
     assert silent is not None
     assert silent.startswith("Kafka: no progress")
     await member._consumer.close()
+
+
+async def test_a_member_whose_credentials_are_refused_for_a_minute_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(consumer_group, "monotonic", lambda: now)
+    member = GroupMember({"bootstrap.servers": "127.0.0.1:1"}, GroupConfig("g", "t", 6.0))
+    refused = KafkaError(KafkaError._AUTHENTICATION, "SASL authentication error: wrong password")
+    try:
+        await member._on_error(refused)
+        now += REFUSED_LIMIT_S
+        await member._on_statistics(STATISTICS)  # a broker has answered
+        await member._on_error(refused)
+        now += REFUSED_LIMIT_S
+        await member._on_error(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+        await member._on_error(refused)
+        await member._poll()
+        now += 1
+        await member._on_error(refused)
+        with pytest.raises(Fatal, match="wrong password"):
+            await member._poll()
+    finally:
+        await member._consumer.close()

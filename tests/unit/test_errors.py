@@ -3,15 +3,16 @@
 import re
 
 from pipeline import errors
-from pipeline.errors import Fatal, Invalid, PipelineError, Retryable
+from pipeline.errors import Fatal, Invalid, PipelineError, Refused, Retryable
 
 
 def test_the_docstring_draws_the_tree_of_the_classes() -> None:
-    drawn = re.findall(r"^(?:[├└]── )?([A-Z]\w+)(?: {4}|$)", errors.__doc__ or "", re.MULTILINE)
+    drawn = re.findall(r"^(?:│   )?(?:[├└]── )?([A-Z]\w+)(?: {2,4}|$)", errors.__doc__ or "", re.MULTILINE)
     assert sorted(drawn) == sorted(name for name, value in vars(errors).items() if isinstance(value, type))
     branches = set(re.findall(r"^[├└]── (\w+) ", errors.__doc__ or "", re.MULTILINE))
     assert branches == {error.__name__ for error in PipelineError.__subclasses__()}
-    assert set(drawn) == branches | {"PipelineError"}
+    assert set(drawn) == branches | {"PipelineError", "Refused"}
+    assert issubclass(Refused, Retryable)
 
 
 def test_an_invalid_input_names_its_field() -> None:
