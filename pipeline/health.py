@@ -1,12 +1,16 @@
 """The HTTP server of a service: /live, /ready and /metrics on one port, and the routes that the service adds."""
 
+import asyncio
 import hmac
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from importlib.metadata import version
+from typing import cast
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from pipeline.http_listener import MAX_CONNECTIONS, Connections, Listener, open_sockets
 from pipeline.log import logger
 from pipeline.metric_catalog import Service
 from pipeline.metrics import exposition, gauge
@@ -15,6 +19,8 @@ from pipeline.settings import HttpSettings
 
 _log = logger(__name__)
 
+REQUEST_S = 30.0
+SHUTDOWN_S = 3.0
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Check = Callable[[], str | None]
 """Returns None if all is well, else the reason why not."""
@@ -34,8 +40,9 @@ class HttpServer:
     ) -> None:
         self._settings = settings
         self._service = service
-        self._runner: web.AppRunner | None = None
-        self._app = web.Application(client_max_size=1 << 20, middlewares=[_errors_as_json])
+        self._connections = Connections(MAX_CONNECTIONS)
+        self._stack = AsyncExitStack()
+        self._app = web.Application(client_max_size=1 << 20, middlewares=[self._limited, _errors_as_json])
         self._app.add_routes(
             [
                 web.get("/live", _live(not_live)),
@@ -53,26 +60,36 @@ class HttpServer:
 
     async def start(self) -> int:
         """Listen on the port and return its number. Raises StartError if the port is in use."""
-        # aiohttp would answer 500 to a body that it cannot decompress. Left compressed, a body is invalid JSON: 400.
-        runner = web.AppRunner(self._app, access_log=None, auto_decompress=False)
-        await runner.setup()
-        site = web.TCPSite(runner, self._settings.http_host, self._settings.http_port)
         try:
-            await site.start()
+            sockets = await open_sockets(self._settings.http_host, self._settings.http_port)
         except OSError as error:
-            await runner.cleanup()
             address = f"{self._settings.http_host}:{self._settings.http_port}"
             raise StartError(f"GSC_HTTP_HOST, GSC_HTTP_PORT: cannot listen on {address}: {error.strerror}") from error
-        self._runner = runner
+        # aiohttp would answer 500 to a body that it cannot decompress. Left compressed, a body is invalid JSON: 400.
+        runner = web.AppRunner(self._app, access_log=None, auto_decompress=False, shutdown_timeout=SHUTDOWN_S)
+        await runner.setup()
+        self._stack.push_async_callback(runner.cleanup)
+        server = cast("web.Server", runner.server)  # after the setup there is one
+        for listening in sockets:
+            await self._stack.enter_async_context(Listener(server, listening, self._connections).running())
+        port: int = sockets[0].getsockname()[1]
         gauge("gsc_service_info").labels(self._service, version("gsc-stream")).set(1)
-        port: int = runner.addresses[0][1]
         _log.info("listening", port=port)
         return port
 
     async def stop(self) -> None:
         """Close the port."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._stack.aclose()
+
+    @web.middleware
+    async def _limited(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Limit the time of a request, for example when its body does not arrive."""
+        self._connections.mark_requested(request.protocol)
+        try:
+            async with asyncio.timeout(REQUEST_S):
+                return await handler(request)
+        except TimeoutError:
+            return problem(503, f"not done within {REQUEST_S:g} s")
 
 
 @web.middleware

@@ -4,11 +4,19 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from pipeline.catalog import Catalog
+from pipeline.errors import Retryable
 from pipeline.ledger import pages
+from pipeline.log import logger
 from pipeline.postgres import Connection, database_errors, queries
+from pipeline.retry import with_retries
 
 _SQL = queries("pipeline", "retention.sql")
 SERIES_PER_STEP = 100
+
+
+LOCK_ATTEMPTS = 8
+"""Over about 13 seconds, besides the waits for the lock."""
+_log = logger(__name__)
 
 
 @dataclass
@@ -44,7 +52,17 @@ async def delete_superseded(conn: Connection, days: int) -> int:
 
 
 async def delete_old(conn: Connection, catalog: Catalog, today: date, *, dry_run: bool = False) -> Deleted:
-    """Delete what is older than its report's retention, in one transaction. `dry_run` only counts. Raises Retryable."""
+    """Delete what is older than its report's retention, then the empty months. `dry_run` only counts.
+
+    A month that something reads all the time is kept until the next retention. Raises Retryable.
+    """
+    deleted = await _delete_rows(conn, catalog, today, dry_run=dry_run)
+    if not dry_run:
+        deleted.months = await _drop_empty_months(conn, before=_no_report_keeps(catalog, today))
+    return deleted
+
+
+async def _delete_rows(conn: Connection, catalog: Catalog, today: date, *, dry_run: bool) -> Deleted:
     deleted = Deleted()
     async with database_errors(), conn.transaction():
         await conn.execute(_SQL["lock"])
@@ -60,7 +78,6 @@ async def delete_old(conn: Connection, catalog: Catalog, today: date, *, dry_run
             await conn.execute(_SQL["delete_days"], parameters)
         if not dry_run:
             await conn.execute(_SQL["delete_orphan_chunks"])
-            deleted.months = await _drop_empty_months(conn, before=_no_report_keeps(catalog, today))
     return deleted
 
 
@@ -71,10 +88,27 @@ def _no_report_keeps(catalog: Catalog, today: date) -> date:
 
 
 async def _drop_empty_months(conn: Connection, before: date) -> int:
-    dropped = 0
-    months = await (await conn.execute(_SQL["months"])).fetchall()
-    for name, end in months:
-        if end <= before:
-            row = await (await conn.execute(_SQL["drop_month"], {"month": name})).fetchone()
-            dropped += bool(row and row[0])
-    return dropped
+    async with database_errors():
+        months = await (await conn.execute(_SQL["months"])).fetchall()
+    old = [name for name, end in months if end <= before]
+    return sum([await _drop_month(conn, name) for name in old])
+
+
+async def _drop_month(conn: Connection, month: str) -> bool:
+    """Drop a month if it is empty; returns whether it was dropped.
+
+    While it waits for its lock on the whole table, inserts into every month queue behind it: so it waits briefly, and
+    tries again.
+    """
+
+    async def drop() -> bool:
+        async with database_errors(), conn.transaction():
+            await conn.execute(_SQL["lock_timeout"])
+            row = await (await conn.execute(_SQL["drop_month"], {"month": month})).fetchone()
+        return bool(row and row[0])
+
+    try:
+        return await with_retries(drop, attempts=LOCK_ATTEMPTS)
+    except Retryable as error:
+        _log.warning("month_kept", month=month, error=str(error))
+        return False

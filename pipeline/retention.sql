@@ -28,3 +28,6 @@ delete from gsc.parked_chunks where parked_at < now() - interval '30 days'
 
 -- name: drop_month
 select gsc.drop_month_if_empty(%(month)s)
+
+-- name: lock_timeout
+set local lock_timeout = '300ms'

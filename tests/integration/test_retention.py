@@ -1,11 +1,13 @@
 """What reports no longer keep, on a real PostgreSQL."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
+from pipeline import retention as retention_module
 from pipeline.catalog import Catalog, Credential, Property, Report
 from pipeline.contracts import codec
 from pipeline.contracts.records import Record
@@ -63,6 +65,23 @@ async def test_each_report_has_its_own_retention(conn: Connection) -> None:
         assert await count(conn, table) == kept
     assert await count(conn, "days") == {"short": 1, "long": 2}
     assert await delete_old(conn, catalog, TODAY) == Deleted()
+
+
+async def test_a_month_that_is_read_delays_no_insert_and_is_kept(
+    conn: Connection, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention_module, "LOCK_ATTEMPTS", 3)
+    catalog = a_catalog(short=10, long=30)
+    async with connection(dsn, application="reader") as reader, connection(dsn, application="sink") as sink:
+        async with reader.transaction():
+            await reader.execute("select count(*) from gsc.facts")
+            deleting = asyncio.create_task(delete_old(conn, catalog, TODAY))
+            await sink.execute("set lock_timeout = '5s'")
+            while not deleting.done():
+                await sink.execute("insert into gsc.facts select 1, %s, gen_random_uuid(), 1, 1, 1, 1", (YOUNG,))
+            deleted = await deleting
+        assert deleted == Deleted(rows=4, pages=2, months=0)
+        assert await delete_old(conn, catalog, TODAY) == Deleted(months=1)
 
 
 async def test_months_that_no_report_keeps_are_dropped(conn: Connection) -> None:
