@@ -9,7 +9,7 @@ BIN := .venv/bin
 WORKERS ?= 4
 WHEEL := --frozen --no-editable --reinstall-package gsc-stream --quiet
 
-.PHONY: help demo test lint types imports unit tests coverage bench-quota bench-halt bench-backpressure bench-isolation bench-limiter dashboards chart build format install install-demo clean
+.PHONY: help demo test lint types imports unit tests coverage bench-quota bench-halt bench-backpressure bench-isolation bench-limiter bench-silence dashboards chart build format install install-demo clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
@@ -49,6 +49,9 @@ bench-isolation: install ## Measure credentials at their quota while one of them
 
 bench-limiter: install ## Measure the cost of a check of the rate limiter, and of a wake and a status with 5,000 properties
 	$(BIN)/python -m bench limiter
+
+bench-silence: install ## Measure what happens when PostgreSQL, then Kafka, goes silent (6 min)
+	$(BIN)/python -m bench silence
 
 coverage: install ## Measure lines and branches: the pure modules by unit and contract tests, everything by all tests (15 min)
 	$(BIN)/coverage erase

@@ -1,4 +1,4 @@
-"""Command line of the benchmarks: `python -m bench quota | halt | backpressure | isolation | limiter`."""
+"""Command line of the benchmarks: `python -m bench quota | halt | backpressure | isolation | limiter | silence`."""
 
 import click
 
@@ -51,6 +51,14 @@ def limiter(checks: int) -> None:
     from bench.limiter import run
 
     run(checks)
+
+
+@main.command()
+def silence() -> None:
+    """Measure what happens when PostgreSQL, then Kafka, goes silent (about 6 minutes)."""
+    from bench.silence import run
+
+    run()
 
 
 if __name__ == "__main__":

@@ -35,15 +35,18 @@ class Environment:
 
 @contextmanager
 def running_environment(
-    scenario: Scenario, quotas: Quotas | None = None, search_types: Sequence[str] = ("web",)
+    scenario: Scenario,
+    quotas: Quotas | None = None,
+    search_types: Sequence[str] = ("web",),
+    kafka: str | None = None,
 ) -> Iterator[Environment]:
-    """Run servers and simulator for the length of the block.
+    """Run servers and simulator for the length of the block. `kafka`: one that runs already, HOST:PORT.
 
     The variable GSC_BENCH_LOGS names a folder that keeps the logs. Raises LabError.
     """
     with tempfile.TemporaryDirectory(prefix="gsc-bench-", ignore_cleanup_errors=True) as scratch:
         folder = Path(os.environ.get("GSC_BENCH_LOGS", scratch))  # noqa: TID251 - not a setting of the pipeline
-        with running_servers(ServerChoice(), log_progress) as servers:
+        with running_servers(ServerChoice(kafka=kafka), log_progress) as servers:
             settings = msgspec.structs.replace(
                 scenario.simulator(last_day()), quotas=quotas or Quotas(), token_lifetime_s=3600
             )

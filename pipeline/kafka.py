@@ -53,19 +53,30 @@ def _is_producer_only(name: str) -> bool:
     return name.startswith(_PRODUCER_ONLY) or name in _PRODUCER_ONLY_NAMES
 
 
+_DEADLINES: Mapping[str, str] = {
+    "socket.timeout.ms": "10000",  # of a request without an answer; librdkafka's default is a minute
+    "socket.connection.setup.timeout.ms": "10000",
+    "socket.keepalive.enable": "true",
+    "reconnect.backoff.max.ms": "5000",
+}
+"""Of all clients; the user's settings override them."""
+
+
 def consumer_configuration(configuration: Mapping[str, str], required: Mapping[str, Any]) -> dict[str, Any]:
     """Return a consumer's configuration: the user's settings, overridden by `required`.
 
     `group.protocol` is for members of a group, which require it; consumers that never join one do without.
     """
     given = {n: v for n, v in configuration.items() if not _is_producer_only(n) and n != "group.protocol"}
-    return {**given, **required, "logger": _log}
+    return {**_DEADLINES, **given, **required, "logger": _log}
 
 
 def publisher_configuration(configuration: Mapping[str, str], client_id: str) -> dict[str, Any]:
     """Return a publisher's configuration: acknowledged by all replicas, in order, without duplicates."""
     given = {name: value for name, value in configuration.items() if not _is_consumer_only(name)}
     defaults = {
+        **_DEADLINES,
+        "message.timeout.ms": "30000",  # of a message without an acknowledgement; the default is five minutes
         "client.id": client_id,
         "compression.type": "lz4",
         "linger.ms": "5",
@@ -79,7 +90,7 @@ def publisher_configuration(configuration: Mapping[str, str], client_id: str) ->
 def admin_configuration(configuration: Mapping[str, str]) -> dict[str, Any]:
     """Return an admin client's configuration."""
     given = {n: v for n, v in configuration.items() if not _is_consumer_only(n) and not _is_producer_only(n)}
-    return {**given, "logger": _log}
+    return {**_DEADLINES, **given, "logger": _log}
 
 
 async def close_consumer(consumer: AIOConsumer) -> None:

@@ -52,10 +52,15 @@ class OffsetTracker:
         self._end = max(self._end, offset + 1)
 
     def done(self, offset: int) -> None:
-        """Record that a record is finished and need not be read again."""
-        self._in_flight.discard(offset)
+        """Record that a record is finished and need not be read again.
+
+        Work that outlived an earlier assignment of the partition may end now. Its offset does not count unless it was
+        read again: records before it may not have been read.
+        """
+        if offset not in self._in_flight:
+            return
+        self._in_flight.remove(offset)
         self._done.add(offset)
-        self._end = max(self._end, offset + 1)
         self._advance()
 
     def _advance(self) -> None:

@@ -65,6 +65,18 @@ def test_offsets_done_beyond_the_records_that_were_read_are_kept() -> None:
     assert [offset for offset in range(3, 12) if after.is_done(offset)] == [9]
 
 
+@pytest.mark.parametrize("stale", [95, 110])
+def test_work_that_outlived_an_earlier_assignment_does_not_count(stale: int) -> None:
+    tracker = OffsetTracker(100)
+    tracker.done(stale)
+    assert (tracker.committable, tracker.metadata) == (100, OffsetTracker(100).metadata)
+    for offset in range(100, 111):
+        tracker.started(offset)
+    tracker.done(stale)
+    assert tracker.committable == 100
+    assert tracker.is_done(stale)
+
+
 @given(st.text())
 def test_metadata_of_other_programs_is_ignored(text: str) -> None:
     tracker = OffsetTracker(7, text.removeprefix("1:"))
@@ -82,6 +94,7 @@ def test_metadata_fits_the_broker_when_many_offsets_are_done() -> None:
     tracker.started(0)
     offsets = sorted(random.Random(1).sample(range(1, 200_000), 60_000))
     for offset in offsets:
+        tracker.started(offset)
         tracker.done(offset)
     assert 0 < len(tracker.metadata) <= METADATA_LIMIT
     after = OffsetTracker(0, tracker.metadata)
@@ -91,5 +104,6 @@ def test_metadata_fits_the_broker_when_many_offsets_are_done() -> None:
 def test_an_offset_too_far_ahead_is_left_out_of_the_metadata() -> None:
     tracker = OffsetTracker(0)
     tracker.started(0)
+    tracker.started(10**8)
     tracker.done(10**8)
     assert tracker.metadata == ""
