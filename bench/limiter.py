@@ -103,7 +103,7 @@ def _start_jobs(schedule: Schedule, limiter: RateLimiter, now: float) -> None:
 
 def _decide_status(schedule: Schedule, limiter: RateLimiter, now: float) -> None:
     """Decide a status, and read what the metrics show, as the commit loop does."""
-    conditions = Conditions(STARTED_AT, now, None, 0, ())
+    conditions = Conditions(STARTED_AT, now, None, 0, (), lambda _: None)
     decide_status(view_of(0, conditions, Progress(1, 0.0), schedule, limiter))
     limiter.readings(now)
     limiter.busiest_property(now)

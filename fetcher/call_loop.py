@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 from fetcher.assignment import Partitions
 from fetcher.outcome import Dead, Deferred, Done, Outcome, Retry
 from fetcher.page_call import BROKER_PAUSE_S, SOON_S, PageCalls
-from fetcher.partition_status import Blocker
+from fetcher.partition_status import Blocker, Outage
 from fetcher.ports import Ports
 from fetcher.rate_limiter import RateLimiter
 from fetcher.schedule import Job, Tenant
@@ -95,7 +95,7 @@ class CallLoop:
 
     def _wait_reason(self) -> str:
         if len(self._partitions.schedule):
-            return "tokens"
+            return "outage" if self._calls.outages.any else "tokens"
         if len(self._calls):
             return "http"
         return "publishing" if len(self._tasks) else "idle"
@@ -109,6 +109,11 @@ class CallLoop:
         if self._ports.backpressure.paused:
             return "backpressure"
         return "concurrency" if self._calls.full else None
+
+    def outage_of(self, credential: str) -> Outage | None:
+        """Return the outage that the calls of a credential wait for, or None."""
+        reason = self._calls.outages.reason(credential)
+        return Outage(reason, self._calls.outages.wait(credential, monotonic())) if reason else None
 
     def _start(self, job: Job, moment: float) -> None:
         """Start the call of a job, or defer it when it is halted."""
@@ -135,7 +140,7 @@ class CallLoop:
         self._wake.set()
         match outcome:
             case Retry():
-                job.not_before = monotonic() + (outcome.after_s or 0.0)
+                job.not_before = 0.0 if outcome.after_s is None else monotonic() + outcome.after_s
                 self._partitions.schedule.put_back(job)
             case Deferred():
                 self._partitions.schedule.forget(job)
@@ -191,12 +196,16 @@ class _Waits(NamedTuple):
     moment: float
 
     def of_tenant(self, tenant: Tenant) -> float:
-        """Return the wait for the tokens that all batches of a credential share; they are looked at every SOON_S."""
+        """Return the wait for what all batches of a credential share: its tokens, the end of an outage.
+
+        It is looked at every SOON_S.
+        """
         scopes = credential_scopes(tenant.credential)
         if self.calls.is_halted(scopes):
             return 0.0
         tokens = self.limiter.shared_wait(tenant.credential, tenant.partition, self.moment)
-        return min(max(tokens, self._probe(scopes)), SOON_S)
+        outage = self.calls.outages.wait(tenant.credential, self.moment)
+        return min(max(tokens, outage, self._probe(scopes)), SOON_S)
 
     def of_job(self, job: Job) -> float:
         """Return the wait for the tokens of its property, and for its retry."""

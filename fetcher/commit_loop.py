@@ -93,6 +93,7 @@ class CommitLoop:
             blocker=self._call_loop.blocker(moment),
             sink_lag=self._ports.backpressure.lag,
             halts=self._ports.control.halts.active(at),
+            outage_of=self._call_loop.outage_of,
         )
         return {number: self._status(number, conditions) for number in self._partitions.assignment.partitions}
 

@@ -96,7 +96,7 @@ def full_jitter(attempt: int, draw: float) -> float:
 
     Source: "Exponential Backoff And Jitter", AWS Architecture Blog.
     """
-    return draw * min(BACKOFF_MAX_S, math.ldexp(BACKOFF_FIRST_S, attempt))
+    return draw * min(BACKOFF_MAX_S, math.ldexp(BACKOFF_FIRST_S, min(attempt, 30)))
 
 
 def retry_delay(retry: Retry, attempt: int, draw: float) -> float:

@@ -44,7 +44,10 @@ class Retry:
     after_s: float | None = None
     """The shortest delay in seconds. None: only the exponential backoff decides."""
     counts: bool = True
-    """Whether the call uses one of the page's attempts. If so, the delay is an exponential backoff with jitter."""
+    """Whether the page may be at fault: the call uses one of its attempts, except in an outage. If so, the delay is an
+    exponential backoff with jitter."""
+    outage: bool = False
+    """Whether the page is not at fault in any case: what answered was not the API, or there is no access token."""
     throttled: ScopeKind | None = None
     """The scope whose call rate was refused: its token bucket slows down."""
     refresh_token: bool = False

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from fetcher.assignment import Partitions
 from fetcher.chunks import FetchedPage
-from fetcher.error_policy import full_jitter, halt_end, retry_delay, scope_of
+from fetcher.error_policy import halt_end, retry_delay, scope_of
+from fetcher.outages import Outages
 from fetcher.outcome import Admit, Dead, Deferred, Done, HaltOrder, Outcome, Retry, metric_label
 from fetcher.ports import Ports
 from fetcher.schedule import Job
@@ -21,16 +22,14 @@ from pipeline.metrics import counter, gauge, histogram
 
 SOON_S = 0.25
 BROKER_PAUSE_S = 2.0
-TOKEN_BACKOFF_ATTEMPT = 4
-"""Without an access token the backoff is that of this attempt."""
-
 _log = logger(__name__)
 
 
 class PageCalls:
     """The calls in flight.
 
-    A Done, Deferred or Dead that is returned has been published already; a Retry has its final delay in `after_s`.
+    A Done, Deferred or Dead that is returned has been published already. A Retry has its final delay in `after_s`;
+    without one the page goes behind the others of its property.
     """
 
     def __init__(self, ports: Ports, partitions: Partitions, capacity: Capacity) -> None:
@@ -39,6 +38,7 @@ class PageCalls:
         self._capacity = capacity
         self._memory = asyncio.Semaphore(capacity.max_in_flight)
         self._calls: dict[Job, asyncio.Task[Outcome]] = {}
+        self.outages = Outages()
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -76,6 +76,7 @@ class PageCalls:
 
     def start(self, job: Job) -> Awaitable[Outcome]:
         """Start a call, which counts as in flight from now on; the result must be awaited."""
+        self.outages.started(job, monotonic())
         permit = _MemoryPermit(self._memory)
         call = self._calls[job] = asyncio.create_task(self._call(job, permit.acquire))
         gauge("gsc_calls_in_flight").set(len(self._calls))
@@ -94,6 +95,7 @@ class PageCalls:
 
     def _remove(self, job: Job) -> None:
         self._calls.pop(job, None)
+        self.outages.cancelled(job)
         gauge("gsc_calls_in_flight").set(len(self._calls))
 
     def _interrupted(self, job: Job) -> Outcome:
@@ -104,20 +106,39 @@ class PageCalls:
         credential = job.batch.credential
         try:
             token = await self._ports.tokens.token(credential)
-        except Retryable as error:  # the page is not at fault, so this uses no attempt, however long it lasts
-            delay = full_jitter(TOKEN_BACKOFF_ATTEMPT, random.random())  # noqa: S311 - not for secrets
-            _log.warning("no_access_token", error=str(error), retry_s=round(delay, 1), **batch_fields(job.batch))
-            return Retry(str(error), after_s=delay, counts=False)
+        except Retryable as error:
+            _log.warning("no_access_token", error=str(error), **batch_fields(job.batch))
+            return self._recorded(job, Retry(str(error), counts=False, outage=True))
         except Fatal as error:
             return Deferred("credential", HaltOrder("credential", "credential", str(error)))
-        # Checked again, since a refresh of the token takes its time.
+        if failure := await self._try_control(job, token):
+            return self._recorded(job, failure)
+        # Checked again, since a token and a control take their time.
         if self.halt_of(job.batch) or not self._may_call(job):
             return self._interrupted(job)
         job.call_started = started = monotonic()
         outcome = await self._ports.api.query(job.batch, token, admit)
         histogram("gsc_call_seconds").observe(monotonic() - started)
         counter("gsc_calls_total").labels(credential, metric_label(outcome)).inc()
-        return self._with_token_judged(credential, token, outcome)
+        return self._recorded(job, self._with_token_judged(credential, token, outcome))
+
+    async def _try_control(self, job: Job, token: str) -> Retry | None:
+        """In an outage, ask for a page that was fetched before; return its failure, or None if the job may be tried."""
+        control, limiter, moment = self.outages.control_of(job), self._partitions.limiter, monotonic()
+        if control is None or not self._may_call(job) or limiter.wait(control, job.partition, moment) > 0:
+            return None
+        limiter.take(control, job.partition, moment)
+        outcome = await self._ports.api.query(control, token, _admit)
+        counter("gsc_calls_total").labels(control.credential, metric_label(outcome)).inc()
+        if isinstance(outcome, Retry) and (outcome.counts or outcome.outage):
+            return replace(outcome, counts=False, outage=True)
+        self.outages.control_succeeded(job, moment, monotonic())
+        return None
+
+    def _recorded(self, job: Job, outcome: Outcome) -> Outcome:
+        """Return the outcome after it was recorded: it may be part of an outage, or end one."""
+        self.outages.ended(job, outcome, monotonic())
+        return outcome
 
     def _with_token_judged(self, credential: str, token: str, outcome: Outcome) -> Outcome:
         """Record whether the API accepted the token. Return the outcome, or a halt when the credential is refused."""
@@ -171,10 +192,10 @@ class PageCalls:
             self._partitions.limiter.refused(job.batch, job.partition, retry.throttled, monotonic(), after_s)
             counter("gsc_quota_refusals_total").labels(retry.throttled).inc()
             _log.warning("quota_refused", scope=scope, reason=retry.reason, retry_after=after_s, **about)
-        if retry.counts:
-            job.attempts += 1
-            if job.attempts >= self._capacity.max_attempts:
-                return await self.dead_letter(job, Dead("attempts_exhausted", retry.reason))
+        if self.outages.in_progress(job):  # the circuit decides when the next call starts
+            return replace(retry, after_s=retry.after_s or None)
+        if retry.counts and job.fails_alone and job.attempts >= self._capacity.max_attempts:
+            return await self.dead_letter(job, Dead("attempts_exhausted", retry.reason))
         delay = retry_delay(retry, job.attempts, random.random())  # noqa: S311 - not for secrets
         if retry.counts:
             _log.info("retry", attempt=job.attempts, reason=retry.reason, seconds=round(delay, 1), **about)
@@ -231,6 +252,10 @@ class PageCalls:
         if is_active(control, now()):
             self.cancel_halted()
         await self._ports.results.control(control)
+
+
+async def _admit() -> None:
+    """A page of one row needs no room in memory."""
 
 
 def _unpublished(job: Job, error: Retryable) -> Retry:

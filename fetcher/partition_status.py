@@ -3,7 +3,7 @@
 `view_of` collects what is known of a partition, `decide_status` gives it one word. The table is in docs/states.md.
 """
 
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -27,6 +27,13 @@ _STALLS: dict[str | None, str] = {
 }
 
 
+class Outage(NamedTuple):
+    """Why the calls of a credential wait for the end of an outage, and the seconds until the next one tries."""
+
+    reason: str
+    wait_s: float
+
+
 class Progress(NamedTuple):
     """Records of a partition that are read and not done, and the seconds since one was last started or ended."""
 
@@ -44,6 +51,8 @@ class Conditions:
     sink_lag: int
     halts: Sequence[Control]
     """Active halts, of any scope."""
+    outage_of: Callable[[str], Outage | None]
+    """The outage that the calls of a credential wait for, or None."""
 
 
 @dataclass(frozen=True)
@@ -64,20 +73,30 @@ def view_of(
 ) -> View:
     """Return what is known of a partition."""
     moment = conditions.monotonic_at
-    job = schedule.soonest(partition, moment, partial(_shared_wait, limiter, moment))
+    job = schedule.soonest(partition, moment, partial(_shared_wait, conditions, limiter))
+    outage = conditions.outage_of(job.batch.credential) if job else None
     pace = limiter.pace(job.batch, partition, moment) if job else None
     wait = max(job.not_before - moment, pace.seconds if pace else 0.0) if job else 0.0
     return View(
         conditions,
         progress,
         scopes=schedule.scopes(partition),
-        wait_reason=str(pace) if pace else "waiting for a retry",
-        wait_end=conditions.at + timedelta(seconds=wait) if wait > 0 else None,
+        wait_reason=outage.reason if outage else str(pace) if pace else "waiting for a retry",
+        wait_end=_wait_end(conditions.at, wait, outage),
     )
 
 
-def _shared_wait(limiter: RateLimiter, moment: float, tenant: Tenant) -> float:
-    return limiter.shared_wait(tenant.credential, tenant.partition, moment)
+def _shared_wait(conditions: Conditions, limiter: RateLimiter, tenant: Tenant) -> float:
+    outage = conditions.outage_of(tenant.credential)
+    tokens = limiter.shared_wait(tenant.credential, tenant.partition, conditions.monotonic_at)
+    return max(tokens, outage.wait_s) if outage else tokens
+
+
+def _wait_end(at: datetime, wait_s: float, outage: Outage | None) -> datetime | None:
+    """Return when the next call may start; None when it may start now and there is no outage."""
+    if outage:
+        return at + timedelta(seconds=max(wait_s, outage.wait_s))
+    return at + timedelta(seconds=wait_s) if wait_s > 0 else None
 
 
 def decide_status(view: View) -> PartitionStatus:

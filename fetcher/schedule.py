@@ -31,6 +31,11 @@ class Job:
     partition: int
     offset: int
     attempts: int = 0
+    """Failed calls that are not explained by an outage."""
+    failing_since: float | None = None
+    """The first failed call that is not explained by an outage, on the monotonic clock."""
+    fails_alone: bool = False
+    """Whether other calls of the credential have succeeded since then: the page itself is at fault."""
     not_before: float = 0.0
     """The job may not start earlier, on the monotonic clock."""
     call_started: float = 0.0

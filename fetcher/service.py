@@ -83,6 +83,7 @@ class Fetcher:
 
     def _release(self, partitions: Sequence[int]) -> None:
         self._partitions.release(partitions)
+        self._calls.outages.released(partitions)
         for partition in partitions:
             self._dead_letters.reset(partition)
 

@@ -30,7 +30,7 @@ _DEAD_LETTER_REASONS = (
     "too_large",
     "attempts_exhausted",
 )
-_WAIT_REASONS = ("tokens", "concurrency", "http", "publishing", "backpressure", "control", "lease", "idle")
+_WAIT_REASONS = ("tokens", "outage", "concurrency", "http", "publishing", "backpressure", "control", "lease", "idle")
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,13 @@ METRICS = (
         "gsc_call_seconds", "histogram", (), FETCHER, "Time from the start of a call until its response is complete."
     ),
     Metric("gsc_calls_in_flight", "gauge", (), FETCHER, "Calls in progress."),
+    Metric(
+        "gsc_circuit_open",
+        "gauge",
+        ("credential",),
+        FETCHER,
+        "1 while every call of a credential fails, so that only one call tries now and then; 0 afterwards.",
+    ),
     Metric(
         "gsc_batches_uncommitted",
         "gauge",

@@ -38,7 +38,10 @@ EMPTY_PAGE = FetchedPage(([], []), [], [], [], [])
 
 
 class World:
-    """Everything that a fetcher talks to. Calls return `outcome`, once `may_answer` is set."""
+    """Everything that a fetcher talks to. Calls return `outcome`, once `may_answer` is set.
+
+    `outcome_by_row` has the outcomes of pages that begin with certain rows, when they differ.
+    """
 
     def __init__(self) -> None:
         self.halts = Halts()
@@ -46,6 +49,7 @@ class World:
         self.backpressure = SinkBackpressure(self)
         self.lease_until = monotonic() + 600
         self.outcome: Outcome = Done(EMPTY_PAGE)
+        self.outcome_by_row: dict[int, Outcome] = {}
         self.may_answer = asyncio.Event()
         self.calls: list[Batch] = []
         self.tokens_used: list[str] = []
@@ -104,7 +108,7 @@ class World:
             await admit()
         finally:
             self.in_flight -= 1
-        return self.outcome
+        return self.outcome_by_row.get(batch.start_row, self.outcome)
 
     # Kafka
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from fetcher.error_policy import outcome_of
-from fetcher.outcome import Dead, Retry
+from fetcher.outcome import Dead, Done, Retry
 from pipeline.clock import monotonic, now
 from pipeline.contracts import codec
 from pipeline.contracts.messages import Control, PageOutcome
@@ -16,7 +16,7 @@ from pipeline.errors import Fatal, Retryable
 from pipeline.offsets import AssignedPartition, OffsetTracker
 from pipeline.pacific import next_pacific_day
 from support.examples import NOW, a_batch
-from support.fetcher import CAPACITY, PROPERTY, World, a_fetcher, a_record, run_during
+from support.fetcher import CAPACITY, EMPTY_PAGE, PROPERTY, World, a_fetcher, a_record, run_during
 from support.wait import until
 
 LOAD_QUOTA_SPENT = outcome_of(403, b'{"error": {"message": "Search Analytics load quota exceeded"}}')
@@ -54,21 +54,45 @@ async def test_a_halt_cancels_calls_and_defers_every_batch() -> None:
     assert [(commit.partition, commit.offset) for commit in world.committed[-1:]] == [(0, 20)]
 
 
-async def test_without_an_access_token_every_page_waits_however_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fetcher.page_call.full_jitter", lambda *_: 0.0)
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let retries, and tries in an outage, follow at once."""
+    monkeypatch.setattr("fetcher.page_call.retry_delay", lambda *_: 0.0)
+    monkeypatch.setattr("fetcher.circuit_breaker.LONGEST_TRY_S", 0.0)
+
+
+@pytest.mark.usefixtures("no_pauses")
+async def test_without_an_access_token_every_page_waits_however_long_it_takes() -> None:
     world = World()
     world.token_error = Retryable("the token endpoint fails")
     world.may_answer.set()
     fetcher = await a_fetcher(world)
 
     async def scene() -> None:
-        await until(lambda: world.token_requests > 20 * 5, 5, "each page was tried more often than a page may fail")
+        await until(lambda: world.token_requests > 20 * 5, 15, "each page was tried more often than a page may fail")
         assert world.calls == world.published == []
         world.token_error = None
         await until(lambda: len(world.results()) == 20, 5, "every page is published")
 
     await run_during(fetcher, scene)
     assert len(world.calls) == 20
+
+
+@pytest.mark.usefixtures("no_pauses")
+async def test_in_an_outage_of_the_api_every_page_waits_however_long_it_takes() -> None:
+    world = World()
+    world.outcome = Retry("http_503")
+    world.may_answer.set()
+    fetcher = await a_fetcher(world)
+
+    async def scene() -> None:
+        await until(lambda: len(world.calls) > 20 * 5, 15, "each page was tried more often than a page may fail")
+        assert world.published == []
+        world.outcome = Done(EMPTY_PAGE)
+        await until(lambda: len(world.results()) == 20, 5, "every page is published")
+
+    await run_during(fetcher, scene)
+    assert world.on("gsc.dead-letters") == []
 
 
 async def test_batches_that_the_previous_owner_has_done_are_not_called() -> None:
@@ -154,23 +178,19 @@ async def test_too_many_dead_letters_stop_the_service() -> None:
     assert len(world.calls) <= 6
 
 
-async def test_a_passing_failure_is_retried_a_bounded_number_of_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fetcher.page_call.retry_delay", lambda *_: 0.0)
+@pytest.mark.usefixtures("no_pauses")
+async def test_a_page_that_fails_alone_is_retried_a_bounded_number_of_times() -> None:
     world = World()
-    world.outcome = Retry("http_500")
+    world.outcome_by_row = {0: Retry("http_500")}
     world.may_answer.set()
     fetcher = await a_fetcher(world)
-    await fetcher.revoked([0])
-    await fetcher.assigned([AssignedPartition(0, 0, "")])
-    await fetcher.receive([a_record(0)])
 
     async def scene() -> None:
-        await until(lambda: len(world.results()) == 1, 15, "the page is dead")
+        await until(lambda: len(world.results()) == 20, 15, "every page is fetched or dead")
 
     await run_during(fetcher, scene)
-    assert len(world.calls) == 3
-    outcome = codec.decode(PageOutcome, world.results()[0])
-    assert (outcome.state, outcome.reason, outcome.attempts) == ("dead", "attempts_exhausted", 3)
+    [dead] = [message for message in map(codec.decode_result, world.results()) if isinstance(message, PageOutcome)]
+    assert (dead.batch.start_row, dead.state, dead.reason, dead.attempts) == (0, "dead", "attempts_exhausted", 3)
 
 
 async def test_a_drain_that_is_cut_short_leaves_no_call_behind() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from fetcher.partition_status import STALLED_AFTER_S, Conditions, Progress, View, decide_status, view_of
+from fetcher.partition_status import STALLED_AFTER_S, Conditions, Outage, Progress, View, decide_status, view_of
 from fetcher.rate_limiter import QuotaLimits, RateLimiter
 from fetcher.schedule import Job, Schedule
 from pipeline.contracts.messages import Control
@@ -20,7 +20,8 @@ def a_halt(scope: str, **changes: Any) -> Control:
 
 def some_conditions(**changes: Any) -> Conditions:
     usual: dict[str, Any] = {
-        "at": NOW, "monotonic_at": 0.0, "blocker": None, "sink_lag": 0, "halts": ()
+        "at": NOW, "monotonic_at": 0.0, "blocker": None, "sink_lag": 0, "halts": (),
+        "outage_of": lambda credential: None,
     }  # fmt: skip
     return Conditions(**{**usual, **changes})
 
@@ -98,6 +99,15 @@ def test_a_batch_that_waits_for_no_token_waits_for_a_retry() -> None:
     view = view_of_partition_0(schedule, limiter, 60.0)
     assert (view.wait_reason, view.wait_end) == ("waiting for a retry", SOON)
     assert view_of_partition_0(schedule, limiter, 63.0).wait_end is None
+
+
+def test_a_batch_of_a_credential_in_an_outage_waits_for_the_next_try() -> None:
+    schedule, limiter = Schedule(), a_limiter()
+    schedule.assigned([0])
+    schedule.add(Job(a_batch(), 0, 0), 0.0)
+    conditions = some_conditions(monotonic_at=60.0, outage_of=lambda name: Outage(f"{name}: calls fail", 3.0))
+    status = decide_status(view_of(0, conditions, Progress(1, 0.0), schedule, limiter))
+    assert (status.state, status.reason, status.until) == ("THROTTLED", "acme: calls fail", SOON)
 
 
 def test_a_partition_without_queued_batches_waits_for_nothing() -> None:

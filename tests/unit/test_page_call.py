@@ -10,9 +10,10 @@ import pytest
 from fetcher.chunks import FetchedPage
 from fetcher.outcome import Dead, Deferred, Done, HaltOrder, Outcome, Retry
 from fetcher.page_call import BROKER_PAUSE_S, SOON_S
-from pipeline.clock import now
+from pipeline.clock import monotonic, now
+from pipeline.contracts import codec
 from pipeline.contracts.halts import scopes_of
-from pipeline.contracts.messages import Control
+from pipeline.contracts.messages import Control, PageOutcome
 from pipeline.errors import Fatal, Retryable
 from support.examples import NOW
 from support.fetcher import CAPACITY, EMPTY_PAGE, PROPERTY, UNLIMITED, World, a_job, held_partitions, page_calls
@@ -65,18 +66,60 @@ async def test_pages_in_memory_are_bounded_and_room_is_returned(world: World) ->
     assert outcomes == [Done(EMPTY_PAGE)] * 5
 
 
-async def test_a_passing_failure_backs_off_and_is_dead_after_the_last_attempt(world: World) -> None:
-    world.outcome = Retry("http_500")
+async def test_a_page_that_fails_while_others_succeed_backs_off_and_is_dead_after_the_last_attempt(
+    world: World,
+) -> None:
     partitions = held_partitions()
     calls, job = page_calls(world, partitions), a_job(partitions)
-    assert [await calls.start(job) for _ in range(3)] == [
+    outcomes = []
+    for number in range(1, 4):
+        world.outcome = Retry("http_500")
+        outcomes.append(await calls.start(job))
+        world.outcome = Done(EMPTY_PAGE)
+        await calls.start(a_job(partitions, number))
+    assert outcomes == [
         Retry("http_500", after_s=1.0),
         Retry("http_500", after_s=2.0),
         Dead("attempts_exhausted", "http_500"),
     ]
-    assert [(item.state, item.reason, item.attempts) for item in world.outcomes()] == [
-        ("dead", "attempts_exhausted", 3)
-    ]
+    [dead] = [message for message in map(codec.decode_result, world.results()) if isinstance(message, PageOutcome)]
+    assert (dead.state, dead.reason, dead.attempts) == ("dead", "attempts_exhausted", 3)
+
+
+async def test_while_every_call_fails_no_page_uses_an_attempt_or_waits_for_its_own_backoff(world: World) -> None:
+    world.outcome = Retry("http_503")
+    partitions = held_partitions()
+    calls, jobs = page_calls(world, partitions), [a_job(partitions, number) for number in range(20)]
+    outcomes = [await calls.start(job) for job in jobs]
+    assert outcomes[3:] == [Retry("http_503")] * 17
+    assert [job.attempts for job in jobs[3:]] == [0] * 17
+    assert calls.outages.wait("acme", monotonic()) > 0
+    assert calls.outages.reason("acme") == "credential acme: calls fail (http_503), one tries now and then"
+    world.outcome = Done(EMPTY_PAGE)
+    await calls.start(jobs[0])
+    assert calls.outages.reason("acme") is None
+
+
+async def test_in_an_outage_a_page_that_failed_is_tried_after_one_that_was_fetched_before(world: World) -> None:
+    partitions = held_partitions()
+    calls, good = page_calls(world, partitions), a_job(partitions)
+    await calls.start(good)
+    world.outcome = Retry("http_503")
+    bad = a_job(partitions, 1)
+    for _ in range(3):
+        await calls.start(bad)
+    assert calls.outages.in_progress(bad)
+    world.calls.clear()
+    outcome = await calls.start(bad)  # the control fails, so this is an outage
+    assert isinstance(outcome, Retry)
+    assert [(call.start_row, call.row_limit) for call in world.calls] == [(0, 1)]
+    assert not bad.fails_alone
+
+    world.calls.clear()
+    world.outcome, world.outcome_by_row = Done(EMPTY_PAGE), {25_000: Retry("http_503")}
+    outcomes = [await calls.start(bad) for _ in range(CAPACITY.max_attempts)]
+    assert outcomes[-1] == Dead("attempts_exhausted", "http_503")
+    assert [(call.start_row, call.row_limit) for call in world.calls] == [(0, 1), *[(25_000, 25_000)] * 3]
 
 
 async def test_a_throttled_call_slows_the_scope_down_and_uses_no_attempt(world: World) -> None:
@@ -126,8 +169,14 @@ async def test_without_an_access_token_the_page_waits_and_no_attempt_is_counted(
     world.token_error = Retryable("the token endpoint fails")
     partitions = held_partitions()
     calls, job = page_calls(world, partitions), a_job(partitions)
-    assert await calls.start(job) == Retry("the token endpoint fails", after_s=8.0, counts=False)
+    for _ in range(CAPACITY.max_attempts * 2):
+        outcome = await calls.start(job)
+        assert isinstance(outcome, Retry)
+        assert outcome.outage
     assert (job.attempts, world.calls, world.published) == (0, [], [])
+    assert calls.outages.reason("acme") == (
+        "credential acme: calls fail (the token endpoint fails), one tries now and then"
+    )
 
 
 async def test_a_credential_without_any_token_is_halted_and_the_page_deferred(world: World) -> None:
