@@ -5,6 +5,7 @@ import os
 from typing import NoReturn
 
 from fetcher.backpressure import SinkBackpressure
+from fetcher.credential_file import credential_problems
 from fetcher.credentials import AccessTokens
 from fetcher.http_batch import BatchTransport
 from fetcher.ports import Ports
@@ -25,10 +26,13 @@ from pipeline.errors import Invalid, PipelineError
 from pipeline.health import HttpServer
 from pipeline.kafka import group_id
 from pipeline.kafka_admin import partition_count
+from pipeline.log import logger
 from pipeline.process import STOP_S, StartError, load_settings, run_service, run_until_stopped, watch
 from pipeline.publisher import open_publisher
 from pipeline.startup_checks import require_topics
 from pipeline.watchdog import Watchdog
+
+_log = logger(__name__)
 
 
 def main() -> NoReturn:
@@ -39,7 +43,7 @@ def main() -> NoReturn:
 
 async def _serve(settings: FetcherSettings, stop: asyncio.Event) -> None:
     catalog = _read_catalog(settings)
-    tokens = _read_credentials(catalog)
+    tokens = _open_tokens(catalog)
     await require_topics(settings)
     limiter = await _limiter(settings, catalog)
     control = ControlWatcher(settings.kafka, settings.topic_prefix)
@@ -88,11 +92,11 @@ def _read_catalog(settings: FetcherSettings) -> Catalog:
     return catalog
 
 
-def _read_credentials(catalog: Catalog) -> AccessTokens:
-    try:
-        return AccessTokens(catalog.credentials)
-    except CatalogError as error:
-        raise StartError(str(error)) from error
+def _open_tokens(catalog: Catalog) -> AccessTokens:
+    """Return the access tokens. A key file that cannot be used halts its credential when it is needed."""
+    for problem in credential_problems(catalog.credentials):
+        _log.error("credential_unusable", error=problem)
+    return AccessTokens(catalog.credentials)
 
 
 async def _limiter(settings: FetcherSettings, catalog: Catalog) -> RateLimiter:

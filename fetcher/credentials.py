@@ -1,40 +1,27 @@
 """Access tokens of Google credentials, by google-auth, which blocks: its requests run in threads."""
 
 import asyncio
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC
+from pathlib import Path
 from typing import Any
 
 import google.auth.transport
 import httpx
-from google.auth import identity_pool
 from google.auth.exceptions import GoogleAuthError, RefreshError, TransportError
-from google.oauth2 import credentials as authorized_user
-from google.oauth2 import service_account
 
 from fetcher.access_token import AccessToken
-from pipeline.catalog import CatalogError, Credential
+from fetcher.credential_file import load_credential
+from pipeline.catalog import Credential
 from pipeline.clock import monotonic, now
 from pipeline.errors import Fatal, Invalid, Retryable
-from pipeline.settings import address_problem
 
-SCOPE = "https://www.googleapis.com/auth/webmasters.readonly"
-TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
 TIMEOUT_S = 30.0
 DEADLINE_S = 60.0
 """Seconds after which a call no longer waits for a token; impersonation takes two requests."""
 ERROR_CHARACTERS = 500
-REQUIRED_TEXTS = {
-    "service_account": ("client_email", "private_key", "token_uri"),
-    "authorized_user": ("client_id", "client_secret", "refresh_token"),
-    "external_account": ("audience", "subject_token_type", "token_url"),
-}
-"""Fields that a file of each type must have. Errors never contain their values, since some are secret."""
-ADDRESSES = ("token_uri", "token_url", "service_account_impersonation_url")
-"""Fields with an address that google-auth calls."""
 
 
 class _Response(google.auth.transport.Response):
@@ -84,32 +71,53 @@ class _Request(google.auth.transport.Request):
         self._client.close()
 
 
+_Version = tuple[int, int, int]
+"""What changes when a file is written or replaced: time of modification, inode, size."""
+
+
+def _version(path: Path) -> _Version | None:
+    """Return the version of a file; None when it is missing or empty, as in the moment in which it is replaced."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return (stat.st_mtime_ns, stat.st_ino, stat.st_size) if stat.st_size else None
+
+
 @dataclass(eq=False)
 class _Account:
-    """A credential, its current token, and the request for another one if there is one in progress."""
+    """A credential, its current token with the version of the file that it came from, and a request in progress."""
 
-    google_credentials: Any
+    credential: Credential
     token: AccessToken = field(default_factory=AccessToken)
+    version: _Version | None = None
     request: "asyncio.Task[str] | None" = None
+
+    def check_file(self) -> None:
+        """Drop the token when the key file has changed since."""
+        version = _version(self.credential.file)
+        if version is not None and version != self.version:
+            self.token = AccessToken()
 
 
 class AccessTokens:
     """The access tokens of credentials, replaced before they expire and when the API refuses them.
 
-    Each credential has one request for a token at a time, in a thread of its own: a token endpoint that hangs delays
-    no other credential. Calls that wait for it share its result.
+    A key file is read for each token, so one that cannot be used concerns its credential only, and one that is repaired
+    or replaced is used from the next call on. Each credential has one request for a token at a time, in a thread of its
+    own: a token endpoint that hangs delays no other credential. Calls that wait for it share its result.
     """
 
     def __init__(self, credentials: Sequence[Credential]) -> None:
-        """Read the files of the credentials. Raises CatalogError with a line for each file that cannot be used."""
-        self._accounts = {id_: _Account(loaded) for id_, loaded in _load_all(credentials).items()}
+        self._accounts = {credential.id: _Account(credential) for credential in credentials}
         self._threads = ThreadPoolExecutor(len(credentials) or 1, thread_name_prefix="access-token")
         self._request = _Request()
 
     async def token(self, credential: str) -> str:
         """Return a token that is valid for some time. Raises Retryable, or Fatal for the credential's scope."""
         account = self._accounts[credential]
-        return account.token.usable(monotonic()) or await self._obtain(credential, account)
+        account.check_file()
+        return account.token.usable(monotonic()) or await self._obtain(account)
 
     def refused(self, credential: str, token: str) -> bool:
         """Record that the API refused a token; return whether it refuses the credential's new tokens, too."""
@@ -119,37 +127,45 @@ class AccessTokens:
         """Record that the API accepted a token."""
         self._accounts[credential].token.accepted(token)
 
-    async def _obtain(self, credential: str, account: _Account) -> str:
+    async def _obtain(self, account: _Account) -> str:
         if account.request is None:
-            account.request = asyncio.create_task(self._request_token(credential, account))
+            account.request = asyncio.create_task(self._request_token(account))
             # When every call that waits for it was cancelled, nobody else retrieves the error.
             account.request.add_done_callback(lambda task: task.cancelled() or task.exception())
         request = account.request
         if not (await asyncio.wait({request}, timeout=DEADLINE_S))[0]:
-            raise Retryable(f"credential {credential}: no access token within {DEADLINE_S:.0f} s")
+            raise Retryable(f"credential {account.credential.id}: no access token within {DEADLINE_S:.0f} s")
         return request.result()
 
-    async def _request_token(self, credential: str, account: _Account) -> str:
-        loop, google_credentials = asyncio.get_running_loop(), account.google_credentials
+    async def _request_token(self, account: _Account) -> str:
+        loop, version = asyncio.get_running_loop(), _version(account.credential.file)
         try:
-            await loop.run_in_executor(self._threads, self._refresh, credential, google_credentials)
+            google_credentials = await loop.run_in_executor(self._threads, self._authenticate, account.credential)
+            account.version = version
             account.token.obtained(str(google_credentials.token), _life_s(google_credentials), monotonic())
             return str(google_credentials.token)
         finally:
             account.request = None
 
-    def _refresh(self, credential: str, google_credentials: Any) -> None:
+    def _authenticate(self, credential: Credential) -> Any:
+        """Return google-auth's object with a new token. Raises Retryable, or Fatal for the credential's scope."""
+        scope = f"credential:{credential.id}"
         try:
+            google_credentials = load_credential(credential)
             google_credentials.refresh(self._request)
+        except Invalid as error:
+            raise Fatal(str(error), scope=scope) from error
         except RefreshError as error:
             # Besides the message, some of google-auth's errors carry the body of the response.
             message = " ".join(" ".join(str(part) for part in error.args if isinstance(part, str)).split())
-            text = f"credential {credential}: {message[:ERROR_CHARACTERS]}"
-            if error.retryable:
-                raise Retryable(text) from error
-            raise Fatal(text, scope=f"credential:{credential}") from error
+            text = f"credential {credential.id}: {message[:ERROR_CHARACTERS]}"
+            raise (Retryable(text) if error.retryable else Fatal(text, scope=scope)) from error
         except GoogleAuthError as error:
-            raise Retryable(f"credential {credential}: {error}") from error
+            raise Retryable(f"credential {credential.id}: {error}") from error
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            text = f"the answer of the token endpoint cannot be used: {type(error).__name__}: {error}"
+            raise Retryable(f"credential {credential.id}: {text[:ERROR_CHARACTERS]}") from error
+        return google_credentials
 
     def close(self) -> None:
         """Close the connections."""
@@ -161,73 +177,3 @@ def _life_s(google_credentials: Any) -> float | None:
     """Return the seconds until the token expires. google-auth's times are in UTC, without an offset."""
     expiry = google_credentials.expiry
     return None if expiry is None else (expiry.replace(tzinfo=UTC) - now()).total_seconds()
-
-
-def _load_all(credentials: Iterable[Credential]) -> dict[str, Any]:
-    loaded, problems = {}, []
-    for credential in credentials:
-        try:
-            loaded[credential.id] = _load(credential)
-        except Invalid as error:
-            problems.append(str(error))
-    if problems:
-        raise CatalogError(*problems)
-    return loaded
-
-
-def _load(credential: Credential) -> Any:
-    """Return google-auth's credentials. Raises Invalid with the place in the catalog and the file."""
-    try:
-        return _build(credential.type, _read(credential))
-    except (AttributeError, LookupError, TypeError, ValueError, GoogleAuthError) as error:
-        raise Invalid(f"{credential.file}: {' '.join(str(error).split())}", field=credential.file_field) from error
-
-
-def _read(credential: Credential) -> dict[str, Any]:
-    """Return the content of a credential's file. Raises Invalid or ValueError."""
-    try:
-        text = credential.file.read_bytes()
-    except FileNotFoundError as error:
-        raise Invalid(f"no such file: {credential.file}", field=credential.file_field) from error
-    except OSError as error:
-        raise ValueError(error.strerror) from error
-    try:
-        info = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"not JSON: {error}") from error
-    if not isinstance(info, dict) or info.get("type", credential.type) != credential.type:
-        raise ValueError(f"not a file of type {credential.type}")
-    _check(info, REQUIRED_TEXTS[credential.type])
-    return info
-
-
-def _check(info: Mapping[str, Any], required: Iterable[str]) -> None:
-    """Raise ValueError when a required field is missing, or an address cannot be called."""
-    for name in required:
-        if not isinstance(info.get(name), str) or not info[name]:
-            raise ValueError(f"{name}: must be non-empty text" if name in info else f"{name}: missing")
-    source = info.get("credential_source")
-    if not isinstance(source, dict):
-        source = {}  # google-auth refuses it with an error of its own
-    if not isinstance(source.get("file", ""), str):
-        raise ValueError("credential_source.file: must be text")  # noqa: TRY004 - the value of a file is wrong, not a type
-    addresses = {name: info.get(name) for name in ADDRESSES} | {"credential_source.url": source.get("url")}
-    for name, address in addresses.items():
-        if address is not None and (problem := address_problem(address)):
-            raise ValueError(f"{name}: {problem}, got {address!r}")
-
-
-def _build(kind: str, info: dict[str, Any]) -> Any:
-    if kind == "service_account":
-        return service_account.Credentials.from_service_account_info(info, scopes=[SCOPE])
-    if kind == "external_account":
-        return identity_pool.Credentials.from_info(info, scopes=[SCOPE])
-    # google-auth's own reader ignores the file's token_uri. No scopes: a refresh with scopes that are not an exact
-    # subset of the granted ones fails (RFC 6749, section 6).
-    return authorized_user.Credentials(
-        token=None,
-        refresh_token=info["refresh_token"],
-        token_uri=info.get("token_uri", TOKEN_URI),
-        client_id=info["client_id"],
-        client_secret=info["client_secret"],
-    )

@@ -2,14 +2,14 @@
 
 import asyncio
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
 
-from fetcher.credentials import AccessTokens
+from fetcher.credential_file import credential_problems
 from fetcher.rate_limiter import RateLimiter
 from fetcher.settings import FetcherSettings
 from lab.local_pipeline import NAMES, Services, Setup, prepare, running_services
@@ -57,7 +57,7 @@ def find_problems(plan: Plan) -> list[str]:
         catalog = read_catalog(plan.catalog)
     except CatalogError as error:
         return [*dict.fromkeys(problems), *error.problems]
-    problems += _credential_problems(catalog)
+    problems += credential_problems(catalog.credentials)
     if not problems:
         problems += _limit_problems(read_settings(FetcherSettings, environment), catalog)
     return list(dict.fromkeys(problems))
@@ -69,15 +69,6 @@ def _settings_problems(model: type[Settings], environment: Mapping[str, str]) ->
     except SettingsError as error:
         return error.problems
     return []
-
-
-def _credential_problems(catalog: Catalog) -> Sequence[str]:
-    """Read the credential files as a fetcher does."""
-    try:
-        AccessTokens(catalog.credentials).close()
-    except CatalogError as error:
-        return error.problems
-    return ()
 
 
 def _limit_problems(settings: FetcherSettings, catalog: Catalog) -> list[str]:

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from fetcher.credential_file import credential_problems, load_credential
 from fetcher.credentials import AccessTokens
 from fetcher.search_console import SearchConsole
 from lab.search_console.keys import Keys
 from lab.search_console.server import Simulator
 from lab.search_console.settings import Fault, FaultKind, SimulatorSettings, Site, User
-from pipeline.catalog import Catalog, CatalogError, Credential, Property
-from pipeline.errors import Fatal, Retryable
+from pipeline.catalog import Catalog, Credential, Property
+from pipeline.errors import Fatal, Invalid, Retryable
 from support.simulator import serving
 from support.wait import until
 
@@ -26,7 +27,7 @@ URL = "sc-domain:example.com"
 def simulator() -> Iterator[Simulator]:
     users = tuple(User(id=f"{kind}@example.com", kind=kind) for kind in KINDS)
     site = Site(url=URL, users=tuple(user.id for user in users))
-    with serving(SimulatorSettings(sites=(site,), users=users)) as running:
+    with serving(SimulatorSettings(sites=(site,), users=(*users, User(id="other@example.com")))) as running:
         yield running
 
 
@@ -141,11 +142,53 @@ async def test_credentials_are_valid_after_a_restart_with_the_same_keys(folder: 
 
 
 def test_an_external_account_without_a_source_of_its_token_is_refused(simulator: Simulator, folder: Path) -> None:
-    catalog = a_catalog(simulator, folder, "external_account")
-    file = catalog.credentials[0].file
-    file.write_text(json.dumps({**json.loads(file.read_text()), "credential_source": {}}))
-    with pytest.raises(CatalogError, match=r"^credentials\.acme\.file: .*external_account\.json: "):
-        AccessTokens(catalog.credentials)
+    [credential] = a_catalog(simulator, folder, "external_account").credentials
+    credential.file.write_text(json.dumps({**json.loads(credential.file.read_text()), "credential_source": {}}))
+    with pytest.raises(Invalid, match=r"^credentials\.acme\.file: .*external_account\.json: "):
+        load_credential(credential)
+
+
+async def test_a_broken_key_file_is_fatal_for_its_credential_only_and_is_read_again(
+    simulator: Simulator, console: SearchConsole, folder: Path
+) -> None:
+    [broken] = a_catalog(simulator, folder, "authorized_user").credentials
+    [healthy] = a_catalog(simulator, folder, "service_account").credentials
+    content = broken.file.read_text()
+    broken.file.write_text("{}")
+    tokens = AccessTokens([broken, healthy.model_copy(update={"id": "healthy"})])
+    with pytest.raises(
+        Fatal, match=r"^credentials\.acme\.file: .*/authorized_user\.json: client_id: missing"
+    ) as caught:
+        await tokens.token("acme")
+    assert caught.value.scope == "credential:acme"
+    assert await console.sites(await tokens.token("healthy")) == [URL]
+    broken.file.write_text(content)
+    assert await console.sites(await tokens.token("acme")) == [URL]
+    tokens.close()
+
+
+async def test_a_key_file_that_is_replaced_is_used_from_the_next_call_on(
+    simulator: Simulator, console: SearchConsole, folder: Path
+) -> None:
+    [credential] = a_catalog(simulator, folder, "service_account").credentials
+    tokens = AccessTokens([credential])
+    first = await tokens.token("acme")
+    replacement = json.dumps(simulator.engine.tokens.credential_file("other@example.com", simulator.root))
+    credential.file.write_text("")  # as in the moment in which it is written
+    assert await tokens.token("acme") == first
+    credential.file.write_text(replacement)
+    assert await tokens.token("acme") != first
+    assert await console.sites(await tokens.token("acme")) == []
+    tokens.close()
+
+
+async def test_a_token_endpoint_whose_answer_cannot_be_used_is_retryable(simulator: Simulator, folder: Path) -> None:
+    simulator.engine.faults.replace((Fault(kind="wrong_shape", on="token"),))
+    for kind in KINDS:
+        tokens = AccessTokens(a_catalog(simulator, folder, kind).credentials)
+        with pytest.raises((Retryable, Fatal)):
+            await tokens.token("acme")
+        tokens.close()
 
 
 @pytest.mark.parametrize(
@@ -180,8 +223,8 @@ def test_a_file_that_cannot_be_used_is_reported_with_its_field(
 ) -> None:
     [credential] = a_catalog(simulator, folder, kind).credentials
     credential.file.write_text(json.dumps({**json.loads(credential.file.read_text()), name: value}))
-    with pytest.raises(CatalogError, match=message):
-        AccessTokens([credential.located_at(folder / "catalog.yaml", 3)])
+    with pytest.raises(Invalid, match=message):
+        load_credential(credential.located_at(folder / "catalog.yaml", 3))
 
 
 @pytest.mark.parametrize("content", [None, b"", b"[]", b"\xff", b"[" * 100_000])
@@ -190,9 +233,8 @@ def test_each_file_that_is_missing_or_not_json_is_reported_on_its_own_line(folde
         (folder / "a.json").write_bytes(content)
     one = Credential(id="acme", type="service_account", file=Path("a.json")).located_at(folder / "catalog.yaml", 3)
     two = Credential(id="other", type="service_account", file=Path("b.json")).located_at(folder / "catalog.yaml", 4)
-    with pytest.raises(CatalogError) as caught:
-        AccessTokens([one, two])
-    assert [line.removeprefix(str(folder)).partition(".file: ")[0] for line in caught.value.problems] == [
+    problems = credential_problems([one, two])
+    assert [line.removeprefix(str(folder)).partition(".file: ")[0] for line in problems] == [
         "/catalog.yaml:3: credentials.acme",
         "/catalog.yaml:4: credentials.other",
     ]

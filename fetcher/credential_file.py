@@ -1,0 +1,94 @@
+"""The key files of credentials, as Google issues them: read, checked, and built into google-auth's objects."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from google.auth import identity_pool
+from google.auth.exceptions import GoogleAuthError
+from google.oauth2 import credentials as authorized_user
+from google.oauth2 import service_account
+
+from pipeline.catalog import Credential
+from pipeline.errors import Invalid
+from pipeline.settings import address_problem
+
+SCOPE = "https://www.googleapis.com/auth/webmasters.readonly"
+TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
+REQUIRED_TEXTS = {
+    "service_account": ("client_email", "private_key", "token_uri"),
+    "authorized_user": ("client_id", "client_secret", "refresh_token"),
+    "external_account": ("audience", "subject_token_type", "token_url"),
+}
+"""Fields that a file of each type must have. Errors never contain their values, since some are secret."""
+ADDRESSES = ("token_uri", "token_url", "service_account_impersonation_url")
+"""Fields with an address that google-auth calls."""
+
+
+def load_credential(credential: Credential) -> Any:
+    """Return google-auth's credentials. Raises Invalid with the place in the catalog and the file."""
+    try:
+        return _build(credential.type, _read(credential))
+    except (AttributeError, LookupError, TypeError, ValueError, GoogleAuthError) as error:
+        raise Invalid(f"{credential.file}: {' '.join(str(error).split())}", field=credential.file_field) from error
+
+
+def _read(credential: Credential) -> dict[str, Any]:
+    """Return the content of a credential's file. Raises Invalid or ValueError."""
+    try:
+        text = credential.file.read_bytes()
+    except FileNotFoundError as error:
+        raise Invalid(f"no such file: {credential.file}", field=credential.file_field) from error
+    except OSError as error:
+        raise ValueError(error.strerror) from error
+    try:
+        info = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON: {error}") from error
+    if not isinstance(info, dict) or info.get("type", credential.type) != credential.type:
+        raise ValueError(f"not a file of type {credential.type}")
+    _check(info, REQUIRED_TEXTS[credential.type])
+    return info
+
+
+def _check(info: Mapping[str, Any], required: Iterable[str]) -> None:
+    """Raise ValueError when a required field is missing, or an address cannot be called."""
+    for name in required:
+        if not isinstance(info.get(name), str) or not info[name]:
+            raise ValueError(f"{name}: must be non-empty text" if name in info else f"{name}: missing")
+    source = info.get("credential_source")
+    if not isinstance(source, dict):
+        source = {}  # google-auth refuses it with an error of its own
+    if not isinstance(source.get("file", ""), str):
+        raise ValueError("credential_source.file: must be text")  # noqa: TRY004 - the value of a file is wrong, not a type
+    addresses = {name: info.get(name) for name in ADDRESSES} | {"credential_source.url": source.get("url")}
+    for name, address in addresses.items():
+        if address is not None and (problem := address_problem(address)):
+            raise ValueError(f"{name}: {problem}, got {address!r}")
+
+
+def _build(kind: str, info: dict[str, Any]) -> Any:
+    if kind == "service_account":
+        return service_account.Credentials.from_service_account_info(info, scopes=[SCOPE])
+    if kind == "external_account":
+        return identity_pool.Credentials.from_info(info, scopes=[SCOPE])
+    # google-auth's own reader ignores the file's token_uri. No scopes: a refresh with scopes that are not an exact
+    # subset of the granted ones fails (RFC 6749, section 6).
+    return authorized_user.Credentials(
+        token=None,
+        refresh_token=info["refresh_token"],
+        token_uri=info.get("token_uri", TOKEN_URI),
+        client_id=info["client_id"],
+        client_secret=info["client_secret"],
+    )
+
+
+def credential_problems(credentials: Iterable[Credential]) -> list[str]:
+    """Return a line for each key file that cannot be used."""
+    problems = []
+    for credential in credentials:
+        try:
+            load_credential(credential)
+        except Invalid as error:
+            problems.append(str(error))
+    return problems
