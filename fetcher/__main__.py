@@ -5,6 +5,7 @@ import os
 from typing import NoReturn
 
 from fetcher.backpressure import SinkBackpressure
+from fetcher.call_loop import DeadLetterLimits
 from fetcher.credential_file import credential_problems
 from fetcher.credentials import AccessTokens
 from fetcher.http_batch import BatchTransport
@@ -64,8 +65,7 @@ async def _serve(settings: FetcherSettings, stop: asyncio.Event) -> None:
                 backpressure=SinkBackpressure(_sink_lag(settings)),
                 member=member,
             )
-            dead_letters = DeadLetterLimit(settings.dead_letter_limit, settings.dead_letter_ratio)
-            fetcher = Fetcher(catalog, settings.capacity, limiter, ports, dead_letters)
+            fetcher = Fetcher(catalog, settings.capacity, limiter, ports, _dead_letter_limits(settings))
             control.subscribe(fetcher.halts_changed)
             loops = (fetcher.call_loop, fetcher.commit_loop, member, control, ports.backpressure)
             watchdog = Watchdog([loop.heartbeat for loop in loops], monotonic())
@@ -106,6 +106,11 @@ async def _limiter(settings: FetcherSettings, catalog: Catalog) -> RateLimiter:
         return RateLimiter(settings.limits(catalog), count)
     except PipelineError as error:
         raise StartError(str(error)) from error
+
+
+def _dead_letter_limits(settings: FetcherSettings) -> DeadLetterLimits:
+    limit, ratio = settings.dead_letter_limit, settings.dead_letter_ratio
+    return DeadLetterLimits(DeadLetterLimit(limit, ratio, "credential", "resume it"), DeadLetterLimit(limit, ratio))
 
 
 def _sink_lag(settings: FetcherSettings) -> LagReader:

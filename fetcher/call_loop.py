@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 from fetcher.assignment import Partitions
-from fetcher.outcome import Dead, Deferred, Done, Outcome, Retry
+from fetcher.outcome import Dead, Deferred, Done, HaltOrder, Outcome, Retry
 from fetcher.page_call import BROKER_PAUSE_S, SOON_S, PageCalls
 from fetcher.partition_status import Blocker, Outage
 from fetcher.ports import Ports
@@ -15,7 +16,7 @@ from pipeline.clock import monotonic, now
 from pipeline.contracts.halts import credential_scopes, scopes_of
 from pipeline.contracts.records import Record
 from pipeline.dead_letter_limit import DeadLetterLimit
-from pipeline.errors import Retryable
+from pipeline.errors import Fatal, Retryable
 from pipeline.log import logger
 from pipeline.metrics import counter, gauge
 from pipeline.process import event_or_timeout
@@ -34,6 +35,14 @@ class Wait(NamedTuple):
     reason: str
 
 
+@dataclass(frozen=True)
+class DeadLetterLimits:
+    """Dead letters of a credential, which halt it, and undecodable messages of a partition, which end the process."""
+
+    of_credentials: DeadLetterLimit
+    of_partitions: DeadLetterLimit
+
+
 class CallLoop:
     """Starts calls, and applies their outcomes to the queues and offsets.
 
@@ -45,7 +54,7 @@ class CallLoop:
         ports: Ports,
         partitions: Partitions,
         calls: PageCalls,
-        dead_letters: DeadLetterLimit,
+        dead_letters: DeadLetterLimits,
         batch_ended: asyncio.Event,
     ) -> None:
         self._ports = ports
@@ -148,18 +157,28 @@ class CallLoop:
             case Dead():
                 self._partitions.schedule.forget(job)  # an operator may redrive it, under the same id
                 self._end(job)
-                self._dead_letters.record_dead(job.partition, f"{outcome.reason}: {outcome.detail}")
+                await self._count_dead(job, outcome)
             case Done():
                 self._end(job)
-                self._dead_letters.record_done(job.partition)
+                self._dead_letters.of_credentials.record_done(job.batch.credential)
+
+    async def _count_dead(self, job: Job, dead: Dead) -> None:
+        """Count a dead letter, and halt the credential when there are too many."""
+        limit, credential = self._dead_letters.of_credentials, job.batch.credential
+        try:
+            limit.record_dead(credential, f"{dead.reason}: {dead.detail}")
+        except Fatal as error:
+            limit.reset(credential)
+            order = HaltOrder("credential", "dead_letters", str(error))
+            await _until_published(lambda: self._calls.halt(job.batch, order))
 
     def _end(self, job: Job) -> None:
         self._partitions.assignment.mark_done(job)
         self._batch_ended.set()
 
     def reject(self, job: Job, dead: Dead) -> None:
-        """Dead-letter a batch that must not be called."""
-        ending = _until_published(lambda: self._calls.dead_letter(job, dead))
+        """Dead-letter a batch that must not be called, or defer it when it is halted."""
+        ending = _until_published(lambda: self._calls.reject(job, dead))
         self._tasks.spawn(self._settle(job, ending), job.partition)
 
     def reject_record(self, record: Record, error: str) -> None:
@@ -169,7 +188,7 @@ class CallLoop:
     async def _dead_letter_record(self, record: Record, error: str) -> None:
         await _until_published(lambda: self._ports.results.dead_record(record, "undecodable", error))
         self._partitions.assignment.mark_done(record)
-        self._dead_letters.record_dead(record.partition, f"undecodable: {error}")
+        self._dead_letters.of_partitions.record_dead(record.partition, f"undecodable: {error}")
 
     async def drain(self, partitions: Sequence[int], timeout_s: float) -> None:
         """Wait for the batches of these partitions that are in progress; cancel those that take longer."""

@@ -7,14 +7,16 @@ from dataclasses import replace
 
 from fetcher.assignment import Partitions
 from fetcher.chunks import FetchedPage
-from fetcher.error_policy import halt_end, retry_delay, scope_of
+from fetcher.error_policy import retry_delay, scope_of
+from fetcher.halt_publisher import HaltPublisher
+from fetcher.lost_permissions import LostPermissions
 from fetcher.outages import Outages
 from fetcher.outcome import Admit, Dead, Deferred, Done, HaltOrder, Outcome, Retry, metric_label
 from fetcher.ports import Ports
 from fetcher.schedule import Job
 from fetcher.settings import Capacity
 from pipeline.clock import monotonic, now
-from pipeline.contracts.halts import is_active, scopes_of
+from pipeline.contracts.halts import scopes_of
 from pipeline.contracts.messages import Batch, Control
 from pipeline.errors import Fatal, Invalid, Retryable
 from pipeline.log import batch_fields, logger
@@ -38,6 +40,8 @@ class PageCalls:
         self._capacity = capacity
         self._memory = asyncio.Semaphore(capacity.max_in_flight)
         self._calls: dict[Job, asyncio.Task[Outcome]] = {}
+        self._halts = HaltPublisher(ports, partitions.schedule, self.cancel_halted)
+        self._lost_permissions = LostPermissions()
         self.outages = Outages()
 
     def __len__(self) -> int:
@@ -165,16 +169,15 @@ class PageCalls:
                 return await self._retry(job, outcome)
             case Deferred():
                 return await self._defer(job, outcome)
+            case Dead(reason="permission"):
+                return await self._lose_permission(job, outcome)
             case Dead():
                 return await self.dead_letter(job, outcome)
 
     async def _publish_page(self, job: Job, page: FetchedPage) -> Outcome:
         self._partitions.limiter.succeeded(job.batch, job.partition)
-        if ended := self._ports.control.halts.ended_budget_halt(scopes_of(job.batch), now()):
-            reason = "a call succeeded after the pause: the budget is available again"
-            await self._publish_control(
-                Control(scope=ended.scope, state="running", reason=reason, actor="fetcher", at=now(), cause="budget")
-            )
+        self._lost_permissions.succeeded(job.batch.credential, job.batch.property, monotonic())
+        await self._halts.end_probe(job.batch)
         if self.halt_of(job.batch):
             return await self._defer(job, Deferred("halted"))
         try:
@@ -210,48 +213,39 @@ class PageCalls:
 
     async def _defer(self, job: Job, deferred: Deferred) -> Outcome:
         if deferred.halt is not None:
-            await self._halt(job.batch, deferred.halt)
+            await self.halt(job.batch, deferred.halt)
         halt = self.halt_of(job.batch)
         detail = f"halted: {halt.scope}: {halt.reason}" if halt else "halted: the halt has ended meanwhile"
         await self._ports.results.deferred(job, "halted", detail)
         return deferred
 
+    async def _lose_permission(self, job: Job, dead: Dead) -> Outcome:
+        """Halt the property, or its credential when that has lost most of its properties."""
+        batch = job.batch
+        lost = self._lost_permissions.refused(batch.credential, batch.property, monotonic())
+        if not lost:
+            return await self.dead_letter(job, dead)
+        reason = (
+            f"no permission for {len(lost)} of its properties in a row, the last one {batch.property}: {dead.detail}"
+        )
+        outcome = await self._defer(job, Deferred("permission", HaltOrder("credential", "permission", reason)))
+        await self._halts.supersede(batch.credential, lost)
+        return outcome
+
+    async def halt(self, batch: Batch, order: HaltOrder) -> None:
+        """Halt a scope of a batch, unless it is halted for longer already. Raises Retryable."""
+        await self._halts.halt(batch, order)
+
+    async def reject(self, job: Job, dead: Dead) -> Outcome:
+        """Dead-letter a batch that must not be called, or defer it when it is halted. Raises Retryable."""
+        return await (self._defer(job, Deferred("halted")) if self.halt_of(job.batch) else self.dead_letter(job, dead))
+
     async def dead_letter(self, job: Job, dead: Dead) -> Outcome:
         """Dead-letter a batch, and halt the scope that `dead.halt` names. Raises Retryable."""
         if dead.halt is not None:
-            await self._halt(job.batch, dead.halt)
+            await self.halt(job.batch, dead.halt)
         await self._ports.results.dead(job, dead.reason, dead.detail)
         return dead
-
-    async def _halt(self, batch: Batch, order: HaltOrder) -> None:
-        """Halt a scope of a batch, unless it is halted for longer already."""
-        halts, scope = self._ports.control.halts, scope_of(batch, order.kind)
-        until = halt_end(order, halts.ended_budget_halt([scope], now()), now())
-        if order.cause == "budget":
-            counter("gsc_quota_refusals_total").labels(order.kind).inc()
-        active = halts.blocking([scope], now())
-        if active is None or (active.until is not None and (until is None or active.until < until)):
-            await self._publish_control(
-                Control(
-                    scope=scope,
-                    state="halted",
-                    reason=order.reason,
-                    actor="fetcher",
-                    at=now(),
-                    until=until,
-                    cause=order.cause,
-                )
-            )
-            end = until and until.isoformat()
-            _log.error("halted", scope=scope, reason=order.reason, until=end, **batch_fields(batch))
-
-    async def _publish_control(self, control: Control) -> None:
-        # It takes effect in this process before the other processes read it from the topic.
-        self._ports.control.halts.apply(control)
-        self._partitions.schedule.wake_scope(control.scope)
-        if is_active(control, now()):
-            self.cancel_halted()
-        await self._ports.results.control(control)
 
 
 async def _admit() -> None:

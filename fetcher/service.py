@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Sequence
 
 from fetcher.assignment import Partitions
-from fetcher.call_loop import CallLoop
+from fetcher.call_loop import CallLoop, DeadLetterLimits
 from fetcher.commit_loop import CommitLoop
 from fetcher.outcome import Dead
 from fetcher.page_call import PageCalls
@@ -22,7 +22,6 @@ from pipeline.contracts import codec
 from pipeline.contracts.messages import Batch
 from pipeline.contracts.partition_status import PartitionStatus
 from pipeline.contracts.records import Record
-from pipeline.dead_letter_limit import DeadLetterLimit
 from pipeline.errors import Invalid
 from pipeline.offsets import AssignedPartition
 
@@ -36,7 +35,7 @@ class Fetcher:
     """Holds partitions, and fetches the pages of their batches."""
 
     def __init__(
-        self, catalog: Catalog, capacity: Capacity, limiter: RateLimiter, ports: Ports, dead_letters: DeadLetterLimit
+        self, catalog: Catalog, capacity: Capacity, limiter: RateLimiter, ports: Ports, dead_letters: DeadLetterLimits
     ) -> None:
         self._catalog = catalog
         self._drain_s = capacity.drain_s
@@ -85,7 +84,7 @@ class Fetcher:
         self._partitions.release(partitions)
         self._calls.outages.released(partitions)
         for partition in partitions:
-            self._dead_letters.reset(partition)
+            self._dead_letters.of_partitions.reset(partition)
 
     async def receive(self, records: Sequence[Record]) -> None:
         """Queue the batches that are not done already."""

@@ -17,7 +17,7 @@ from msgspec import Meta, Struct, field
 SearchType = Literal["web", "image", "video", "news", "discover", "googleNews"]
 DataState = Literal["final", "all", "hourly_all"]
 Priority = Literal["daily", "backfill"]
-Cause = Literal["operator", "budget", "permission", "credential", "unreadable"]
+Cause = Literal["operator", "budget", "permission", "credential", "dead_letters", "unreadable"]
 
 Name = Annotated[str, Meta(min_length=1, max_length=2048, pattern=r"^[^\x00]*$")]
 """Text without NUL, which PostgreSQL cannot store."""

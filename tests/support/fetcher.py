@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fetcher.assignment import Partitions
 from fetcher.backpressure import SinkBackpressure
+from fetcher.call_loop import DeadLetterLimits
 from fetcher.chunks import FetchedPage
 from fetcher.outcome import Admit, Done, Outcome
 from fetcher.page_call import PageCalls
@@ -167,13 +168,17 @@ def a_job(partitions: Partitions, number: int = 0) -> Job:
     return Job(codec.decode(Batch, record.value), record.partition, record.offset)
 
 
+def dead_letter_limits(limit: int) -> DeadLetterLimits:
+    return DeadLetterLimits(DeadLetterLimit(limit, 0.5, "credential", "resume it"), DeadLetterLimit(limit, 0.5))
+
+
 def page_calls(world: World, partitions: Partitions, capacity: Capacity = CAPACITY) -> PageCalls:
     return PageCalls(world.ports(), partitions, capacity)
 
 
 async def a_fetcher(world: World, capacity: Capacity = CAPACITY) -> Fetcher:
     """A fetcher that has received 20 batches of partition 0."""
-    fetcher = Fetcher(CATALOG, capacity, RateLimiter(UNLIMITED, 1), world.ports(), DeadLetterLimit(5, 0.5))
+    fetcher = Fetcher(CATALOG, capacity, RateLimiter(UNLIMITED, 1), world.ports(), dead_letter_limits(5))
     await fetcher.assigned([AssignedPartition(0, 0, "")])
     await fetcher.receive([a_record(number) for number in range(20)])
     return fetcher

@@ -15,11 +15,20 @@ from fetcher.schedule import Job
 from fetcher.settings import Capacity
 from pipeline.clock import monotonic
 from pipeline.contracts.messages import Control
-from pipeline.dead_letter_limit import DeadLetterLimit
 from pipeline.errors import Fatal
 from pipeline.metrics import counter
 from support.examples import NOW
-from support.fetcher import CAPACITY, EMPTY_PAGE, UNLIMITED, World, a_job, a_record, held_partitions, page_calls
+from support.fetcher import (
+    CAPACITY,
+    EMPTY_PAGE,
+    UNLIMITED,
+    World,
+    a_job,
+    a_record,
+    dead_letter_limits,
+    held_partitions,
+    page_calls,
+)
 from support.wait import until
 
 
@@ -44,7 +53,7 @@ def a_setup(*, capacity: Capacity = CAPACITY, limits: QuotaLimits = UNLIMITED, d
     world, partitions, batch_ended = World(), held_partitions(limits), asyncio.Event()
     world.may_answer.set()
     calls = page_calls(world, partitions, capacity)
-    limit = DeadLetterLimit(dead_letter_limit, 0.5)
+    limit = dead_letter_limits(dead_letter_limit)
     return Setup(world, partitions, CallLoop(world.ports(), partitions, calls, limit, batch_ended), batch_ended)
 
 
@@ -136,12 +145,31 @@ async def test_a_dead_batch_is_done_and_may_be_redriven_under_its_id() -> None:
     assert setup.partitions.schedule.add(job, monotonic())
 
 
-async def test_the_dead_letter_limit_stops_the_loop() -> None:
+async def test_the_dead_letter_limit_halts_the_credential() -> None:
     setup = a_setup(dead_letter_limit=2)
     setup.world.outcome = Dead("bad_request", "no")
-    setup.queue(0)
-    setup.queue(1)
-    with pytest.raises(Fatal, match=r"2 of the last 2 messages of partition 0 are dead letters.*bad_request: no"):
+    for number in range(3):
+        setup.queue(number)
+        setup.loop.start_calls()
+        await setup.loop.drain([0], 5)
+    setup.loop._tasks.check()  # raises nothing
+    [halt] = setup.world.controls()
+    assert (halt.scope, halt.cause, halt.until) == ("credential:acme", "dead_letters", None)
+    assert "2 of the last 2 messages of credential acme are dead letters, the last one: bad_request: no" in halt.reason
+    assert "then resume it" in halt.reason
+    assert len(setup.world.calls) == 2
+    assert [outcome.state for outcome in setup.world.outcomes()] == ["dead", "dead", "deferred"]
+
+    setup.loop.reject(a_job(setup.partitions, 4), Dead("unknown_credential", "no such property"))
+    await setup.loop.drain([0], 5)
+    assert [outcome.state for outcome in setup.world.outcomes()][3:] == ["deferred"]
+
+
+async def test_too_many_undecodable_messages_stop_the_loop() -> None:
+    setup = a_setup(dead_letter_limit=2)
+    for number in range(2):
+        setup.loop.reject_record(a_record(number), "not JSON")
+    with pytest.raises(Fatal, match=r"2 of the last 2 messages of partition 0 are dead letters.*undecodable: not JSON"):
         await setup.loop.run(asyncio.Event())
 
 
@@ -154,6 +182,7 @@ async def test_pages_that_were_fetched_keep_occasional_dead_letters_below_the_li
         setup.loop.start_calls()
         await setup.loop.drain([0], 5)
     setup.loop._tasks.check()  # raises nothing
+    assert setup.world.controls() == []
     assert len(setup.world.on("gsc.dead-letters")) == 2
 
 

@@ -33,6 +33,7 @@ USING_KAFKA = (
     ("status",),
     ("halt", "all", "--reason", "x"),
     ("resume", "all"),
+    ("resume", "--all"),
     ("halts",),
     ("replay",),
     ("dead-letters", "list"),

@@ -11,11 +11,10 @@ from fetcher.call_loop import CallLoop
 from fetcher.commit_loop import REFRESH_EVERY_S, RENEW_EVERY_S, CommitLoop
 from pipeline.contracts.messages import Control
 from pipeline.contracts.partition_status import PartitionStatus, read_status
-from pipeline.dead_letter_limit import DeadLetterLimit
 from pipeline.errors import Retryable
 from pipeline.metrics import gauge
 from support.examples import NOW, a_batch
-from support.fetcher import CAPACITY, World, a_job, held_partitions, page_calls
+from support.fetcher import CAPACITY, World, a_job, dead_letter_limits, held_partitions, page_calls
 from support.wait import until
 
 START = 1_000_000.0
@@ -46,7 +45,7 @@ def setup() -> Setup:
     world, partitions, batch_ended = World(), held_partitions(moment=START), asyncio.Event()
     world.lease_until = float("inf")
     calls = page_calls(world, partitions, CAPACITY)
-    call_loop = CallLoop(world.ports(), partitions, calls, DeadLetterLimit(5, 0.5), batch_ended)
+    call_loop = CallLoop(world.ports(), partitions, calls, dead_letter_limits(5), batch_ended)
     return Setup(world, partitions, CommitLoop(world.ports(), partitions, call_loop, batch_ended, 10.0), batch_ended)
 
 

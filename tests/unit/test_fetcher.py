@@ -12,7 +12,7 @@ from pipeline.contracts import codec
 from pipeline.contracts.messages import Control, PageOutcome
 from pipeline.contracts.partition_status import PartitionStatus, read_status, with_status
 from pipeline.contracts.records import Record
-from pipeline.errors import Fatal, Retryable
+from pipeline.errors import Retryable
 from pipeline.offsets import AssignedPartition, OffsetTracker
 from pipeline.pacific import next_pacific_day
 from support.examples import NOW, a_batch
@@ -167,15 +167,18 @@ async def test_an_operators_halt_is_never_shortened() -> None:
     assert world.halts.active(now()) == [endless]
 
 
-async def test_too_many_dead_letters_stop_the_service() -> None:
+async def test_too_many_dead_letters_halt_the_credential_and_the_rest_is_pending() -> None:
     world = World()
     world.outcome = Dead("bad_request", "HTTP 400: no")
     world.may_answer.set()
     fetcher = await a_fetcher(world, replace(CAPACITY, max_concurrency=1))
-    with pytest.raises(ExceptionGroup) as caught:
-        await fetcher.run(asyncio.Event())
-    assert caught.group_contains(Fatal, match=r"5 of the last 5 messages of partition 0 are dead letters")
-    assert len(world.calls) <= 6
+
+    async def scene() -> None:
+        await until(lambda: len(world.results()) == 20, 5, "every batch is dead or deferred")
+
+    await run_during(fetcher, scene)
+    assert [outcome.state for outcome in world.outcomes()].count("dead") in {5, 6}
+    assert [control.scope for control in world.controls()] == ["credential:acme"]
 
 
 @pytest.mark.usefixtures("no_pauses")

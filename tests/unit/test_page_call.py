@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as replace_fields
 
 from fetcher.chunks import FetchedPage
 from fetcher.outcome import Dead, Deferred, Done, HaltOrder, Outcome, Retry
@@ -241,6 +242,26 @@ async def test_a_missing_permission_halts_the_property_and_dead_letters_the_page
     assert [(item.scope, item.until) for item in world.controls()] == [(f"property:{PROPERTY}", None)]
     assert len(world.on("gsc.dead-letters")) == 1
     assert [(item.state, item.reason) for item in world.outcomes()] == [("dead", "permission")]
+
+
+async def test_when_most_properties_are_refused_their_credential_is_halted_instead(world: World) -> None:
+    world.outcome = Dead("permission", "HTTP 403: no", HaltOrder("property", "permission", "HTTP 403: no"))
+    partitions = held_partitions()
+    calls = page_calls(world, partitions)
+    outcomes = []
+    for number in range(12):
+        job = a_job(partitions, number)
+        job.batch = replace_fields(job.batch, property=f"sc-domain:shop-{number}.com")
+        outcomes.append(await (calls.defer(job) if calls.halt_of(job.batch) else calls.start(job)))
+    assert [type(outcome) for outcome in outcomes] == [Dead] * 9 + [Deferred] * 3
+    [active] = world.halts.active(now())
+    assert (active.scope, active.cause, active.until) == ("credential:acme", "permission", None)
+    assert active.reason == (
+        "no permission for 10 of its properties in a row, the last one sc-domain:shop-9.com: HTTP 403: no"
+    )
+    ended = [item for item in world.controls() if item.state == "running"]
+    assert [item.scope for item in ended] == [f"property:sc-domain:shop-{number}.com" for number in range(9)]
+    assert {item.reason for item in ended} == {"superseded by the halt of credential:acme"}
 
 
 async def test_a_row_larger_than_a_message_is_dead(world: World) -> None:
