@@ -48,15 +48,18 @@ _DAILY_REASONS = frozenset({"dailyLimitExceeded", "dailyLimitExceededUnreg"})
 def outcome_of(status: int, body: bytes, retry_after_s: float | None = None) -> Failure:
     """Return what a response means whose status is not 200; `retry_after_s` is the value of its Retry-After header."""
     error = _decode_error(body)
-    detail = f"HTTP {status}: {error.message[:500] or 'no message'}"
+    detail = f"HTTP {status}: {error.message[:500]}"
     if status in (403, 429) and (limited := _quota_outcome(status, error, retry_after_s)):
         return limited
     if status == 401:
         return Retry("unauthorized", after_s=0.0, counts=False, refresh_token=True)
-    if status in (403, 404):
-        return Dead("permission", detail, HaltOrder("property", "permission", detail))
     if status == 408 or status >= 500:
         return Retry(f"http_{status}", retry_after_s)
+    if not error.message:
+        # Google explains each of its errors: this is the answer of a proxy, or of another server.
+        return Retry(f"http_{status} without an error of Google", retry_after_s, counts=False, outage=True)
+    if status in (403, 404):
+        return Dead("permission", detail, HaltOrder("property", "permission", detail))
     return Dead("bad_request", detail)
 
 

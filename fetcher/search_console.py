@@ -164,7 +164,7 @@ def _outcome(batch: Batch, status: int, headers: Mapping[str, str], data: bytes)
         return outcome_of(status, data, _retry_after(headers))
     content_type = headers.get("content-type", "")
     if not content_type.startswith("application/json"):
-        return Retry(f"content type {content_type!r}")
+        return Retry(f"content type {content_type!r}", counts=False, outage=True)
     try:
         return Done(decode_page(batch, data))
     except Retryable as error:

@@ -35,6 +35,9 @@ _ANSWERS: dict[FaultKind, tuple[int, str, str, str]] = {
     "503": (503, "The service is currently unavailable.", "backendError", "global"),
     "504": (504, "Gateway Timeout", "", ""),
 }
+_PROXY_PAGE = b"<html>blocked by proxy</html>"
+_PROXY_STATUS: dict[FaultKind, int] = {"content_type": 200, "proxy_403": 403, "proxy_404": 404}
+"""The status of each fault whose answer is a page of a proxy."""
 _WRONG_SHAPE: dict[CallKind, bytes] = {
     "query": b'{"rows": [{"keys": 7}]}',
     "sites": b'{"siteEntry": [7]}',
@@ -70,8 +73,8 @@ def with_fault(answer: Answer, fault: FaultKind, on: CallKind) -> Answer:
     for cut in _CUTS:
         if cut == fault:
             return replace(answer, cut=cut)
-    if fault == "content_type":
-        return replace(answer, gzipped=gzip.compress(b"<html>blocked by proxy</html>"), content_type="text/html")
+    if status := _PROXY_STATUS.get(fault):
+        return replace(answer, status=status, gzipped=gzip.compress(_PROXY_PAGE), content_type="text/html")
     if fault == "invalid_json":
         return replace(answer, gzipped=gzip.compress(b'{"rows": ['))
     if fault == "wrong_shape":

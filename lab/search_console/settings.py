@@ -45,7 +45,7 @@ class Quotas(Struct, frozen=True, kw_only=True):
 FaultKind = Literal[
     "429", "forbidden", "insufficientPermissions", "quotaExceeded", "rateLimitExceeded", "userRateLimitExceeded",
     "dailyLimitExceeded", "loadQuota", "400", "401", "404", "500", "502", "503", "504", "stall", "reset",
-    "truncated", "truncated_gzip", "content_type", "invalid_json", "wrong_shape",
+    "truncated", "truncated_gzip", "content_type", "proxy_403", "proxy_404", "invalid_json", "wrong_shape",
 ]  # fmt: skip
 
 

@@ -36,6 +36,10 @@ def throttled(reason: str, kind: ScopeKind, after_s: float = 0.0) -> Retry:
     return Retry(reason, after_s=after_s, counts=False, throttled=kind)
 
 
+def foreign(status: int) -> Retry:
+    return Retry(f"http_{status} without an error of Google", counts=False, outage=True)
+
+
 def no_permission(detail: str) -> Dead:
     return Dead("permission", detail, HaltOrder("property", "permission", detail))
 
@@ -62,7 +66,14 @@ def no_permission(detail: str) -> Dead:
         (401, body("Invalid Credentials", "authError", "global"), UNAUTHORIZED),
         (403, body("no", "forbidden", "global"), no_permission("HTTP 403: no")),
         (403, body("no", "insufficientPermissions", "global"), no_permission("HTTP 403: no")),
-        (403, b"<html>", no_permission("HTTP 403: no message")),
+        (403, b"<html>", foreign(403)),
+        (403, b"", foreign(403)),
+        (403, b'{"error": "blocked by policy"}', foreign(403)),
+        (403, b'{"message": "Forbidden"}', foreign(403)),
+        (404, b"<html>", foreign(404)),
+        (400, b"<html>", foreign(400)),
+        (302, b"", foreign(302)),
+        (407, b"<html>", foreign(407)),
         (404, body("gone"), no_permission("HTTP 404: gone")),
         (400, body("bad startDate"), Dead("bad_request", "HTTP 400: bad startDate")),
         (408, b"", Retry("http_408")),

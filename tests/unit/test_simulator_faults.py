@@ -50,6 +50,13 @@ def test_a_gateway_error_has_no_reason() -> None:
     assert json.loads(refused.body()) == {"error": {"code": 502, "message": "Bad Gateway"}}
 
 
+@pytest.mark.parametrize(("kind", "status"), [("content_type", 200), ("proxy_403", 403), ("proxy_404", 404)])
+def test_a_page_of_a_proxy_is_html(kind: FaultKind, status: int) -> None:
+    answer = with_fault(ANSWER, kind, "query")
+    assert (answer.status, answer.content_type) == (status, "text/html")
+    assert gzip.decompress(answer.gzipped).startswith(b"<html>")
+
+
 def test_a_fault_applies_as_often_as_its_count_says() -> None:
     assert hits(Faults((Fault(kind="reset", count=2),)), a_call(), 4) == [True, True, False, False]
 
