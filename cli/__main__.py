@@ -1,39 +1,44 @@
 """Entry point of the command `gsc-stream`."""
 
 import logging
-import pkgutil
-from importlib import import_module
 from typing import NoReturn
 
 import click
 
 from cli import commands
+from cli.groups import LazyGroup, Sections
 from pipeline.log import configure_logging
 from pipeline.process import EXIT_FAILED, exit_now
 from pipeline.settings import Settings
 
-
-class _Commands(click.Group):
-    """The modules of `cli.commands`, each imported when its command is used: `halt` must not wait for Faust."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return [module.name.replace("_", "-") for module in pkgutil.iter_modules(commands.__path__)]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in self.list_commands(ctx):
-            return None
-        name = cmd_name.replace("-", "_")
-        command: click.Command = getattr(import_module(f"cli.commands.{name}"), name)
-        return command
+SECTIONS: Sections = {
+    "Run it": ("demo", "up", "down", "sync"),
+    "Look": ("status", "halts", "dead-letters", "reconcile"),
+    "Intervene": ("halt", "resume", "cancel", "replay", "retention"),
+    "Set up": ("check", "topics", "migrate"),
+    "Services": ("producer", "fetcher", "sink"),
+}
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    package=commands,
+    sections=SECTIONS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+)
 @click.version_option(package_name="gsc-stream")
 def main() -> None:
     """Keep Google Search Console's Search Analytics in PostgreSQL up to date.
 
-    Settings are environment variables with the prefix GSC_; the README lists them. Exit codes: 0 success, 1 failure,
-    2 wrong usage or settings, or an unreachable server.
+    \b
+    Examples:
+      gsc-stream demo
+      gsc-stream sync --all --days 10 --wait
+      gsc-stream halt credential:acme --reason "too many calls"
+      gsc-stream reconcile --repair
+
+    Settings are environment variables with the prefix GSC_; the README lists them. Exit codes: 0 done, 1 failures,
+    2 wrong usage or settings, or an unreachable server, 3 only halted pages are left, 130 interrupted.
     """
     # Logs go to stderr; stdout is for the output of commands. A service configures its log again from its settings.
     configure_logging(Settings(), "gsc-stream")

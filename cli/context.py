@@ -2,6 +2,7 @@
 
 import asyncio
 import getpass
+import json
 import os
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
@@ -13,8 +14,13 @@ from lab.errors import LabError
 from pipeline.catalog import Catalog, CatalogError
 from pipeline.catalog_file import read_catalog
 from pipeline.errors import Invalid, PipelineError
-from pipeline.process import EXIT_USAGE, StartError, load_settings
-from pipeline.settings import CatalogSettings, KafkaSettings, PostgresSettings, Settings
+from pipeline.process import EXIT_USAGE, StartError
+from pipeline.settings import CatalogSettings, KafkaSettings, PostgresSettings, Settings, SettingsError, read_settings
+
+JSON_OUTPUT = "gsc_stream.json"
+"""Key of the context's `meta`: whether the command was called with --json."""
+_OPTIONS = {"properties": "--property", "reports": "--report", "scope": "SCOPE", "priority": "--daily"}
+"""Options and arguments that have another name than their field."""
 
 S = TypeVar("S", bound=Settings)
 T = TypeVar("T")
@@ -30,7 +36,10 @@ class SyncSettings(LedgerSettings, CatalogSettings):
 
 def read_environment(model: type[S]) -> S:
     """Return the settings of a command; on errors print one line per problem and exit with 2."""
-    return load_settings(model, os.environ)  # noqa: TID251 - the command line reads it here only
+    try:
+        return read_settings(model, os.environ)  # noqa: TID251 - the command line reads it here only
+    except SettingsError as error:
+        fail(str(error))
 
 
 def environment_variable(name: str) -> str | None:
@@ -67,17 +76,34 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a command's work. Errors of servers and of the lab are one line on stderr and exit code 2."""
     try:
         return asyncio.run(work)
+    except Invalid as error:
+        fail(str(error), field=error.field)
     except (PipelineError, StartError, CatalogError, LabError) as error:
         fail(str(error))
 
 
-def fail(text: str, code: int = EXIT_USAGE) -> NoReturn:
-    """Print an error to stderr and exit."""
+def fail(text: str, code: int = EXIT_USAGE, *, field: str | None = None) -> NoReturn:
+    """Print an error to stderr and exit. With --json it has the form of an error of the HTTP API.
+
+    `field` is the option or argument that is wrong, if there is one; the text begins with it.
+    """
+    context = click.get_current_context(silent=True)
+    if context is not None and context.meta.get(JSON_OUTPUT):
+        message = text.removeprefix(f"{field}: ")
+        text = json.dumps({"error": {"field": field, "message": message}})
     click.echo(text, err=True)
     raise SystemExit(code)
 
 
+def option_of(field: str) -> str:
+    """Return the option or argument that sets a field of a request."""
+    return _OPTIONS.get(field, f"--{field.replace('_', '-')}")
+
+
 def fail_for(error: Invalid, fields: Mapping[str, Any]) -> NoReturn:
-    """Print an error of a field with the value that the user gave, and exit with 2."""
-    value = fields.get(error.field or "")
-    fail(str(error) if value is None else f"{error}, got {value!r}")
+    """Print an error of a field with the option and the value that the user gave, and exit with 2."""
+    if error.field is None:
+        fail(str(error))
+    option, value = option_of(error.field), fields.get(error.field)
+    got = "" if value is None or repr(value) in error.reason else f", got {value!r}"
+    fail(f"{option}: {error.reason}{got}", field=option)

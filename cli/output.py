@@ -1,6 +1,7 @@
 """Output of commands: JSON, tables, and the progress bar."""
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -8,6 +9,10 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
+
+UNLIMITED = 100_000
+"""The width, in characters, of output that is not on a terminal."""
 
 
 def print_json(value: object) -> None:
@@ -15,12 +20,21 @@ def print_json(value: object) -> None:
     click.echo(json.dumps(value, default=str))
 
 
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table."""
-    table = Table(*columns, title=title, title_justify="left")
-    for row in rows:
-        table.add_row(*(str(cell) for cell in row))
-    Console().print(table)
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str = "") -> None:
+    """Print a table, or the sentence `empty` if it has no rows. None is an empty cell.
+
+    Cells are never cut: on a terminal long ones are wrapped, elsewhere the table is as wide as it must be.
+    """
+    cells = [[Text("" if cell is None else str(cell), overflow="fold") for cell in row] for row in rows]
+    if not cells and empty:
+        click.echo(empty)
+        return
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in cells:
+        table.add_row(*row)
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else UNLIMITED).print(table)
 
 
 def log_progress(line: str) -> None:

@@ -139,6 +139,28 @@ def _are_close(ours: float, theirs: float, tolerance: float) -> bool:
     return abs(ours - theirs) <= tolerance * max(abs(ours), abs(theirs))
 
 
+class FindingRange(NamedTuple):
+    """Consecutive days of a series with the same kind of finding. `detail` is that of the first day."""
+
+    kind: Kind
+    property: str
+    report: str
+    search_type: str
+    start: date
+    end: date
+    detail: str
+
+
+def finding_ranges(findings: Iterable[Finding]) -> list[FindingRange]:
+    """Return the findings with consecutive days joined. Pure."""
+    ordered = sorted(findings, key=lambda item: (*item[:4], item.date))
+    ranges = []
+    for _, numbered in groupby(enumerate(ordered), key=lambda pair: (*pair[1][:4], pair[1].date.toordinal() - pair[0])):
+        days = [item for _, item in numbered]
+        ranges.append(FindingRange(*days[0][:4], days[0].date, days[-1].date, days[0].detail))
+    return ranges
+
+
 def refetch_requests(findings: Iterable[Finding]) -> list[RefetchRequest]:
     """Return the requests that repair the findings; consecutive days are one request. Pure."""
     days = sorted({(f.property, f.report, f.date) for f in findings if f.kind in REPAIRABLE})

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
@@ -11,13 +11,15 @@ from ruamel.yaml.constructor import ConstructorError, RoundTripConstructor, Safe
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import Node, ScalarNode
 
-from pipeline.catalog import Catalog, CatalogError, repeated
+from pipeline.catalog import Catalog, CatalogError, Credential, Property, Report, repeated
+from pipeline.contracts.text import did_you_mean
+from pipeline.validation_text import plain_text
 
 Location = tuple[str | int, ...]
 """A path into the file, such as `("properties", 0, "url")`."""
 
-_MESSAGES = {"model_type": "must be a mapping of fields", "tuple_type": "must be a list"}
-"""Messages in YAML's terms, by the type of pydantic's error, whose own messages use Python's."""
+_ENTRIES: dict[str | int, type[BaseModel]] = {"credentials": Credential, "properties": Property, "reports": Report}
+"""The models of the entries of each list."""
 
 
 class _Constructor(RoundTripConstructor):
@@ -87,10 +89,18 @@ def _parse(path: Path) -> Any:
 
 def _describe(path: Path, root: Any, details: ErrorDetails) -> str:
     loc = details["loc"]
-    message = _MESSAGES.get(details["type"]) or details["msg"].removeprefix("Value error, ")
-    value = details["input"]
-    shown = f", got {value!r}" if isinstance(value, str | int | float | bool | None) else ""
-    return f"{path}:{_line(root, loc)}: {_dotted(loc)}: {message}{shown}"
+    model = _ENTRIES.get(loc[0], Catalog) if len(loc) > 1 else Catalog
+    message = plain_text(details, model.model_fields)
+    return f"{path}:{_line(root, loc)}: {_dotted(loc)}: {message}{_got(details['input'])}"
+
+
+def _got(value: object) -> str:
+    """Return the end of an error with the value as YAML writes it; lists and mappings are too long for it."""
+    if value is None:
+        return ", got nothing"
+    if isinstance(value, bool):
+        return f", got {str(value).lower()}"
+    return f", got {value!r}" if isinstance(value, str | int | float) else ""
 
 
 def _dotted(loc: Location) -> str:
@@ -119,8 +129,10 @@ def _reference_problems(catalog: Catalog) -> list[tuple[Location, str]]:
         problems += [((kind, i), f"{name!r} is repeated") for i, name in repeated(names)]
     for i, item in enumerate(catalog.properties):
         if item.credential not in catalog.credential_by_id:
-            problems.append((("properties", i, "credential"), f"unknown credential {item.credential!r}"))
+            nearest = did_you_mean(item.credential, catalog.credential_by_id)
+            problems.append((("properties", i, "credential"), f"unknown credential {item.credential!r}{nearest}"))
         for j, name in enumerate(item.reports or ()):
             if name not in catalog.report_by_name:
-                problems.append((("properties", i, "reports", j), f"unknown report {name!r}"))
+                nearest = did_you_mean(name, catalog.report_by_name)
+                problems.append((("properties", i, "reports", j), f"unknown report {name!r}{nearest}"))
     return problems

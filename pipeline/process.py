@@ -1,6 +1,7 @@
 """Run a service as a process: settings, signals, exit codes.
 
-Exit codes: 0 clean stop, 1 failure while running, 2 wrong settings or a missing requirement at start.
+Exit codes: 0 clean stop, 1 failure while running, 2 wrong settings or a missing requirement at start. The command line
+has two more: 3 when only halted pages are left, 130 when it is interrupted.
 """
 
 import asyncio
@@ -26,6 +27,8 @@ STOP_S = 20.0
 """How long a stop may take. Nothing is lost when it is cut short: some work is repeated."""
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+EXIT_HALTED = 3
+EXIT_INTERRUPTED = 130
 
 
 class StartError(Exception):

@@ -14,6 +14,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from pipeline.validation_text import plain_text
+
 S = TypeVar("S", bound="Settings")
 
 PREFIX = "GSC_"
@@ -36,7 +38,7 @@ def address_problem(value: object) -> str | None:
         url = _HTTP_URL.validate_python(value)
         (url.host or "").encode("idna")  # the resolver encodes the host like this
     except ValidationError as error:
-        return error.errors()[0]["msg"]
+        return plain_text(error.errors()[0])
     except UnicodeError:
         return "the host of the URL has an empty label or one of more than 63 characters"
     return "the port must be from 1 to 65535" if url.port == 0 else None
@@ -215,7 +217,7 @@ def is_secret(kafka_setting: str) -> bool:
 
 
 def _describe(model: type[Settings], details: ErrorDetails) -> str:
-    message = details["msg"].removeprefix("Value error, ")
+    message = plain_text(details)
     if not details["loc"]:  # raised by a validator of the model, which names the variables itself
         return message
     field = str(details["loc"][0])

@@ -1,7 +1,7 @@
 """Building and validating sync requests: the same checks for the command line, HTTP and the topic. Pure."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, NamedTuple
 
@@ -12,6 +12,7 @@ from pipeline.contracts.codec import parse_fields
 from pipeline.contracts.identity import rolling_request_id
 from pipeline.contracts.messages import Name, Priority, SyncRequest
 from pipeline.contracts.reports import FINAL_AFTER_DAYS
+from pipeline.contracts.text import did_you_mean
 from pipeline.errors import Invalid
 from pipeline.pacific import pacific_date
 from producer.planner import HISTORY_DAYS, properties_of, reports_of
@@ -141,15 +142,21 @@ def _properties(request: SyncRequest, catalog: Catalog) -> list[Problem]:
     if not request.all_properties and not request.properties:
         return [Problem("properties", "none given; name some, or request all")]
     return [
-        Problem("properties", f"unknown property {url!r}; it is not in the catalog")
+        Problem("properties", f"unknown property {url!r}{_nearest(url, catalog.property_by_url)}")
         for url in request.properties
         if url not in catalog.property_by_url
     ]
 
 
+def _nearest(name: str, known: Iterable[str]) -> str:
+    return did_you_mean(name, known) or "; it is not in the catalog"
+
+
 def _reports(request: SyncRequest, catalog: Catalog) -> list[Problem]:
     unknown = [name for name in request.reports if name not in catalog.report_by_name]
-    problems = [Problem("reports", f"unknown report {name!r}; it is not in the catalog") for name in unknown]
+    problems = [
+        Problem("reports", f"unknown report {name!r}{_nearest(name, catalog.report_by_name)}") for name in unknown
+    ]
     for url in request.properties:
         item = catalog.property_by_url.get(url)
         kept = {report.name for report in catalog.reports_of(item)} if item else set(request.reports)

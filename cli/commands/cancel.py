@@ -23,7 +23,11 @@ BATCH_RETENTION = timedelta(days=7)
 @click.option("--reason", required=True, help="Reason, for the record.")
 @json_option
 def cancel(run_id: str, reason: str, as_json: bool) -> None:
-    """Cancel a run: its unfinished pages are not fetched, and its calls in flight end."""
+    """Cancel a run: its unfinished pages are not fetched, and its calls in flight end.
+
+    \b
+    Example: gsc-stream cancel RUN_ID --reason "wrong days"
+    """
     pages = run(_cancel(read_environment(LedgerSettings), run_id, reason))
     if as_json:
         print_json({"run_id": run_id, "cancelled_pages": pages})

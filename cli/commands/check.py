@@ -34,11 +34,16 @@ def check(as_json: bool) -> None:
     catalog = load_catalog(settings)
     problems = {"settings": None, "catalog": None, **run(_problems(settings, catalog))}
     if as_json:
-        print_json({name: problem or "ok" for name, problem in problems.items()})
+        print_json({"ok": not any(problems.values()), "checks": [_fields(*item) for item in problems.items()]})
     else:
         for name, problem in problems.items():
             click.echo(f"{'failed' if problem else 'ok':6} {name}{f': {problem}' if problem else ''}")
     raise SystemExit(1 if any(problems.values()) else 0)
+
+
+def _fields(name: str, problem: str | None) -> dict[str, object]:
+    check_, _, credential = name.lower().partition(", credential ")
+    return {"check": check_, "credential": credential or None, "ok": problem is None, "problem": problem}
 
 
 async def _problems(settings: AllSettings, catalog: Catalog) -> dict[str, str | None]:

@@ -8,10 +8,12 @@ from typing import Any, TypeVar
 import click
 
 from cli.context import LedgerSettings, fail, read_environment, run
+from cli.groups import Group
 from cli.options import json_option, moment
 from cli.output import print_json, print_table
 from maintenance.redrive import DecodedDeadLetter, decode_dead_letter
 from maintenance.redrive import redrive as redrive_letters
+from pipeline.contracts.text import utc_text
 from pipeline.contracts.topics import DEAD_LETTERS
 from pipeline.control import read_halts
 from pipeline.dead_letters import read_dead_letter
@@ -23,7 +25,6 @@ from pipeline.topic_reader import OffsetRange, open_topic_reader
 
 F = TypeVar("F", bound=Callable[..., Any])
 _COLUMNS = ("place", "reason", "service", "source", "first_seen", "property", "page", "error")
-_VALUE_CHARACTERS = 4000
 
 
 def _filters(command: F) -> F:
@@ -57,9 +58,16 @@ class Filter:
         )
 
 
-@click.group("dead-letters")
+@click.group("dead-letters", cls=Group)
 def dead_letters() -> None:
-    """List messages that could not be processed, and process them again."""
+    """List messages that could not be processed, and process them again.
+
+    \b
+    Examples:
+      gsc-stream dead-letters list --reason bad_request
+      gsc-stream dead-letters show 0:17
+      gsc-stream dead-letters redrive --property sc-domain:example.com
+    """
 
 
 @dead_letters.command("list")
@@ -75,8 +83,8 @@ def list_(
     if as_json:
         print_json(lines)
         return
-    rows = [[str(line[name] or "")[:80] for name in _COLUMNS] for line in lines]
-    print_table(f"Dead letters: {len(lines)}", _COLUMNS, rows)
+    rows = [[line[name] for name in _COLUMNS] for line in lines]
+    print_table(f"Dead letters: {len(lines)}", _COLUMNS, rows, empty="There are no dead letters.")
 
 
 @dead_letters.command()
@@ -97,8 +105,7 @@ def show(place: str, as_json: bool) -> None:
     if as_json:
         print_json(fields)
     else:
-        rows = [(name, str(value)[:_VALUE_CHARACTERS]) for name, value in fields.items()]
-        print_table(f"Dead letter {place}", ("field", "value"), rows)
+        click.echo("\n".join(f"{name}: {'' if text is None else text}" for name, text in fields.items()))
 
 
 @dead_letters.command()
@@ -195,7 +202,7 @@ def _line(dead_letter: DecodedDeadLetter, states: Mapping[str, str]) -> dict[str
         "reason": stored.reason,
         "service": stored.service,
         "source": f"{source[0]}:{source[1]}:{source[2]}" if source else None,
-        "first_seen": stored.first_seen.isoformat(timespec="seconds"),
+        "first_seen": utc_text(stored.first_seen),
         "property": batch.property if batch else None,
         "page": states.get(batch.batch_id) if batch else None,
         "error": stored.error,

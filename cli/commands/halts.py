@@ -23,10 +23,10 @@ def halts(as_json: bool) -> None:
     records = [control_fields(control) for control in active]
     if as_json:
         print_json({"halts": records})
-    elif records:
-        print_table("Halts", _COLUMNS, [[record[name] or "" for name in _COLUMNS] for record in records])
     else:
-        click.echo("Nothing is halted.")
+        print_table(
+            "Halts", _COLUMNS, [[record[name] for name in _COLUMNS] for record in records], empty="Nothing is halted."
+        )
 
 
 async def _active_halts(settings: KafkaSettings) -> list[Control]:

@@ -17,8 +17,10 @@ from maintenance.reconcile import (
     KINDS,
     Day,
     Finding,
+    FindingRange,
     RefetchRequest,
     differing_totals,
+    finding_ranges,
     findings_of,
     read_days,
     refetch_requests,
@@ -54,7 +56,11 @@ _ADDITIVE = frozenset({"date", "country", "device"})
 @click.option("--repair", is_flag=True, help="Request the days that a new fetch can repair.")
 @json_option
 def reconcile(start: date | None, end: date | None, repair: bool, as_json: bool, **options: Any) -> None:
-    """Compare plan, ledger and table, and a sample with Google. Exit 1 when there are findings."""
+    """Compare plan, ledger and table, and a sample with Google. Exit 1 when there are findings.
+
+    \b
+    Example: gsc-stream reconcile --start 2026-01-01 --sample 20 --repair
+    """
     settings = read_environment(SyncSettings)
     catalog = load_catalog(settings)
     today = pacific_date(now())
@@ -70,14 +76,16 @@ def reconcile(start: date | None, end: date | None, repair: bool, as_json: bool,
             "findings": [item._asdict() for item in findings],
             "requested": [item._asdict() for item in requests],
         }
-        print_json({"days": days, **found})
+        print_json({"days": days, **found})  # a finding for each day
     else:
         _print_findings(days, findings, requests)
     raise SystemExit(1 if findings else 0)
 
 
 def _print_findings(days: int, findings: Sequence[Finding], requests: Sequence[RefetchRequest]) -> None:
-    print_table(f"{days} days of series, findings: {len(findings)}", Finding._fields, findings)
+    ranges = finding_ranges(findings)
+    nothing = f"{days} days of series were compared: nothing is wrong."
+    print_table(f"{days} days of series, findings: {len(findings)}", FindingRange._fields, ranges, empty=nothing)
     for kind in sorted({finding.kind for finding in findings}):
         click.echo(f"{kind}: {KINDS[kind]}")
     for request in requests:

@@ -42,6 +42,9 @@ def replay(
     """Write old results to PostgreSQL again, beside live work.
 
     Rows of an older generation never overwrite newer ones. After an interruption, the same command continues.
+
+    \b
+    Example: gsc-stream replay --from 2026-01-31T00:00:00Z --property sc-domain:example.com
     """
     settings = read_environment(LedgerSettings)
     if start and end and end < start:

@@ -25,6 +25,11 @@ def resume(scope: str | None, every: bool, reason: str, as_json: bool, **selecte
 
     Options can be combined: `--credential acme --cause permission` resumes what acme has lost its permission for.
     `gsc-stream halts` lists scopes and causes.
+
+    \b
+    Examples:
+      gsc-stream resume credential:acme
+      gsc-stream resume --credential acme --cause permission
     """
     selection = HaltFilter(**selected)
     if (scope is not None) + (every or selection.is_set) != 1:

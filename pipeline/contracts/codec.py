@@ -9,13 +9,35 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from pipeline.contracts.messages import AnyMessage, Message, Result
+from pipeline.contracts.text import did_you_mean
 from pipeline.errors import Invalid
 
 M = TypeVar("M")
 
 KNOWN_VERSIONS = (1,)
 _encoder = msgspec.json.Encoder()
-_UNKNOWN_FIELD = re.compile("unknown field `(.*)`")  # msgspec gives no path for this error
+_NAMED_FIELD = re.compile("(unknown|missing required) field `(.*)`")  # msgspec gives no path for these errors
+_WORDS = [
+    (re.compile(pattern), words)
+    for pattern, words in (
+        ("Invalid RFC3339 encoded date$", "must be a date, YYYY-MM-DD"),
+        ("Invalid RFC3339 encoded datetime", "must be a time, such as 2026-01-31T12:00:00Z"),
+        ("JSON is malformed", "not JSON"),
+        ("Expected `", "must be `"),
+        ("`int` >= ", "a whole number of at least "),
+        ("`int` <= ", "a whole number of at most "),
+        (r"`str` matching regex .*", "text without NUL"),
+        ("`str` of length >= 1", "text that is not empty"),
+        ("`str` of length <= (\\d+)", "text of at most \\1 characters"),
+        ("`int`", "a whole number"),
+        ("`float`", "a number"),
+        ("`str`", "text"),
+        ("`bool`", "true or false"),
+        ("`array`", "a list"),
+        ("`object`", "an object"),
+    )
+]
+"""What msgspec's errors say, in words that do not name its types."""
 _DECODING_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """msgspec raises these for input that is not JSON or not of the type, is not UTF-8, or is nested too deeply."""
 
@@ -83,5 +105,18 @@ def parse_fields(type_: type[M], fields: Mapping[str, Any] | bytes) -> M:
         return msgspec.json.decode(fields, type=type_) if isinstance(fields, bytes) else msgspec.convert(fields, type_)
     except _DECODING_ERRORS as error:
         text, _, path = str(error).partition(" - at `$.")
-        unknown = _UNKNOWN_FIELD.search(text)
-        raise Invalid(text, field=path.rstrip("`") or (unknown[1] if unknown else "body")) from error
+        named = _NAMED_FIELD.search(text)
+        field = path.rstrip("`") or (named[2] if named else "body")
+        known = [item.name for item in msgspec.structs.fields(cast("type[msgspec.Struct]", type_))]
+        raise Invalid(_plain_text(text, field, known), field=field) from error
+
+
+def _plain_text(text: str, field: str, known: list[str]) -> str:
+    """Return an error of msgspec in plain words: `Expected `int` >= 1` is about a whole number."""
+    if text.startswith("Object missing"):
+        return "missing"
+    if text.startswith("Object contains unknown"):
+        return "unknown field" + (did_you_mean(field, known) or f"; known: {', '.join(known)}")
+    for pattern, words in _WORDS:
+        text = pattern.sub(words, text)
+    return text

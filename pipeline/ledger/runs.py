@@ -13,6 +13,7 @@ from pipeline.contracts import codec
 from pipeline.contracts.identity import run_id
 from pipeline.contracts.messages import Batch, SyncRequest
 from pipeline.contracts.records import SeriesKey
+from pipeline.contracts.text import utc_text
 from pipeline.errors import Invalid
 from pipeline.ledger import pages
 from pipeline.postgres import Connection, database_errors, queries
@@ -139,10 +140,16 @@ async def progress(conn: Connection, run: str) -> dict[str, object] | None:
         "run_id": first[0],
         "request_id": first[1],
         "generation": first[2],
-        "planned_at": first[3].isoformat(),
+        "planned_at": utc_text(first[3]),
         "pages": {row[4]: row[5] for row in rows if row[4]},
         "rows": sum(row[6] for row in rows),
     }
+
+
+async def unfinished_tenants(conn: Connection, run: str) -> list[tuple[str, str]]:
+    """Return the credentials and properties of the unfinished pages of a run."""
+    async with database_errors():
+        return await (await conn.execute(_SQL["unfinished_tenants"], {"run_id": run})).fetchall()
 
 
 async def series_number(conn: Connection, key: SeriesKey) -> int:

@@ -34,6 +34,11 @@ from gsc.runs r left join gsc.pages p using (run_id)
 where r.run_id = %(run_id)s
 group by r.run_id, r.request_id, r.generation, r.planned_at, p.state
 
+-- name: unfinished_tenants
+select distinct p.credential, s.property
+from gsc.pages p join gsc.series s using (series)
+where p.run_id = %(run_id)s and p.state in ('pending', 'published')
+
 -- name: series
 insert into gsc.series (property, report, search_type, dimensions)
 values (%(property)s, %(report)s, %(search_type)s, %(dimensions)s)

@@ -1,12 +1,14 @@
 """Messages: every example must decode in every later release, and the schemas equal the code."""
 
 import json
+from datetime import date
 from importlib.resources import files
 from pathlib import Path
+from typing import Annotated
 
 import jsonschema
 import pytest
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from pipeline.contracts import codec
 from pipeline.contracts.__main__ import MESSAGES, write_schemas
@@ -126,19 +128,24 @@ def test_a_result_is_rows_or_an_outcome() -> None:
 @pytest.mark.parametrize(
     ("fields", "field", "reason"),
     [
-        ({"scope": 7}, "scope", "Expected `str`, got `int`"),
-        ({"unknown": 7}, "unknown", "Object contains unknown field `unknown`"),
-        ({}, "body", "Object missing required field `scope`"),
+        ({"scope": 7}, "scope", "must be text, got a whole number"),
+        ({"unknown": 7}, "unknown", "unknown field; known: scope, number, day"),
+        ({}, "scope", "missing"),
+        ({"scope": "all", "nmuber": 1}, "nmuber", "unknown field; did you mean 'number'?"),
+        ({"scope": "all", "number": 0}, "number", "must be a whole number of at least 1"),
+        ({"scope": "all", "day": "x"}, "day", "must be a date, YYYY-MM-DD"),
     ],
 )
 def test_a_wrong_field_of_a_request_is_named(fields: dict[str, object], field: str, reason: str) -> None:
     class Request(Struct, forbid_unknown_fields=True):
         scope: str
+        number: Annotated[int, Meta(ge=1)] = 1
+        day: date | None = None
 
     for form in (fields, json.dumps(fields).encode()):
         with pytest.raises(Invalid) as caught:
             codec.parse_fields(Request, form)
         assert (caught.value.field, caught.value.reason) == (field, reason)
-    with pytest.raises(Invalid, match=r"body: JSON is malformed"):
+    with pytest.raises(Invalid, match=r"body: not JSON"):
         codec.parse_fields(Request, b"{x")
     assert codec.parse_fields(Request, {"scope": "all"}).scope == "all"

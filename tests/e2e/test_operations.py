@@ -183,6 +183,12 @@ def _ask_and_be_told(running: Running) -> None:
     assert (other.returncode, other.stdout) == (2, "")
     assert other.stderr == "--request-id: another request has used the id 'mine' before\n"
 
+    assert run_command(running, "halt", f"property:{SITES[0]}", "--reason", "a test").returncode == 0
+    halted = run_json(running, "sync", "--all", "--start", str(a_day(3)), "--end", str(a_day(3)), "--wait", code=3)
+    assert halted["pages"] == {"applied": 3, "pending": 3}
+    assert [halt["scope"] for halt in halted["halts"]] == [f"property:{SITES[0]}"]
+    assert run_command(running, "resume", f"property:{SITES[0]}").returncode == 0
+
     nothing = run_command(running, "sync", "--all", "--days", "1", "--wait", "--json")
     assert (nothing.returncode, json.loads(nothing.stdout)["pages"]) == (0, {})
     assert nothing.stderr.startswith("nothing to fetch: ")

@@ -194,7 +194,7 @@ async def test_a_token_endpoint_whose_answer_cannot_be_used_is_retryable(simulat
 @pytest.mark.parametrize(
     ("kind", "name", "value", "message"),
     [
-        ("service_account", "token_uri", "http://[::1", "token_uri: Input should be a valid URL, invalid IPv6 address"),
+        ("service_account", "token_uri", "http://[::1", "token_uri: must be a valid URL, invalid IPv6 address"),
         ("service_account", "token_uri", 5, "token_uri: must be non-empty text"),
         ("service_account", "private_key", 5, "private_key: must be non-empty text"),
         ("authorized_user", "token_uri", "http://localhost:99999", "token_uri: .*invalid port number"),

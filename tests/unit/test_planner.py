@@ -170,7 +170,7 @@ def test_names_in_another_order_are_the_same_request() -> None:
 def test_days_exclude_start_and_end() -> None:
     with pytest.raises(Invalid, match="give either days, or start and end"):
         rolling(start="2026-03-01")
-    with pytest.raises(Invalid, match=r"days: Expected `int` <= 487"):
+    with pytest.raises(Invalid, match=r"days: must be a whole number of at most 487"):
         rolling(days=500)
 
 

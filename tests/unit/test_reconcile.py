@@ -10,8 +10,10 @@ from maintenance.reconcile import (
     REPAIRABLE,
     Day,
     Finding,
+    FindingRange,
     RefetchRequest,
     differing_totals,
+    finding_ranges,
     findings_of,
     refetch_requests,
 )
@@ -75,6 +77,23 @@ def test_consecutive_days_are_one_request() -> None:
         RefetchRequest("p", "other", date(2026, 3, 4), date(2026, 3, 4)),
         RefetchRequest("p", "r", date(2026, 3, 1), date(2026, 3, 3)),
         RefetchRequest("p", "r", date(2026, 3, 7), date(2026, 3, 7)),
+    ]
+
+
+def test_consecutive_days_are_one_range_of_a_kind_and_series() -> None:
+    def a_finding(kind: Any, day: int, detail: str = "") -> Finding:
+        return Finding(kind, "p", "r", "web", date(2026, 3, day), detail)
+
+    findings = [
+        a_finding("late", 3),
+        a_finding("dead", 2, "second"),
+        a_finding("dead", 1, "first"),
+        a_finding("dead", 4),
+    ]
+    assert finding_ranges(findings) == [
+        FindingRange("dead", "p", "r", "web", date(2026, 3, 1), date(2026, 3, 2), "first"),
+        FindingRange("dead", "p", "r", "web", date(2026, 3, 4), date(2026, 3, 4), ""),
+        FindingRange("late", "p", "r", "web", date(2026, 3, 3), date(2026, 3, 3), ""),
     ]
 
 

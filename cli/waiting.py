@@ -1,0 +1,162 @@
+"""Waiting for a run: until it is planned, and until its pages are finished or nothing but halted pages is left."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import click
+
+from pipeline.clock import monotonic, now
+from pipeline.contracts.halts import Halts
+from pipeline.contracts.messages import Control
+from pipeline.contracts.text import utc_text
+from pipeline.dead_letters import read_dead_letter
+from pipeline.ledger import runs
+from pipeline.ledger.changes import wait_for_change
+from pipeline.ledger.pages import finished_count
+from pipeline.postgres import Connection
+from pipeline.process import EXIT_FAILED, EXIT_HALTED
+from pipeline.topic_reader import OffsetRange, OffsetRanges, TopicReader
+
+POLL_EVERY_S = 0.5
+"""The longest time between two looks at the ledger; a change of any page ends it."""
+REST_RATIO = 4
+"""The command rests for so many durations of a query between two: a large run takes a while to count."""
+QUIET_S = 10.0
+"""Halts are looked at when no page was finished for this long."""
+UNPLANNED_S = 30.0
+"""A producer plans a request within a second; after this time the command says what it waits for."""
+SHORT_HALT = timedelta(minutes=30)
+"""A halt that ends sooner is waited for."""
+
+Source = tuple[str, int, int]
+"""Topic, partition and offset of a message."""
+ShowProgress = Callable[[str, int, int], None]
+"""Shows a text, the number of finished pages, and that of all pages."""
+
+
+class RefusedError(Exception):
+    """The producer cannot plan the request."""
+
+
+@dataclass(frozen=True)
+class RunEnd:
+    """The progress of a run, and the halts that hold all of its unfinished pages, if there are any."""
+
+    progress: Mapping[str, Any]
+    halts: tuple[Control, ...] = ()
+
+
+class NewDeadLetters:
+    """Dead letters published from now on: the producer dead-letters a request that it cannot plan."""
+
+    def __init__(self, reader: TopicReader, seen: OffsetRanges) -> None:
+        self._reader = reader
+        self._seen = seen
+
+    async def reason_of(self, source: Source) -> str | None:
+        """Return why the message was dead-lettered, or None when it was not."""
+        available = await self._reader.available()
+        new = {number: OffsetRange(self._seen[number].end, range_.end) for number, range_ in available.items()}
+        self._seen = available
+        async for records in self._reader.records(new):
+            for dead_letter in map(read_dead_letter, records):
+                if dead_letter.source == source:
+                    return dead_letter.error
+        return None
+
+
+async def wait_until_planned(conn: Connection, run: str, source: Source, dead_letters: NewDeadLetters) -> None:
+    """Wait until the ledger has the run. Raises RefusedError when the producer has dead-lettered its request."""
+    late_at = monotonic() + UNPLANNED_S
+    while not await runs.progress(conn, run):
+        if reason := await dead_letters.reason_of(source):
+            raise RefusedError(reason)
+        if monotonic() > late_at:
+            late_at = float("inf")
+            click.echo(f"run {run} is not planned yet: is a producer running and ready?", err=True)
+        await wait_for_change(conn, POLL_EVERY_S)
+
+
+@dataclass
+class _Quiet:
+    """For how long the number of finished pages has been the same."""
+
+    done: int = -1
+    since: float = field(default_factory=monotonic)
+
+    def seconds(self, done: int) -> float:
+        if done != self.done:
+            self.done, self.since = done, monotonic()
+        return monotonic() - self.since
+
+
+async def wait_until_finished(conn: Connection, run: str, halts: Halts, show: ShowProgress) -> RunEnd:
+    """Wait until every page is finished, or until halts without a near end hold those that are left."""
+    quiet, reported = _Quiet(), ""
+    while True:
+        began = monotonic()
+        progress: Mapping[str, Any] = await runs.progress(conn, run) or {"pages": {}, "rows": 0}
+        rest_s = REST_RATIO * (monotonic() - began)
+        done, total = finished_count(progress["pages"]), sum(progress["pages"].values())
+        show(f"{progress['rows']} rows, pages", done, total)
+        if done == total:
+            return RunEnd(progress)
+        if halts.active(now()) and quiet.seconds(done) >= QUIET_S:
+            holding = holding_halts(run, await runs.unfinished_tenants(conn, run), halts, now())
+            if holding and all(_is_long(halt, now()) for halt in holding):
+                return RunEnd(progress, holding)
+            text = "\n".join(describe_halt(halt) for halt in holding)
+            if text != reported:
+                reported = text
+                click.echo(text or "no halt holds the pages any more", err=True)
+        await asyncio.sleep(rest_s)
+        await wait_for_change(conn, POLL_EVERY_S)
+
+
+def holding_halts(run: str, tenants: Iterable[tuple[str, str]], halts: Halts, at: datetime) -> tuple[Control, ...]:
+    """Return the halts that hold all unfinished pages of a run, or none when a page is not halted. Pure.
+
+    `tenants` are the credentials and properties of these pages.
+    """
+    holding = {}
+    for credential, url in tenants:
+        halt = halts.blocking(("all", f"credential:{credential}", f"property:{url}", f"run:{run}"), at)
+        if halt is None:
+            return ()
+        holding[halt.scope] = halt
+    return tuple(holding.values())
+
+
+def _is_long(halt: Control, at: datetime) -> bool:
+    return halt.until is None or halt.until - at > SHORT_HALT
+
+
+def describe_halt(halt: Control) -> str:
+    """Return what is halted, why, and how it resumes, in a line."""
+    until = f"until {utc_text(halt.until)}" if halt.until else "without an end"
+    return (
+        f"{halt.scope} is halted {until}, by {halt.actor} since {utc_text(halt.at)}: {halt.reason};"
+        f" `gsc-stream resume {halt.scope}` ends the halt"
+    )
+
+
+def describe_end(end: RunEnd) -> str:
+    """Return how a run ended, and what to do about pages without rows."""
+    pages = end.progress["pages"]
+    counts = ", ".join(f"{number} {state}" for state, number in sorted(pages.items())) or "none"
+    lines = [f"pages: {counts}; rows: {end.progress['rows']}"]
+    if pages.get("dead"):
+        lines.append("`gsc-stream dead-letters list` says why pages are dead")
+    if end.halts:
+        lines.append("only halted pages are left; they are fetched when the halt ends:")
+    return "\n".join([*lines, *map(describe_halt, end.halts)])
+
+
+def exit_code(end: RunEnd) -> int:
+    """Return the exit code of a command that waited for a run."""
+    if end.halts:
+        return EXIT_HALTED
+    return EXIT_FAILED if end.progress["pages"].get("dead") else 0
