@@ -104,7 +104,7 @@ async def _log_calls(driver: Driver, seconds: float) -> None:
 
 
 def _sequential_rate(environment: Environment) -> float:
-    """Return the calls per second with `GSC_MAX_CONCURRENCY=1`, for the same sync."""
+    """Return the calls per second with `GSC_MAX_CONCURRENCY=1`, one call of each credential, for the same sync."""
     with running_pipeline(environment, "sequential", GSC_MAX_CONCURRENCY="1") as driver:
         before = len(driver.calls())
         start_fetcher(driver, "fetcher")
@@ -113,7 +113,7 @@ def _sequential_rate(environment: Environment) -> float:
             await driver.request_sync(SCENARIO.days)
             while len(driver.calls(before)) < 2:
                 await asyncio.sleep(0.5)
-            log_progress("the same sync, one call at a time")
+            log_progress("the same sync, one call of each credential at a time")
             began, count = monotonic(), len(driver.calls(before))
             await asyncio.sleep(SEQUENTIAL_S)
             return (len(driver.calls(before)) - count) / (monotonic() - began)

@@ -52,9 +52,7 @@ async def _serve(settings: FetcherSettings, stop: asyncio.Event) -> None:
     try:
         async with (
             open_publisher(settings.kafka, "gsc-fetcher") as publisher,
-            SearchConsole(
-                settings.api_root, timeout_s=settings.http_timeout_s, connections=settings.max_concurrency
-            ) as search_console,
+            SearchConsole(settings.api_root, timeout_s=settings.http_timeout_s, connections=None) as search_console,
         ):
             member = _member(settings)
             ports = Ports(

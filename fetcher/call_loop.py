@@ -10,7 +10,6 @@ from fetcher.outcome import Dead, Deferred, Done, HaltOrder, Outcome, Retry
 from fetcher.page_call import BROKER_PAUSE_S, SOON_S, PageCalls
 from fetcher.partition_status import Blocker, Outage
 from fetcher.ports import Ports
-from fetcher.rate_limiter import RateLimiter
 from fetcher.schedule import Job, Tenant
 from pipeline.clock import monotonic, now
 from pipeline.contracts.halts import credential_scopes, scopes_of
@@ -97,14 +96,17 @@ class CallLoop:
             moment = monotonic()
             if blocker := self.blocker(moment):
                 return Wait(SOON_S, blocker)
-            job = self._partitions.schedule.next(moment, _Waits(self._calls, self._partitions.limiter, moment))
+            job = self._partitions.schedule.next(moment, _Waits(self._calls, self._partitions, moment))
             if not isinstance(job, Job):
                 return Wait(job, self._wait_reason())
             self._start(job, moment)
 
     def _wait_reason(self) -> str:
         if len(self._partitions.schedule):
-            return "outage" if self._calls.outages.any else "tokens"
+            if self._calls.outages.any:
+                return "outage"
+            full = all(map(self._calls.slots.is_full, self._partitions.schedule.credentials))
+            return "concurrency" if full else "tokens"
         if len(self._calls):
             return "http"
         return "publishing" if len(self._tasks) else "idle"
@@ -117,7 +119,7 @@ class CallLoop:
             return "lease"
         if self._ports.backpressure.paused:
             return "backpressure"
-        return "concurrency" if self._calls.full else None
+        return None
 
     def outage_of(self, credential: str) -> Outage | None:
         """Return the outage that the calls of a credential wait for, or None."""
@@ -211,28 +213,31 @@ class _Waits(NamedTuple):
     """The waits at one moment. A job that is halted need not wait, since it is deferred without a call."""
 
     calls: PageCalls
-    limiter: RateLimiter
+    partitions: Partitions
     moment: float
 
     def of_tenant(self, tenant: Tenant) -> float:
-        """Return the wait for what all batches of a credential share: its tokens, the end of an outage.
+        """Return the wait for what all batches of a credential share: a slot, its tokens, the end of an outage.
 
         It is looked at every SOON_S.
         """
         scopes = credential_scopes(tenant.credential)
         if self.calls.is_halted(scopes):
             return 0.0
-        tokens = self.limiter.shared_wait(tenant.credential, tenant.partition, self.moment)
+        if self.calls.slots.is_full(tenant.credential):
+            return SOON_S
+        tokens = self.partitions.limiter.shared_wait(tenant.credential, tenant.partition, self.moment)
         outage = self.calls.outages.wait(tenant.credential, self.moment)
         return min(max(tokens, outage, self._probe(scopes)), SOON_S)
 
     def of_job(self, job: Job) -> float:
-        """Return the wait for the tokens of its property, and for its retry."""
+        """Return the wait for the tokens of its property, for a slot of its share, and for its retry."""
         batch = job.batch
         if self.calls.halt_of(batch):
             return 0.0
-        tokens = self.limiter.property_wait(batch.property, job.partition, self.moment)
-        return max(job.not_before - self.moment, tokens, self._probe(scopes_of(batch)))
+        tokens = self.partitions.limiter.property_wait(batch.property, job.partition, self.moment)
+        share = SOON_S if self.calls.slots.is_share_used(batch, self.partitions.schedule.others_wait(job)) else 0.0
+        return max(job.not_before - self.moment, tokens, share, self._probe(scopes_of(batch)))
 
     def _probe(self, scopes: Iterable[str]) -> float:
         return SOON_S if self.calls.is_probed(scopes) else 0.0

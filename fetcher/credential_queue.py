@@ -69,6 +69,9 @@ class _PriorityQueue(Generic[J]):
         self._properties.setdefault(job.batch.property, _PropertyQueue()).add(job)
         self._rotation.wake(job.batch.property)
 
+    def has_others(self, url: str) -> bool:
+        return len(self._properties) > (url in self._properties)
+
     def wake(self, url: str) -> None:
         if url in self._properties:
             self._rotation.wake(url)
@@ -114,6 +117,10 @@ class CredentialQueue(Generic[J]):
         """Queue a job: behind those of its property, or before them once its `not_before` has come."""
         self._priorities[job.batch.priority].add(job)
         self._jobs += 1
+
+    def has_others(self, url: str) -> bool:
+        """Whether properties other than this one have jobs."""
+        return any(queue.has_others(url) for queue in self._priorities.values())
 
     def wake(self, url: str) -> None:
         """Look again at a property."""

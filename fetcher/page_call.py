@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Iterable
 from dataclasses import replace
 
 from fetcher.assignment import Partitions
+from fetcher.call_slots import CallSlots
 from fetcher.chunks import FetchedPage
 from fetcher.error_policy import retry_delay, scope_of
 from fetcher.halt_publisher import HaltPublisher
@@ -43,14 +44,10 @@ class PageCalls:
         self._halts = HaltPublisher(ports, partitions.schedule, self.cancel_halted)
         self._lost_permissions = LostPermissions()
         self.outages = Outages()
+        self.slots = CallSlots(capacity.max_concurrency)
 
     def __len__(self) -> int:
         return len(self._calls)
-
-    @property
-    def full(self) -> bool:
-        """Whether no more calls fit in the capacity."""
-        return len(self._calls) >= self._capacity.max_concurrency
 
     def halt_of(self, batch: Batch) -> Control | None:
         """Return the halt that is active for a batch, or None."""
@@ -83,6 +80,7 @@ class PageCalls:
         self.outages.started(job, monotonic())
         permit = _MemoryPermit(self._memory)
         call = self._calls[job] = asyncio.create_task(self._call(job, permit.acquire))
+        self.slots.take(job.batch)
         gauge("gsc_calls_in_flight").set(len(self._calls))
         return self._finish(job, call, permit)
 
@@ -98,7 +96,8 @@ class PageCalls:
             permit.release()
 
     def _remove(self, job: Job) -> None:
-        self._calls.pop(job, None)
+        if self._calls.pop(job, None):
+            self.slots.release(job.batch)
         self.outages.cancelled(job)
         gauge("gsc_calls_in_flight").set(len(self._calls))
 

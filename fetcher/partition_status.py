@@ -18,7 +18,7 @@ from pipeline.contracts.partition_status import NOTHING_TO_DO, PartitionStatus
 STALLED_AFTER_S = 180.0
 """Longer than a call may take. When nothing has happened for so long without a known reason, a partition is stalled."""
 
-Blocker = Literal["control", "lease", "backpressure", "concurrency"]
+Blocker = Literal["control", "lease", "backpressure"]
 """Why no call may start in the whole process."""
 
 _STALLS: dict[str | None, str] = {

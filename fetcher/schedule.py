@@ -143,6 +143,11 @@ class Schedule:
             elif kind != "credential" or name == tenant.credential:
                 queue.wake_all()
 
+    def others_wait(self, job: Job) -> bool:
+        """Whether batches of other properties of the job's credential are queued."""
+        queue = self._queues.get(Tenant(job.partition, job.batch.credential))
+        return queue is not None and queue.has_others(job.batch.property)
+
     def next(self, now: float, waits: Waits) -> Job | float:
         """Remove and return the next job that need not wait.
 

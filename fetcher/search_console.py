@@ -18,13 +18,19 @@ from pipeline.contracts.messages import Batch, SearchType
 from pipeline.errors import Invalid, Retryable
 
 CONNECT_TIMEOUT_S = 10.0
+KEPT_ALIVE = 256
+"""Idle connections."""
 
 
 class SearchConsole:
-    """A pool of kept-alive connections to the API, by HTTP/2 where the server offers it."""
+    """A pool of kept-alive connections to the API, by HTTP/2 where the server offers it.
 
-    def __init__(self, root: str, *, timeout_s: float, connections: int) -> None:
-        limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+    Where the number of calls is bounded otherwise, `connections` is None: over HTTP/1.1, calls that hang would fill a
+    bounded pool, and the calls of all other credentials would wait for a connection.
+    """
+
+    def __init__(self, root: str, *, timeout_s: float, connections: int | None) -> None:
+        limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections or KEPT_ALIVE)
         timeout = httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S)
         self._root = root.rstrip("/")
         self._client = httpx.AsyncClient(http2=True, limits=limits, timeout=timeout)

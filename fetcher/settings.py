@@ -34,7 +34,7 @@ class Capacity:
     """How much work one fetcher does at the same time."""
 
     max_concurrency: int
-    """Calls in flight."""
+    """Calls in flight of one credential."""
     max_in_flight: int
     """Pages in memory, from the first byte of a response until the broker has acknowledged its rows."""
     max_attempts: int
@@ -50,7 +50,7 @@ class FetcherSettings(KafkaSettings, CatalogSettings, HttpSettings, DeadLetterSe
         "https://searchconsole.googleapis.com"
     )
     max_concurrency: Annotated[int, Field(ge=1, le=2000)] = 32
-    """Calls in flight; 1 is the sequential mode."""
+    """Calls in flight of one credential; 1 is the sequential mode: a credential's calls are made one at a time."""
     max_in_flight: Annotated[int, Field(ge=1, le=2000)] = 10
     """Pages that are fetched and not yet acknowledged by the broker; bounds the memory."""
     burst: Annotated[int, Field(ge=1, le=10_000)] = 8

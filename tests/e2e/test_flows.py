@@ -157,7 +157,7 @@ async def test_a_fetcher_that_was_frozen_calls_nothing_before_it_owns_again(
     servers: Servers, dsn: str, topic_prefix: str, folder: Path
 ) -> None:
     """Frozen for longer than its session, it is thrown out of the group; after the thaw its lease has run out."""
-    world = simulator_settings(Scenario(days=30, rows=10, latency_s=2.0, full_days=False))
+    world = simulator_settings(Scenario(days=30, rows=10, latency_s=2.0, credentials=1, full_days=False))
     with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_CONCURRENCY="2") as running:
         run = await running.request_sync(30)
         await running.applied(run, 2)
@@ -197,7 +197,7 @@ async def test_the_classic_group_protocol_through_a_join_and_a_leave(
 ) -> None:
     world = simulator_settings(Scenario(days=25, properties=4, rows=10, latency_s=0.2, full_days=False))
     classic = {"GSC_KAFKA_GROUP_PROTOCOL": "classic", "GSC_SESSION_TIMEOUT_S": "6"}
-    with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_CONCURRENCY="4", **classic) as running:
+    with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_CONCURRENCY="1", **classic) as running:
         run = await running.request_sync(25)
         await running.applied(run, 10)
         first = running.services.processes["fetcher"]

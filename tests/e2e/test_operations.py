@@ -152,7 +152,7 @@ async def test_a_cancelled_run_ends_and_another_goes_on(
     servers: Servers, dsn: str, topic_prefix: str, folder: Path
 ) -> None:
     world = simulator_settings(Scenario(days=40, rows=20, latency_s=0.5, full_days=False))
-    with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_CONCURRENCY="4") as running:
+    with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_CONCURRENCY="2") as running:
         long = await running.request_sync(40)
         await running.applied(long, 5)
         cancelled = run_json(running, "cancel", long, "--reason", "a test")["cancelled_pages"]
@@ -312,7 +312,7 @@ async def test_a_search_console_that_starts_again_takes_the_credentials_it_gave(
     """As when the simulator alone starts again in compose; with a reader of each kind, and tokens of a short life."""
     scenario = Scenario(days=20, properties=3, rows=10, latency_s=0.3, full_days=False)
     world = msgspec.structs.replace(simulator_settings(scenario), token_lifetime_s=5)
-    with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_CONCURRENCY="4") as running:
+    with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_CONCURRENCY="2") as running:
         run = await running.request_sync(20)
         await running.applied(run, 10)
         port = running.simulator.root.rpartition(":")[2]

@@ -14,10 +14,12 @@ from fetcher.rate_limiter import QuotaLimits
 from fetcher.schedule import Job
 from fetcher.settings import Capacity
 from pipeline.clock import monotonic
+from pipeline.contracts import codec
 from pipeline.contracts.messages import Control
+from pipeline.contracts.records import Record
 from pipeline.errors import Fatal
 from pipeline.metrics import counter
-from support.examples import NOW
+from support.examples import NOW, a_batch
 from support.fetcher import (
     CAPACITY,
     EMPTY_PAGE,
@@ -79,9 +81,47 @@ async def test_no_more_calls_start_than_the_capacity_allows() -> None:
     setup = a_setup(capacity=replace(CAPACITY, max_concurrency=2))
     for number in range(3):
         setup.queue(number)
-    assert setup.loop.start_calls() == Wait(SOON_S, "concurrency")
+    wait = setup.loop.start_calls()
+    assert wait.reason == "concurrency"
+    assert wait.seconds <= SOON_S
     assert len(setup.partitions.schedule) == 1
     await setup.loop.drain([0], 5)
+
+
+def queue_batch(setup: Setup, offset: int, property_: str, credential: str) -> None:
+    batch = a_batch(property=property_, credential=credential, start_row=offset)
+    record = Record("gsc.batches", 0, offset, b"", codec.encode(batch), 0)
+    assert setup.partitions.assignment.start(record)
+    assert setup.partitions.schedule.add(Job(batch, 0, offset), monotonic())
+
+
+async def test_calls_that_hang_keep_only_the_slots_of_their_credential() -> None:
+    setup = a_setup(capacity=replace(CAPACITY, max_concurrency=4))
+    setup.world.may_answer.clear()
+    for offset in range(10):
+        queue_batch(setup, offset, f"sc-domain:p{offset}.com", "hanging")
+    setup.loop.start_calls()
+    for offset in range(10, 13):
+        queue_batch(setup, offset, f"sc-domain:p{offset}.com", "other")
+    wait = setup.loop.start_calls()
+    await until(lambda: setup.world.in_flight == 7, 5, "both credentials call")
+    assert [batch.credential for batch in setup.world.calls] == ["hanging"] * 4 + ["other"] * 3
+    assert wait.reason == "concurrency"
+    await setup.loop.drain([0], 0.0)
+
+
+async def test_a_property_whose_calls_hang_leaves_half_of_the_slots_to_the_others_of_its_credential() -> None:
+    setup = a_setup(capacity=replace(CAPACITY, max_concurrency=4))
+    setup.world.may_answer.clear()
+    for offset in range(10):
+        queue_batch(setup, offset, "sc-domain:hanging.com", "acme")
+    for offset in range(10, 12):
+        queue_batch(setup, offset, "sc-domain:other.com", "acme")
+    setup.loop.start_calls()
+    await until(lambda: setup.world.in_flight == 4, 5, "every slot is taken")
+    properties = [batch.property for batch in setup.world.calls]
+    assert sorted(properties) == ["sc-domain:hanging.com"] * 2 + ["sc-domain:other.com"] * 2
+    await setup.loop.drain([0], 0.0)
 
 
 async def test_the_reason_of_a_wait_is_what_the_next_call_waits_for() -> None:

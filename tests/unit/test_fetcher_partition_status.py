@@ -38,7 +38,6 @@ def a_view(
     [
         ({}, "OK", "3 batches in progress", None),
         ({"in_flight": 0}, "OK", "nothing to do", None),
-        ({"blocker": "concurrency"}, "OK", "3 batches in progress", None),
         (
             {"wait_reason": "credential x: 936 calls a minute", "wait_end": SOON},
             "THROTTLED",

@@ -54,10 +54,10 @@ async def test_a_call_is_in_flight_from_its_start_until_its_response(world: Worl
     partitions = held_partitions()
     calls = page_calls(world, partitions, replace(CAPACITY, max_concurrency=1))
     finishing = asyncio.ensure_future(calls.start(a_job(partitions)))
-    assert (len(calls), calls.full) == (1, True)
+    assert (len(calls), calls.slots.is_full("acme")) == (1, True)
     world.may_answer.set()
     await finishing
-    assert (len(calls), calls.full) == (0, False)
+    assert (len(calls), calls.slots.is_full("acme")) == (0, False)
 
 
 async def test_pages_in_memory_are_bounded_and_room_is_returned(world: World) -> None:
