@@ -8,7 +8,8 @@ from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from fetcher.outcome import Admit, Failure, Outcome, Retry
+from fetcher.outcome import Admission, Failure, Outcome, Retry
+from fetcher.page_memory import PagePermit
 from pipeline.contracts.messages import Batch
 
 
@@ -16,7 +17,7 @@ class BatchApi(Protocol):
     """An API that takes several calls in one request."""
 
     async def query_all(
-        self, batches: Mapping[str, Batch], token: str, admit: Admit
+        self, batches: Mapping[str, Batch], token: str, permit: Admission
     ) -> Mapping[str, Outcome] | Failure:
         """Call the API; returns outcomes by the ids of the calls, or one failure of the request.
 
@@ -27,8 +28,28 @@ class BatchApi(Protocol):
 @dataclass(eq=False)
 class _Call:
     batch: Batch
-    admit: Admit
+    permit: PagePermit
     outcome: "asyncio.Future[Outcome]"
+
+
+class _JointAdmission:
+    """Room for all pages of an HTTP batch at the same time: two batches that are half admitted would deadlock."""
+
+    def __init__(self, calls: Sequence[_Call]) -> None:
+        self._calls = calls
+
+    async def admit(self) -> None:
+        """Wait until the body may be read."""
+        if permits := self._permits():
+            await permits[0].admit(permits[1:])
+
+    async def reserve(self, size: int) -> None:
+        """Wait until the body may be decoded, to `size` bytes."""
+        if permits := self._permits():
+            await permits[0].reserve(size, permits[1:])
+
+    def _permits(self) -> list[PagePermit]:
+        return [call.permit for call in self._calls if not call.outcome.done()]
 
 
 @dataclass(eq=False)
@@ -54,11 +75,10 @@ class BatchTransport:
         self._linger_s = linger_s
         self._open: dict[str, _HttpBatch] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._admitting = asyncio.Lock()
 
-    async def query(self, batch: Batch, token: str, admit: Admit) -> Outcome:
+    async def query(self, batch: Batch, token: str, permit: PagePermit) -> Outcome:
         """Fetch a page as part of an HTTP batch. A call that is cancelled before the batch is sent is not sent."""
-        call = _Call(batch, admit, asyncio.get_running_loop().create_future())
+        call = _Call(batch, permit, asyncio.get_running_loop().create_future())
         http_batch = self._open.get(token)
         if http_batch is None:
             http_batch = self._open[token] = _HttpBatch(token)
@@ -87,7 +107,7 @@ class BatchTransport:
         by_id = {str(number): call for number, call in enumerate(calls)}
         batches = {id_: call.batch for id_, call in by_id.items()}
         try:
-            outcomes = await self._api.query_all(batches, token, lambda: self._admit(calls))
+            outcomes = await self._api.query_all(batches, token, _JointAdmission(calls))
         except Exception as error:
             for call in calls:
                 if not call.outcome.done():
@@ -96,13 +116,6 @@ class BatchTransport:
         for id_, call in by_id.items():
             if not call.outcome.done():
                 call.outcome.set_result(_outcome_of(outcomes, id_))
-
-    async def _admit(self, calls: Sequence[_Call]) -> None:
-        """Wait for room for all pages of a batch, one batch at a time: two that are half admitted would deadlock."""
-        async with self._admitting:
-            for call in calls:
-                if not call.outcome.done():
-                    await call.admit()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(coroutine)

@@ -4,9 +4,8 @@ A transport returns what the response means. `page_call` acts on it (rate limite
 of the same type; the loop then only decides whether the page is tried again.
 """
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from fetcher.chunks import FetchedPage
 from pipeline.contracts.messages import Cause
@@ -14,8 +13,15 @@ from pipeline.contracts.messages import Cause
 ScopeKind = Literal["property", "credential", "project"]
 """The kinds of scope that have a quota."""
 
-Admit = Callable[[], Awaitable[None]]
-"""Waits for room in memory for one page. A transport awaits it before it reads the body of a response."""
+
+class Admission(Protocol):
+    """Room in memory for the pages of one response."""
+
+    async def admit(self) -> None:
+        """Wait until the body may be read."""
+
+    async def reserve(self, size: int) -> None:
+        """Wait until the body may be decoded, to `size` bytes."""
 
 
 @dataclass(frozen=True)

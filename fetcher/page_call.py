@@ -12,7 +12,8 @@ from fetcher.error_policy import retry_delay, scope_of
 from fetcher.halt_publisher import HaltPublisher
 from fetcher.lost_permissions import LostPermissions
 from fetcher.outages import Outages
-from fetcher.outcome import Admit, Dead, Deferred, Done, HaltOrder, Outcome, Retry, metric_label
+from fetcher.outcome import Dead, Deferred, Done, HaltOrder, Outcome, Retry, metric_label
+from fetcher.page_memory import PageMemory, PagePermit
 from fetcher.ports import Ports
 from fetcher.schedule import Job
 from fetcher.settings import Capacity
@@ -39,7 +40,7 @@ class PageCalls:
         self._ports = ports
         self._partitions = partitions
         self._capacity = capacity
-        self._memory = asyncio.Semaphore(capacity.max_in_flight)
+        self._memory = PageMemory(capacity.max_in_flight, capacity.max_in_flight_bytes)
         self._calls: dict[Job, asyncio.Task[Outcome]] = {}
         self._halts = HaltPublisher(ports, partitions.schedule, self.cancel_halted)
         self._lost_permissions = LostPermissions()
@@ -78,13 +79,13 @@ class PageCalls:
     def start(self, job: Job) -> Awaitable[Outcome]:
         """Start a call, which counts as in flight from now on; the result must be awaited."""
         self.outages.started(job, monotonic())
-        permit = _MemoryPermit(self._memory)
-        call = self._calls[job] = asyncio.create_task(self._call(job, permit.acquire))
+        permit = self._memory.permit(job.batch.credential)
+        call = self._calls[job] = asyncio.create_task(self._call(job, permit))
         self.slots.take(job.batch)
         gauge("gsc_calls_in_flight").set(len(self._calls))
         return self._finish(job, call, permit)
 
-    async def _finish(self, job: Job, call: asyncio.Task[Outcome], permit: "_MemoryPermit") -> Outcome:
+    async def _finish(self, job: Job, call: asyncio.Task[Outcome], permit: PagePermit) -> Outcome:
         try:
             await asyncio.wait({call})
             self._remove(job)
@@ -105,7 +106,7 @@ class PageCalls:
         """Return the outcome of a call that was cancelled or must not start: a halt, or a lost partition or lease."""
         return Deferred("halted") if self.halt_of(job.batch) else Retry("interrupted", after_s=SOON_S, counts=False)
 
-    async def _call(self, job: Job, admit: Admit) -> Outcome:
+    async def _call(self, job: Job, permit: PagePermit) -> Outcome:
         credential = job.batch.credential
         try:
             token = await self._ports.tokens.token(credential)
@@ -120,7 +121,7 @@ class PageCalls:
         if self.halt_of(job.batch) or not self._may_call(job):
             return self._interrupted(job)
         job.call_started = started = monotonic()
-        outcome = await self._ports.api.query(job.batch, token, admit)
+        outcome = await self._ports.api.query(job.batch, token, permit)
         histogram("gsc_call_seconds").observe(monotonic() - started)
         counter("gsc_calls_total").labels(credential, metric_label(outcome)).inc()
         return self._recorded(job, self._with_token_judged(credential, token, outcome))
@@ -131,7 +132,8 @@ class PageCalls:
         if control is None or not self._may_call(job) or limiter.wait(control, job.partition, moment) > 0:
             return None
         limiter.take(control, job.partition, moment)
-        outcome = await self._ports.api.query(control, token, _admit)
+        no_limit = PageMemory(1, 1).permit(control.credential)  # a page of one row needs no room
+        outcome = await self._ports.api.query(control, token, no_limit)
         counter("gsc_calls_total").labels(control.credential, metric_label(outcome)).inc()
         if isinstance(outcome, Retry) and (outcome.counts or outcome.outage):
             return replace(outcome, counts=False, outage=True)
@@ -247,37 +249,7 @@ class PageCalls:
         return dead
 
 
-async def _admit() -> None:
-    """A page of one row needs no room in memory."""
-
-
 def _unpublished(job: Job, error: Retryable) -> Retry:
     """Return the outcome of a page that Kafka did not acknowledge: it is fetched again, and no attempt is counted."""
     _log.warning("not_published", error=str(error), **batch_fields(job.batch))
     return Retry(str(error), after_s=BROKER_PAUSE_S, counts=False)
-
-
-class _MemoryPermit:
-    """Room in memory for one page, released once, even if it is released before it was acquired."""
-
-    def __init__(self, room: asyncio.Semaphore) -> None:
-        self._room = room
-        self._acquired = False
-        self._released = False
-
-    async def acquire(self) -> None:
-        """Wait for room; a permit that is released meanwhile needs none."""
-        if not self._released:
-            await self._room.acquire()
-            self._acquired = True
-            self._return()
-
-    def release(self) -> None:
-        """Give the room back, now or as soon as it is acquired."""
-        self._released = True
-        self._return()
-
-    def _return(self) -> None:
-        if self._released and self._acquired:
-            self._acquired = False
-            self._room.release()

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fetcher.backpressure import SinkBackpressure
-from fetcher.outcome import Admit, Outcome
+from fetcher.outcome import Outcome
+from fetcher.page_memory import PagePermit
 from fetcher.results import ResultPublisher
 from pipeline.contracts.halts import Halts
 from pipeline.contracts.messages import Batch
@@ -15,7 +16,7 @@ from pipeline.offsets import OffsetCommit
 class PageApi(Protocol):
     """Search Console, by the plain transport or by HTTP batches."""
 
-    async def query(self, batch: Batch, token: str, admit: Admit) -> Outcome:
+    async def query(self, batch: Batch, token: str, permit: PagePermit) -> Outcome:
         """Call the API for one page."""
 
 

@@ -18,6 +18,8 @@ from pipeline.errors import Invalid, Retryable
 UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for a body that is not JSON, is not UTF-8, or is nested too deeply."""
 _GZIP = 16 + zlib.MAX_WBITS
+MAX_COMPRESSION = 1032
+"""Deflate makes nothing smaller than by this factor."""
 _NUL = b"\\u0000"
 
 
@@ -56,6 +58,11 @@ class _Sites(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(_Response)
+
+
+def decoded_size(body: bytes) -> int:
+    """Return the size of a gzipped body after decompression, by its last four bytes: see RFC 1952."""
+    return min(int.from_bytes(body[-4:], "little"), MAX_COMPRESSION * len(body))
 
 
 def gunzip(body: bytes) -> bytes:

@@ -12,8 +12,8 @@ import msgspec
 
 from fetcher import multipart
 from fetcher.error_policy import outcome_of
-from fetcher.outcome import Admit, Dead, Done, Failure, Outcome, Retry, describe
-from fetcher.response import decode_page, decode_sites, decode_totals, gunzip
+from fetcher.outcome import Admission, Dead, Done, Failure, Outcome, Retry, describe
+from fetcher.response import decode_page, decode_sites, decode_totals, decoded_size, gunzip
 from pipeline.contracts.messages import Batch, SearchType
 from pipeline.errors import Invalid, Retryable
 
@@ -43,34 +43,36 @@ class SearchConsole:
     ) -> None:
         await self._client.aclose()
 
-    async def query(self, batch: Batch, token: str, admit: Admit) -> Outcome:
-        """Fetch one page. `admit` is awaited before the body is read, so that it bounds the bodies in memory."""
+    async def query(self, batch: Batch, token: str, permit: Admission) -> Outcome:
+        """Fetch one page. The permit is waited for before the body is read, and again before it is decoded."""
         url = f"{self._root}{_path(batch.property)}"
-        response = await self._post(url, _body(batch), _headers(token), admit)
+        response = await self._post(url, _body(batch), _headers(token), permit)
         return response if isinstance(response, Retry) else await asyncio.to_thread(_read, batch, *response)
 
     async def query_all(
-        self, batches: Mapping[str, Batch], token: str, admit: Admit
+        self, batches: Mapping[str, Batch], token: str, permit: Admission
     ) -> Mapping[str, Outcome] | Failure:
         """Fetch pages in one HTTP batch: returns outcomes by the ids of the batches, or one failure of the request."""
         content = multipart.encode(
             [multipart.Call(id_, _path(batch.property), _body(batch)) for id_, batch in batches.items()]
         )
         headers = {**_headers(token), "Content-Type": multipart.CONTENT_TYPE}
-        response = await self._post(f"{self._root}/batch", content, headers, admit)
+        response = await self._post(f"{self._root}/batch", content, headers, permit)
         return response if isinstance(response, Retry) else await asyncio.to_thread(_read_all, batches, *response)
 
     async def _post(
-        self, url: str, content: bytes, headers: Mapping[str, str], admit: Admit
+        self, url: str, content: bytes, headers: Mapping[str, str], permit: Admission
     ) -> tuple[httpx.Response, bytes] | Retry:
         try:
             async with self._client.stream("POST", url, content=content, headers=headers) as response:
-                await admit()
-                return response, b"".join([part async for part in response.aiter_raw()])
+                await permit.admit()
+                body = b"".join([part async for part in response.aiter_raw()])
         except httpx.TimeoutException as error:
             return Retry(f"timeout: {type(error).__name__}")
         except httpx.HTTPError as error:
             return Retry(f"transport: {type(error).__name__}: {error}")
+        await permit.reserve(decoded_size(body) if _is_gzip(response) else len(body))
+        return response, body
 
     async def totals(
         self, site: str, search_type: SearchType, days: tuple[date, date], token: str
@@ -161,7 +163,11 @@ def _read_all(batches: Mapping[str, Batch], response: httpx.Response, body: byte
 
 
 def _decompress(response: httpx.Response, body: bytes) -> bytes:
-    return gunzip(body) if response.headers.get("content-encoding") == "gzip" else body
+    return gunzip(body) if _is_gzip(response) else body
+
+
+def _is_gzip(response: httpx.Response) -> bool:
+    return bool(response.headers.get("content-encoding") == "gzip")
 
 
 def _outcome(batch: Batch, status: int, headers: Mapping[str, str], data: bytes) -> Outcome:

@@ -37,6 +37,8 @@ class Capacity:
     """Calls in flight of one credential."""
     max_in_flight: int
     """Pages in memory, from the first byte of a response until the broker has acknowledged its rows."""
+    max_in_flight_bytes: int
+    """Bytes of their decoded bodies."""
     max_attempts: int
     """Calls for one page, of which all fail for a passing reason."""
     drain_s: float
@@ -53,6 +55,9 @@ class FetcherSettings(KafkaSettings, CatalogSettings, HttpSettings, DeadLetterSe
     """Calls in flight of one credential; 1 is the sequential mode: a credential's calls are made one at a time."""
     max_in_flight: Annotated[int, Field(ge=1, le=2000)] = 10
     """Pages that are fetched and not yet acknowledged by the broker; bounds the memory."""
+    max_in_flight_bytes: Annotated[int, Field(ge=1024, le=2**40)] = 16 * 2**20
+    """Bytes of the decoded bodies of these pages; a larger body is taken alone. A body needs some six times its size in
+    memory until its rows are published."""
     burst: Annotated[int, Field(ge=1, le=10_000)] = 8
     """Calls that may start at the same time after a pause, for each property, credential and project."""
     site_qps: Annotated[float, Field(ge=0.001, le=1000, allow_inf_nan=False)] | None = None
@@ -80,7 +85,13 @@ class FetcherSettings(KafkaSettings, CatalogSettings, HttpSettings, DeadLetterSe
     @property
     def capacity(self) -> Capacity:
         """How much work the fetcher does at the same time."""
-        return Capacity(self.max_concurrency, self.max_in_flight, self.max_attempts, self.drain_s)
+        return Capacity(
+            max_concurrency=self.max_concurrency,
+            max_in_flight=self.max_in_flight,
+            max_in_flight_bytes=self.max_in_flight_bytes,
+            max_attempts=self.max_attempts,
+            drain_s=self.drain_s,
+        )
 
     def limits(self, catalog: Catalog) -> QuotaLimits:
         """Return the quotas, with the overrides in the catalog."""

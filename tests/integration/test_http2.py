@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fetcher.outcome import Done, Outcome, Retry
+from fetcher.page_memory import PageMemory
 from fetcher.search_console import SearchConsole
 from lab.certificates import Certificates, make_certificates
 from pipeline.clock import now
@@ -35,16 +36,14 @@ async def server(certificates: Certificates) -> AsyncIterator[Http2Server]:
 
 async def fetch_all(server: Http2Server) -> list[Outcome]:
     """Fetch all pages at the same time, of which only some may be in memory."""
-    room = asyncio.Semaphore(IN_MEMORY)
+    memory = PageMemory(IN_MEMORY, 2**30)
 
     async def page(console: SearchConsole) -> Outcome:
-        async def admit() -> None:
-            await room.acquire()
-
+        permit = memory.permit("acme")
         try:
-            return await console.query(a_batch(), "token", admit)
+            return await console.query(a_batch(), "token", permit)
         finally:
-            room.release()
+            permit.release()
 
     async with SearchConsole(server.root, timeout_s=20, connections=CALLS) as console:
         return list(await asyncio.gather(*(page(console) for _ in range(CALLS))))

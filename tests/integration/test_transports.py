@@ -17,6 +17,7 @@ from pipeline.clock import now
 from pipeline.contracts.messages import Batch
 from pipeline.pacific import pacific_date
 from support.examples import a_batch
+from support.fetcher import a_permit
 from support.simulator import serving
 from support.wait import until
 
@@ -43,12 +44,8 @@ def batch_of(day: date, **changes: Any) -> Batch:
     return msgspec.structs.replace(a_batch(property=SITE, dimensions=dimensions), date=day, **changes)
 
 
-async def admit() -> None:
-    """There is always room in memory."""
-
-
 async def fetch(transport: SearchConsole | BatchTransport, batches: list[Batch]) -> list[Any]:
-    return await asyncio.gather(*(transport.query(batch, "token", admit) for batch in batches))
+    return await asyncio.gather(*(transport.query(batch, "token", a_permit()) for batch in batches))
 
 
 async def test_both_transports_fetch_the_same_rows(simulator: Simulator, console: SearchConsole) -> None:

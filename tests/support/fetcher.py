@@ -8,8 +8,9 @@ from fetcher.assignment import Partitions
 from fetcher.backpressure import SinkBackpressure
 from fetcher.call_loop import DeadLetterLimits
 from fetcher.chunks import FetchedPage
-from fetcher.outcome import Admit, Done, Outcome
+from fetcher.outcome import Done, Outcome
 from fetcher.page_call import PageCalls
+from fetcher.page_memory import PageMemory, PagePermit
 from fetcher.ports import Ports
 from fetcher.rate_limiter import QuotaLimits, RateLimiter
 from fetcher.results import ResultPublisher
@@ -34,7 +35,7 @@ CATALOG = Catalog(
     properties=(Property(url=PROPERTY, credential="acme"),),
 )
 UNLIMITED = QuotaLimits(10**7, 10**7, 10**7, 1.0, 1000)
-CAPACITY = Capacity(max_concurrency=32, max_in_flight=10, max_attempts=3, drain_s=1.0)
+CAPACITY = Capacity(max_concurrency=32, max_in_flight=10, max_in_flight_bytes=2**20, max_attempts=3, drain_s=1.0)
 EMPTY_PAGE = FetchedPage(([], []), [], [], [], [])
 
 
@@ -99,14 +100,14 @@ class World:
 
     # The API
 
-    async def query(self, batch: Batch, token: str, admit: Admit) -> Outcome:
+    async def query(self, batch: Batch, token: str, permit: PagePermit) -> Outcome:
         self.calls.append(batch)
         self.tokens_used.append(token)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
             await self.may_answer.wait()
-            await admit()
+            await permit.admit()
         finally:
             self.in_flight -= 1
         return self.outcome_by_row.get(batch.start_row, self.outcome)
@@ -146,6 +147,11 @@ class World:
 
     def kafka_fails(self) -> None:
         self.kafka_error = Retryable("Kafka is unreachable")
+
+
+def a_permit() -> PagePermit:
+    """Room for a page in a memory of its own."""
+    return PageMemory(1, 2**20).permit("acme")
 
 
 def a_record(number: int) -> Record:

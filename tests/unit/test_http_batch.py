@@ -5,9 +5,11 @@ from collections.abc import Mapping
 
 from fetcher.chunks import FetchedPage
 from fetcher.http_batch import BatchTransport
-from fetcher.outcome import Admit, Dead, Done, Failure, Outcome, Retry
+from fetcher.outcome import Admission, Dead, Done, Failure, Outcome, Retry
+from fetcher.page_memory import PageMemory, PagePermit
 from pipeline.contracts.messages import Batch
 from support.examples import a_batch
+from support.fetcher import a_permit
 from support.wait import until
 
 PAGE = Done(FetchedPage(([],), [], [], [], []))
@@ -23,7 +25,7 @@ class Api:
         self.may_answer = asyncio.Event()
 
     async def query_all(
-        self, batches: Mapping[str, Batch], token: str, admit: Admit
+        self, batches: Mapping[str, Batch], token: str, permit: Admission
     ) -> Mapping[str, Outcome] | Failure:
         self.sent.append((token, [batch.start_row for batch in batches.values()]))
         try:
@@ -31,27 +33,15 @@ class Api:
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
-        await admit()
+        await permit.admit()
+        await permit.reserve(600)
         return dict.fromkeys(batches, PAGE) if self.outcomes is None else self.outcomes
 
 
-class Memory:
-    """Room for a bounded number of pages."""
-
-    def __init__(self, pages: int) -> None:
-        self.free = asyncio.Semaphore(pages)
-        self.admitted = 0
-
-    async def admit(self) -> None:
-        await self.free.acquire()
-        self.admitted += 1
-
-
 def query(
-    transport: BatchTransport, number: int, token: str = "t", memory: Memory | None = None
+    transport: BatchTransport, number: int, token: str = "t", permit: PagePermit | None = None
 ) -> "asyncio.Task[Outcome]":
-    admit = (memory or Memory(100)).admit
-    return asyncio.create_task(transport.query(a_batch(start_row=number), token, admit))
+    return asyncio.create_task(transport.query(a_batch(start_row=number), token, permit or a_permit()))
 
 
 async def test_a_full_batch_is_sent_and_tokens_never_mix() -> None:
@@ -130,16 +120,31 @@ async def test_when_all_calls_are_cancelled_the_request_is_cancelled() -> None:
     assert api.cancelled == 1
 
 
-async def test_two_batches_are_never_half_admitted() -> None:
-    api, memory = Api(), Memory(2)
+async def test_two_batches_are_never_half_admitted_and_their_pages_share_the_bytes() -> None:
+    api, memory = Api(), PageMemory(2, 1000)
     api.may_answer.set()
     transport = BatchTransport(api, size=2, linger_s=60)
-    tasks = [query(transport, number, memory=memory) for number in range(4)]
+    permits = [memory.permit("acme") for _ in range(4)]
+    tasks = [query(transport, number, permit=permit) for number, permit in enumerate(permits)]
     await until(lambda: sum(task.done() for task in tasks) == 2, 5, "the first batch is read")
-    assert memory.admitted == 2
-    for _ in range(2):
-        memory.free.release()
+    assert (memory.pages.used, memory.bytes.used) == (2, 600)
+    permits[0].release()
+    assert (memory.pages.used, memory.bytes.used) == (1, 300)
+    permits[1].release()
     assert await asyncio.gather(*tasks) == [PAGE] * 4
+
+
+async def test_a_cancelled_call_takes_no_room() -> None:
+    api, memory = Api(), PageMemory(2, 1000)
+    transport = BatchTransport(api, size=2, linger_s=60)
+    permits = [memory.permit("acme") for _ in range(2)]
+    tasks = [query(transport, number, permit=permit) for number, permit in enumerate(permits)]
+    await until(lambda: bool(api.sent), 5, "the batch is sent")
+    tasks[0].cancel()
+    await asyncio.gather(tasks[0], return_exceptions=True)
+    api.may_answer.set()
+    assert await tasks[1] == PAGE
+    assert (memory.pages.used, memory.bytes.used) == (1, 600)
 
 
 async def test_an_error_reaches_every_caller() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fetcher.chunks import FetchedPage
-from fetcher.response import decode_page, decode_sites, decode_totals, gunzip
+from fetcher.response import MAX_COMPRESSION, decode_page, decode_sites, decode_totals, decoded_size, gunzip
 from pipeline.errors import Invalid, Retryable
 from support.examples import DAY, a_batch
 
@@ -104,6 +104,12 @@ def test_totals_without_a_date_are_retried(keys: list[str]) -> None:
 
 def test_a_gzipped_body_is_decompressed() -> None:
     assert gunzip(gzip.compress(b"x" * 1000)) == b"x" * 1000
+
+
+def test_the_decoded_size_is_known_before_and_is_plausible() -> None:
+    assert decoded_size(gzip.compress(b"x" * 1000)) == 1000
+    assert decoded_size(gzip.compress(b"")) == 0
+    assert decoded_size(b"\xff" * 10) == 10 * MAX_COMPRESSION
 
 
 def test_a_gzipped_body_that_is_truncated_is_retried() -> None:
