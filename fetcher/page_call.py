@@ -15,6 +15,7 @@ from fetcher.outages import Outages
 from fetcher.outcome import Dead, Deferred, Done, HaltOrder, Outcome, Retry, metric_label
 from fetcher.page_memory import PageMemory, PagePermit
 from fetcher.ports import Ports
+from fetcher.rate_limiter import Refusal
 from fetcher.schedule import Job
 from fetcher.settings import Capacity
 from pipeline.clock import monotonic, now
@@ -176,7 +177,7 @@ class PageCalls:
                 return await self.dead_letter(job, outcome)
 
     async def _publish_page(self, job: Job, page: FetchedPage) -> Outcome:
-        self._partitions.limiter.succeeded(job.batch, job.partition)
+        self._partitions.limiter.succeeded(job.batch, job.partition, job.call_started, monotonic())
         self._lost_permissions.succeeded(job.batch.credential, job.batch.property, monotonic())
         await self._halts.end_probe(job.batch)
         if self.halt_of(job.batch):
@@ -193,7 +194,8 @@ class PageCalls:
         about = batch_fields(job.batch)
         if retry.throttled is not None:
             after_s, scope = retry.after_s or None, scope_of(job.batch, retry.throttled)
-            self._partitions.limiter.refused(job.batch, job.partition, retry.throttled, monotonic(), after_s)
+            refusal = Refusal(retry.throttled, job.call_started, after_s)
+            self._partitions.limiter.refused(job.batch, job.partition, refusal, monotonic())
             counter("gsc_quota_refusals_total").labels(retry.throttled).inc()
             _log.warning("quota_refused", scope=scope, reason=retry.reason, retry_after=after_s, **about)
         if self.outages.in_progress(job):  # the circuit decides when the next call starts

@@ -72,6 +72,14 @@ class Pace(NamedTuple):
         return f"{f'{self.kind} {self.name}'.strip()}: {self.rate_qpm:.0f} calls a minute{slowed}"
 
 
+class Refusal(NamedTuple):
+    """A call that a quota refused: the kind of the scope, when it was started, and the seconds of its Retry-After."""
+
+    kind: ScopeKind
+    started: float
+    retry_after: float | None = None
+
+
 class Reading(NamedTuple):
     """Metrics of a credential: calls of the last minute, the rate in calls a minute, and available tokens."""
 
@@ -126,8 +134,9 @@ class _Scope:
         return min(bucket.tokens(now) for bucket in self.buckets)
 
     def pace(self, now: float) -> Pace:
+        seconds = self.wait(now)
         slowest = min(self.buckets, key=lambda bucket: bucket.rate)
-        return Pace(self.kind, self.name, self.wait(now), slowest.rate * MINUTE_S, slowest.ceiling * MINUTE_S)
+        return Pace(self.kind, self.name, seconds, slowest.rate * MINUTE_S, slowest.ceiling * MINUTE_S)
 
 
 class RateLimiter:
@@ -217,19 +226,19 @@ class RateLimiter:
         """Return the highest values of a property in the last minute, at the starts of its calls."""
         return BusiestProperty(self._most_calls.value(now), self._highest_utilisation.value(now))
 
-    def refused(self, batch: Batch, partition: int, kind: ScopeKind, now: float, retry_after: float | None) -> None:
+    def refused(self, batch: Batch, partition: int, refusal: Refusal, now: float) -> None:
         """Slow down the scope of the batch whose quota refused a call."""
         if partition in self._since:
             for scope in self._scopes_of(batch, partition):
-                for bucket in scope.buckets if scope.kind == kind else ():
-                    bucket.cut(now, retry_after)
+                for bucket in scope.buckets if scope.kind == refusal.kind else ():
+                    bucket.cut(refusal.started, now, refusal.retry_after)
 
-    def succeeded(self, batch: Batch, partition: int) -> None:
-        """Let the rates of the batch's scopes climb after a call has succeeded."""
+    def succeeded(self, batch: Batch, partition: int, started: float, now: float) -> None:
+        """Let the rates of the batch's scopes climb after a call has succeeded that was started at `started`."""
         if partition in self._since:
             for scope in self._scopes_of(batch, partition):
                 for bucket in scope.buckets:
-                    bucket.climb()
+                    bucket.recover(started, now)
 
     def _scopes_of(self, batch: Batch, partition: int) -> list[_Scope]:
         own = [self._property(batch.property, partition), self._credential(batch.credential, partition)]

@@ -5,10 +5,12 @@ calls, through any number of changes of the owner. Rates are chosen so that `b +
 """
 
 from collections import deque
+from math import sqrt
 
 MINUTE_S = 60.0
 CUT = 0.5
-CLIMB_PER_CALL = 0.002  # of the ceiling: from half back to the ceiling in 250 calls, some 15 s at the quota
+CLIMB_S = 20.0
+"""From the first success after a cut until the rate is back at its ceiling."""
 FLOOR = 0.02  # of the ceiling: an occasional call finds out whether the quota is available again
 
 _ONE = 1.0 - 1e-9  # a token: sums of floats never quite reach 1
@@ -65,9 +67,9 @@ class MinuteMaximum:
 
 
 class TokenBucket:
-    """Tokens of one scope. A refusal cuts the rate, and each success raises it again up to the ceiling."""
+    """Tokens of one scope. Congestion cuts the rate; from the next success on it climbs to the ceiling, in time."""
 
-    __slots__ = ("_blocked_until", "_burst", "_ceiling", "_rate", "_tokens", "_updated")
+    __slots__ = ("_blocked_until", "_burst", "_ceiling", "_climb", "_cut_at", "_rate", "_tokens", "_updated")
 
     def __init__(self, rate: float, burst: float, since: float) -> None:
         self._ceiling = self._rate = rate
@@ -75,11 +77,14 @@ class TokenBucket:
         self._tokens = 0.0
         self._updated = since
         self._blocked_until = since
+        self._cut_at = float("-inf")
+        self._climb = 0.0
+        """By how much the rate grows in a second; 0 at the ceiling, and after a cut until a call succeeds."""
 
     def wait(self, now: float) -> float:
         """Return the seconds until a token is available; 0 when one is."""
         self._refill(now)
-        missing = (1.0 - self._tokens) / self._rate if self._tokens < _ONE else 0.0
+        missing = self._time_for(1.0 - self._tokens) if self._tokens < _ONE else 0.0
         return max(missing, self._blocked_until - now, 0.0)
 
     def tokens(self, now: float) -> float:
@@ -93,24 +98,52 @@ class TokenBucket:
 
     def _refill(self, now: float) -> None:
         elapsed = max(0.0, now - self._updated)
-        self._tokens = min(self._burst, self._tokens + elapsed * self._rate)
+        climbing = min(elapsed, self._climb_s())
+        rate = self._rate + climbing * self._climb
+        earned = climbing * (self._rate + rate) / 2 + (elapsed - climbing) * rate
+        if self._climb and climbing < elapsed:
+            rate, self._climb = self._ceiling, 0.0
+        self._rate = rate
+        self._tokens = min(self._burst, self._tokens + earned)
         self._updated = max(now, self._updated)
 
-    def cut(self, now: float, retry_after: float | None) -> None:
-        """Slow down after a refusal: cut the rate, drop the tokens, and block for `retry_after` seconds."""
+    def _climb_s(self) -> float:
+        """Return for how long the rate still climbs."""
+        return max(0.0, self._ceiling - self._rate) / self._climb if self._climb else 0.0
+
+    def _time_for(self, tokens: float) -> float:
+        """Return the seconds in which so many tokens are earned."""
+        climb_s = self._climb_s()
+        earned = climb_s * (self._rate + self._ceiling) / 2
+        if not climb_s or tokens >= earned:
+            return climb_s + (tokens - earned) / (self._ceiling if climb_s else self._rate)
+        return (sqrt(self._rate**2 + 2 * self._climb * tokens) - self._rate) / self._climb
+
+    def cut(self, started: float, now: float, retry_after: float | None) -> None:
+        """Slow down after the refusal of a call: cut the rate, drop the tokens, and block for `retry_after` seconds.
+
+        Calls that were in flight at a cut and are refused later belong to the same congestion: they cut nothing.
+        """
         self._refill(now)
+        self._blocked_until = max(self._blocked_until, now + (retry_after or 0.0))
+        if started <= self._cut_at:
+            return
         self._rate = max(self._rate * CUT, self._ceiling * FLOOR)
         self._tokens = min(self._tokens, 0.0)
-        self._blocked_until = max(self._blocked_until, now + (retry_after or 0.0))
+        self._climb = 0.0
+        self._cut_at = now
 
-    def climb(self) -> None:
-        """Raise the rate a little after a call has succeeded."""
-        self._rate = min(self._ceiling, self._rate + self._ceiling * CLIMB_PER_CALL)
+    def recover(self, started: float, now: float) -> None:
+        """Let the rate climb to its ceiling within CLIMB_S, after the success of a call that started after the cut."""
+        self._refill(now)
+        if not self._climb and self._rate < self._ceiling and started > self._cut_at:
+            self._climb = (self._ceiling - self._rate) / CLIMB_S
 
     def resize(self, rate: float, burst: float, now: float) -> None:
         """Change ceiling and burst. A cut of the rate stays in proportion; tokens above the new burst are dropped."""
         self._refill(now)
         self._rate *= rate / self._ceiling
+        self._climb *= rate / self._ceiling
         self._ceiling = rate
         self._burst = burst
         self._tokens = min(self._tokens, burst)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fetcher.rate_limiter import BusiestProperty, Pace, QuotaLimits, QuotaWarning, RateLimiter, rate_per_s
+from fetcher.rate_limiter import BusiestProperty, Pace, QuotaLimits, QuotaWarning, RateLimiter, Refusal, rate_per_s
 from fetcher.token_bucket import MINUTE_S, TokenBucket
 from pipeline.contracts.messages import Batch
 from pipeline.errors import Invalid
@@ -19,12 +19,19 @@ def most_in_a_minute(times: list[float]) -> int:
     return max((sum(end - MINUTE_S < t <= end for t in times) for end in times), default=0)
 
 
-@given(gaps=gaps, burst=st.integers(1, 20), qpm=st.integers(60, 1200))
-def test_no_window_of_a_minute_holds_more_calls_than_the_headroom(gaps: list[float], burst: int, qpm: int) -> None:
+@given(gaps=gaps, burst=st.integers(1, 20), qpm=st.integers(60, 1200), refusals=st.integers(0, 9))
+def test_no_window_of_a_minute_holds_more_calls_than_the_headroom(
+    gaps: list[float], burst: int, qpm: int, refusals: int
+) -> None:
+    """Whatever is refused and succeeds in between."""
     bucket = TokenBucket(rate_per_s(qpm, 0.8, burst), burst, 0.0)
     now, taken = 0.0, []
-    for gap in gaps:
+    for number, gap in enumerate(gaps):
         now += gap
+        if refusals:
+            bucket.recover(now, now)
+            if number % refusals == 0:
+                bucket.cut(now, now, None)
         while bucket.wait(now) <= 0:
             bucket.take()
             taken.append(now)
@@ -156,7 +163,7 @@ def test_the_slowest_scope_is_reported_with_its_rate() -> None:
     assert isinstance(pace, Pace)
     assert (pace.kind, pace.name) == ("credential", "acme")
     assert str(pace) == "credential acme: 464 calls a minute"
-    limiter.refused(a_batch(), 3, "credential", 0.0, 30.0)
+    limiter.refused(a_batch(), 3, Refusal("credential", 0.0, 30.0), 0.0)
     slowed = limiter.pace(a_batch(), 3, 0.0)
     assert slowed is not None
     assert slowed.seconds == 30.0
@@ -196,18 +203,21 @@ def test_a_partition_that_is_not_held_is_ignored() -> None:
     limiter = RateLimiter(LIMITS, 12)
     limiter.assigned([1], 0.0)
     assert limiter.pace(a_batch(), 0, 100.0) is None
-    limiter.refused(a_batch(), 0, "credential", 100.0, 30.0)
-    limiter.succeeded(a_batch(), 0)
+    limiter.refused(a_batch(), 0, Refusal("credential", 100.0, 30.0), 100.0)
+    limiter.succeeded(a_batch(), 0, 99.0, 100.0)
     assert limiter.readings(100.0) == []
 
 
 def test_a_success_raises_the_rate_of_a_scope_that_was_cut() -> None:
-    limiter = RateLimiter(LIMITS, 12)
+    limiter = RateLimiter(QuotaLimits(1200, 10**6, 10**6, 0.8, 8), 1)
     limiter.assigned([0], 0.0)
-    limiter.refused(a_batch(), 0, "property", 0.0, None)
+    limiter.refused(a_batch(), 0, Refusal("property", 0.0), 0.0)
     before = limiter.pace(a_batch(), 0, 0.0)
-    limiter.succeeded(a_batch(), 0)
-    after = limiter.pace(a_batch(), 0, 0.0)
+    limiter.succeeded(a_batch(), 0, 1.0, 2.0)
+    limiter.wait(a_batch(), 0, 3.0)
+    for _ in range(8):
+        limiter.take(a_batch(), 0, 3.0)
+    after = limiter.pace(a_batch(), 0, 3.0)
     assert before is not None
     assert after is not None
     assert before.rate_qpm < after.rate_qpm < after.ceiling_qpm
@@ -240,7 +250,7 @@ def test_the_busiest_property_of_the_last_minute_is_known() -> None:
 def test_the_waits_of_a_credential_and_of_a_property_are_known_separately() -> None:
     limiter = RateLimiter(LIMITS, 12)
     limiter.assigned([0], 0.0)
-    limiter.refused(a_batch(), 0, "property", 60.0, 9.0)
+    limiter.refused(a_batch(), 0, Refusal("property", 60.0, 9.0), 60.0)
     assert limiter.shared_wait("acme", 0, 60.0) == 0
     assert limiter.property_wait("sc-domain:example.com", 0, 60.0) == limiter.wait(a_batch(), 0, 60.0) == 9.0
     assert limiter.shared_wait("acme", 7, 60.0) > 0

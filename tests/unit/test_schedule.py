@@ -246,7 +246,7 @@ class LinearSchedule:
         return [job for job in ready if job.batch.priority == "daily" or job.batch.credential not in daily]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=60)
 @given(data=st.data())
 def test_a_job_is_started_whenever_the_linear_model_has_one(data: st.DataObject) -> None:
     """Tokens of credentials and properties, as times until which they wait; a retry, too, waits for its time."""
