@@ -113,6 +113,10 @@ class BrokerOptions:
     """A `java` that is preferred to the one on the PATH and to the packaged one."""
     properties: Mapping[str, str] = field(default_factory=dict)
     """Broker properties that override the lab's own."""
+    listeners: Mapping[str, str] = field(default_factory=dict)
+    """HOST:PORT of further listeners by name; `properties` must map each name to a security protocol."""
+    jvm: tuple[str, ...] = ()
+    """Further options of the Java virtual machine."""
     security: BrokerSecurity | None = None
     """None: no encryption, authentication or authorization."""
 
@@ -150,6 +154,7 @@ def _start(options: BrokerOptions, folder: Path, scratch: Path, progress: Progre
     servers = f"127.0.0.1:{options.port or free_port()}"
     _write_configuration(options, folder, servers)
     jvm = [java, "-Xmx512m", "-Xms128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]
+    jvm += options.jvm
     jvm += [f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}", "-cp", classpath]
     _format_storage(jvm, folder, options.security.format_options() if options.security else [])
     argv = [*jvm, "kafka.Kafka", str(folder / "server.properties")]
@@ -165,11 +170,11 @@ def _start(options: BrokerOptions, folder: Path, scratch: Path, progress: Progre
 
 def _write_configuration(options: BrokerOptions, folder: Path, servers: str) -> None:
     controller = f"127.0.0.1:{free_port()}"
-    listener = "SASL_SSL" if options.security else "PLAINTEXT"
+    listeners = {"SASL_SSL" if options.security else "PLAINTEXT": servers, **options.listeners}
     properties = {
         **_PROPERTIES,
-        "listeners": f"{listener}://{servers},CONTROLLER://{controller}",
-        "advertised.listeners": f"{listener}://{servers}",
+        "listeners": _addresses({**listeners, "CONTROLLER": controller}),
+        "advertised.listeners": _addresses(listeners),
         "controller.quorum.voters": f"1@{controller}",
         "log.dirs": str(folder / "data"),
         **(options.security.properties() if options.security else {}),
@@ -178,6 +183,10 @@ def _write_configuration(options: BrokerOptions, folder: Path, servers: str) -> 
     lines = [f"{name}={value}\n" for name, value in properties.items()]
     (folder / "server.properties").write_text("".join(lines), encoding="utf-8")
     (folder / "log4j2.properties").write_text(_LOG4J, encoding="utf-8")
+
+
+def _addresses(listeners: Mapping[str, str]) -> str:
+    return ",".join(f"{name}://{address}" for name, address in listeners.items())
 
 
 def _format_storage(jvm: list[str], folder: Path, options: list[str]) -> None:

@@ -21,6 +21,7 @@ from pipeline.process import event_or_timeout
 from pipeline.settings import KafkaSettings, kafka_variable
 from pipeline.watchdog import Heartbeat
 from producer.intake import Intake
+from producer.oidc_tokens import OIDC_SETTINGS, OidcTokens, oidc_client
 
 Process = Callable[[Record], Awaitable[None]]
 
@@ -28,8 +29,9 @@ HEARTBEAT_SHARE = 0.3
 CHECK_EVERY_S = 0.5
 STOP_S = 10.0
 _log = logger(__name__)
-_SASL = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
-_SECURITY = frozenset(
+_OAUTH = "OAUTHBEARER"
+_SASL = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", _OAUTH)
+_SECURITY = OIDC_SETTINGS | frozenset(
     {
         "security.protocol",
         "sasl.mechanism",
@@ -43,9 +45,12 @@ _SECURITY = frozenset(
         "ssl.key.password",
         "ssl.endpoint.identification.algorithm",
         "enable.ssl.certificate.verification",
+        "https.ca.location",
+        "https.ca.pem",
     }
 )
 """The security settings that Faust's client supports."""
+_SECURITY_PREFIXES = ("security.", "sasl.", "ssl.", "https.", "enable.sasl.", "enable.ssl.")
 
 
 def build_app(settings: KafkaSettings, topic: str, process: Process) -> faust.App:
@@ -98,7 +103,7 @@ def schedule(app: faust.App, cron: str, work: Callable[[], Awaitable[None]]) -> 
 def credentials(configuration: Mapping[str, str]) -> Any:
     """Return Faust's credentials for librdkafka's security settings. Raises Invalid for what Faust does not support."""
     for name in configuration:
-        if name.startswith(("security.", "sasl.", "ssl.", "enable.sasl.", "enable.ssl.")) and name not in _SECURITY:
+        if name.startswith(_SECURITY_PREFIXES) and name not in _SECURITY:
             raise Invalid(f"the producer's client (Faust) does not support {name}", field=kafka_variable(name))
     protocol = configuration.get("security.protocol", "plaintext").upper()
     context = _ssl_context(configuration) if protocol.endswith("SSL") else None
@@ -111,6 +116,9 @@ def credentials(configuration: Mapping[str, str]) -> Any:
         raise Invalid(
             f"the producer supports {', '.join(_SASL)}, got {mechanism!r}", field=kafka_variable("sasl.mechanism")
         )
+    if mechanism == _OAUTH:
+        verify = _trusting(configuration, "https.ca.location", "https.ca.pem")
+        return faust.OAuthCredentials(oauth_cb=OidcTokens(oidc_client(configuration), verify), ssl_context=context)
     return faust.SASLCredentials(
         username=configuration.get("sasl.username"),
         password=configuration.get("sasl.password"),
@@ -120,12 +128,9 @@ def credentials(configuration: Mapping[str, str]) -> Any:
 
 
 def _ssl_context(configuration: Mapping[str, str]) -> ssl.SSLContext:
-    ca, certificate = configuration.get("ssl.ca.location"), configuration.get("ssl.certificate.location")
+    certificate = configuration.get("ssl.certificate.location")
     key, password = configuration.get("ssl.key.location"), configuration.get("ssl.key.password")
-    try:
-        context = ssl.create_default_context(cafile=ca, cadata=configuration.get("ssl.ca.pem"))
-    except OSError as error:  # of which SSLError is one
-        raise Invalid(f"{error}, got {ca!r}", field=kafka_variable("ssl.ca.location")) from error
+    context = _trusting(configuration, "ssl.ca.location", "ssl.ca.pem")
     if configuration.get("ssl.endpoint.identification.algorithm") == "none":
         context.check_hostname = False
     if configuration.get("enable.ssl.certificate.verification", "true").lower() == "false":
@@ -137,6 +142,15 @@ def _ssl_context(configuration: Mapping[str, str]) -> ssl.SSLContext:
     except OSError as error:
         raise Invalid(f"{error}, got {certificate!r}", field=kafka_variable("ssl.certificate.location")) from error
     return context
+
+
+def _trusting(configuration: Mapping[str, str], file_setting: str, pem_setting: str) -> ssl.SSLContext:
+    """Return a context that trusts the authorities of these settings, or else those of the system."""
+    ca = configuration.get(file_setting)
+    try:
+        return ssl.create_default_context(cafile=ca, cadata=configuration.get(pem_setting))
+    except OSError as error:  # of which SSLError is one
+        raise Invalid(f"{error}, got {ca!r}", field=kafka_variable(file_setting)) from error
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,15 @@ SCRAM = {
     "sasl.username": "planner",
     "sasl.password": "p",
 }
+OIDC = {
+    "security.protocol": "SASL_SSL",
+    "sasl.mechanism": "OAUTHBEARER",
+    "sasl.oauthbearer.method": "oidc",
+    "sasl.oauthbearer.token.endpoint.url": "https://id.example/token",
+    "sasl.oauthbearer.client.id": "planner",
+    "sasl.oauthbearer.client.secret": "s",
+    "sasl.oauthbearer.extensions": "logicalCluster=lkc-1, identityPoolId=pool-1",
+}
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +45,16 @@ def test_a_password_in_the_clear() -> None:
     assert isinstance(made, faust.SASLCredentials)
     assert (made.username, made.password, made.mechanism.value) == ("planner", "p", "SCRAM-SHA-512")
     assert made.ssl_context is None
+
+
+def test_tokens_of_an_identity_provider() -> None:
+    made = credentials(OIDC)
+    assert isinstance(made, faust.OAuthCredentials)
+    assert made.protocol.value == "SASL_SSL"
+    assert made.oauth_cb.extensions() == {"logicalCluster": "lkc-1", "identityPoolId": "pool-1"}
+    in_the_clear = credentials({**OIDC, "security.protocol": "SASL_PLAINTEXT", "sasl.oauthbearer.extensions": ""})
+    assert in_the_clear.protocol.value == "SASL_PLAINTEXT"
+    assert in_the_clear.oauth_cb.extensions() == {}
 
 
 def test_the_authority_is_trusted_alone_and_names_are_checked(certificates: Certificates) -> None:
@@ -77,7 +96,14 @@ def test_a_certificate_of_our_own(certificates: Certificates) -> None:
 @pytest.mark.parametrize(
     ("wrong", "field"),
     [
-        ({"sasl.mechanism": "OAUTHBEARER"}, "GSC_KAFKA_SASL_MECHANISM"),
+        ({"sasl.mechanism": "GSSAPI"}, "GSC_KAFKA_SASL_MECHANISM"),
+        ({"sasl.mechanism": "OAUTHBEARER"}, "GSC_KAFKA_SASL_OAUTHBEARER_METHOD"),
+        ({**OIDC, "sasl.oauthbearer.method": "default"}, "GSC_KAFKA_SASL_OAUTHBEARER_METHOD"),
+        ({**OIDC, "sasl.oauthbearer.client.id": ""}, "GSC_KAFKA_SASL_OAUTHBEARER_CLIENT_ID"),
+        ({**OIDC, "sasl.oauthbearer.client.secret": ""}, "GSC_KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET"),
+        ({**OIDC, "sasl.oauthbearer.token.endpoint.url": "id"}, "GSC_KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL"),
+        ({**OIDC, "sasl.oauthbearer.grant.type": "x"}, "GSC_KAFKA_SASL_OAUTHBEARER_GRANT_TYPE"),
+        ({**OIDC, "https.ca.location": "/not/there"}, "GSC_KAFKA_HTTPS_CA_LOCATION"),
         ({"sasl.kerberos.keytab": "x"}, "GSC_KAFKA_SASL_KERBEROS_KEYTAB"),
         ({"ssl.keystore.location": "x"}, "GSC_KAFKA_SSL_KEYSTORE_LOCATION"),
         ({"enable.sasl.oauthbearer.unsecure.jwt": "true"}, "GSC_KAFKA_ENABLE_SASL_OAUTHBEARER_UNSECURE_JWT"),
