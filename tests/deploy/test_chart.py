@@ -431,6 +431,23 @@ def test_keda_scales_by_unfinished_pages_where_it_can_ask_prometheus(address: st
     assert "300" in trigger["metadata"].values()
 
 
+def test_keda_counts_pending_and_published_pages_even_when_one_of_them_has_no_series() -> None:
+    scaling = {"mode": "keda", "prometheusAddress": "http://prometheus:9090"}
+    (scaled,) = of_kind(rendered({"fetcher": {"autoscaling": scaling}}), "ScaledObject")
+    query = scaled["spec"]["triggers"][0]["metadata"]["query"]
+    assert query == 'sum({__name__=~"gsc_(pending|published)_pages",namespace="default"})'
+
+
+def test_tokens_for_kafka_have_a_client_for_each_component_and_a_way_out() -> None:
+    kafka = {"settings": {"sasl.oauthbearer.token.endpoint.url": "https://id.example/token"}}
+    objects = rendered({"kafka": kafka, "networkPolicy": {"enabled": True}})
+    for name, pod in pods(objects).items():
+        keys = {item["name"] for item in pod["containers"][0]["env"]}
+        assert keys >= {f"GSC_KAFKA_SASL_OAUTHBEARER_CLIENT_{part}" for part in ("ID", "SECRET")}, name
+    for policy in of_kind(objects, "NetworkPolicy"):
+        assert {"port": 443, "protocol": "TCP"} in policy["spec"]["egress"][1]["ports"], policy["metadata"]["name"]
+
+
 def test_network_policies_open_the_ports_of_the_values() -> None:
     policy = {"enabled": True, "kafkaPorts": [9098], "postgresPorts": [6432], "extraPorts": [3128]}
     ports = {

@@ -173,7 +173,7 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 
 {{- define "gsc.env" -}}
 {{- $secret := include "gsc.secret" . -}}
-{{- $optional := list "GSC_KAFKA_SASL_USERNAME" "GSC_KAFKA_SASL_PASSWORD" -}}
+{{- $optional := list "GSC_KAFKA_SASL_USERNAME" "GSC_KAFKA_SASL_PASSWORD" "GSC_KAFKA_SASL_OAUTHBEARER_CLIENT_ID" "GSC_KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET" -}}
 {{- if eq .name "producer" }}{{ $optional = append $optional "GSC_HTTP_TOKEN" }}{{ end -}}
 {{- if include "gsc.catalog" . }}
 - {name: GSC_CATALOG, value: /etc/gsc-stream/catalog.yaml}
