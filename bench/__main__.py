@@ -1,4 +1,4 @@
-"""Command line of the benchmarks: `python -m bench quota | halt | backpressure | isolation | limiter | silence`."""
+"""Command line of the benchmarks: `python -m bench NAME`; `--help` lists them."""
 
 import click
 
@@ -59,6 +59,15 @@ def silence() -> None:
     from bench.silence import run
 
     run()
+
+
+@main.command()
+@click.option("--pages", default=1_000_000, show_default=True, help="Number of pages, at least.")
+def planning(pages: int) -> None:
+    """Measure a request that plans a million pages, and the outbox with as many pending (about 5 minutes)."""
+    from bench.planning import run
+
+    run(pages)
 
 
 if __name__ == "__main__":

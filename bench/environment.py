@@ -88,9 +88,17 @@ class Fetcher:
 
     def gauge(self, name: str) -> float:
         """Return the current value of a gauge without labels; 0 when it is missing."""
-        text = httpx.get(f"http://127.0.0.1:{self.port}/metrics").text
-        match = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
-        return float(match.group(1)) if match else 0.0
+        return gauge_at(self.port, name)
+
+
+def gauge_at(port: int, name: str) -> float:
+    """Return the current value of a gauge without labels; 0 when it is missing or nothing listens on the port."""
+    try:
+        text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    except httpx.TransportError:
+        return 0.0
+    match = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
+    return float(match.group(1)) if match else 0.0
 
 
 def start_fetcher(driver: Driver, name: str, **extra: str) -> Fetcher:

@@ -210,6 +210,13 @@ METRICS = (
         "1 while pages of a credential wait because its share of the queue is full, else 0. Only in the replica that"
         " publishes, for credentials with pending pages that are not halted.",
     ),
+    Metric(
+        "gsc_event_loop_lag_seconds",
+        "gauge",
+        (),
+        PRODUCER,
+        "Longest pause of the process's event loop in the last minute.",
+    ),
     Metric("gsc_publisher_leader", "gauge", (), PRODUCER, "1 in the replica that publishes, 0 in the others."),
     Metric("gsc_lag_messages", "gauge", ("group", "partition"), PRODUCER, "Messages that a group has not committed."),
     Metric(

@@ -19,6 +19,7 @@ from pipeline.errors import Invalid
 from pipeline.health import HttpServer
 from pipeline.kafka import group_id
 from pipeline.ledger.changes import follow_changes
+from pipeline.loop_lag import measure_loop_lag
 from pipeline.pacific import pacific_date
 from pipeline.postgres import (
     ANSWER_LIMIT_S,
@@ -120,6 +121,7 @@ async def _run(
             exporter.run(stop, beats.exporter),
             control.followed(stop),
             watch(stop, watchdog),
+            measure_loop_lag(stop),
         )
 
 

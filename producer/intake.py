@@ -1,8 +1,10 @@
 """The handler of sync requests: each becomes a run with pending pages in the ledger, or a dead letter."""
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Final
 
 from pipeline.catalog import Catalog
@@ -19,13 +21,12 @@ from pipeline.log import logger
 from pipeline.pacific import pacific_date
 from pipeline.postgres import Connect, Connection, database_errors
 from producer.outbox import Outbox
-from producer.planner import ROW_LIMIT, plan, series_of
+from producer.planner import ROW_LIMIT, PlannedPage, plan, series_of
 from producer.sync_request import id_conflict, validate
 
 SERVICE: Final = "producer"
 RETRY_S = 1.0
-PAGES_PER_STEP = 1000
-"""Pages written before other tasks of the event loop get their turn."""
+PAGES_PER_COPY = 1000
 
 _log = logger(__name__)
 
@@ -93,12 +94,15 @@ async def plan_run(conn: Connection, request: SyncRequest, catalog: Catalog, now
     Raises Invalid when another request used the request id, Retryable when PostgreSQL cannot be reached.
     """
     run = run_id(request.request_id)
+    numbers = await runs.series_numbers(conn, series_of(request, catalog))
     async with database_errors(), conn.transaction():
         generation = await runs.create_run(conn, request, now)
         if generation is None:
             await _check_same_request(conn, request)
             return PlannedRun(run, 0)
-        return PlannedRun(run, await _insert_pages(conn, request, catalog, generation))
+        planned = plan(request, catalog, generation, pacific_date(request.requested_at))
+        rows = (_ledger_row(page, request, generation, numbers[page.series()]) for page in planned)
+        return PlannedRun(run, await _insert_pages(conn, rows))
 
 
 async def _check_same_request(conn: Connection, request: SyncRequest) -> None:
@@ -110,16 +114,32 @@ async def _check_same_request(conn: Connection, request: SyncRequest) -> None:
         raise Invalid(conflict, field="request_id")
 
 
-async def _insert_pages(conn: Connection, request: SyncRequest, catalog: Catalog, generation: int) -> int:
-    """Stream the pages into the ledger: memory does not grow with the run."""
-    run, count = run_id(request.request_id), 0
-    numbers = {key: await runs.series_number(conn, key) for key in sorted(series_of(request, catalog))}
-    async with pages.inserting_pending(conn) as copy:
-        for page in plan(request, catalog, generation, pacific_date(request.requested_at)):
-            data_state = page.report.data_state
-            row = (page.batch_id, run, generation, numbers[page.series()], page.date, 0, ROW_LIMIT, data_state)
-            await pages.write_pending(copy, pages.PendingPage(*row, page.credential, request.priority, page.round))
-            count += 1
-            if count % PAGES_PER_STEP == 0:
-                await asyncio.sleep(0)
+async def _insert_pages(conn: Connection, rows: Iterator[pages.PendingPage]) -> int:
+    """Stream the pages into the ledger; return how many. Memory does not grow with the run, here or in PostgreSQL.
+
+    Each COPY is small, so that other tasks of the event loop run between two, and PostgreSQL answers soon: at the end
+    of a COPY it checks every foreign key.
+    """
+    count = 0
+    while step := list(islice(rows, PAGES_PER_COPY)):
+        async with pages.inserting_pending(conn) as copy:
+            for row in step:
+                await pages.write_pending(copy, row)
+        count += len(step)
     return count
+
+
+def _ledger_row(page: PlannedPage, request: SyncRequest, generation: int, series: int) -> pages.PendingPage:
+    return pages.PendingPage(
+        batch_id=page.batch_id,
+        run_id=run_id(request.request_id),
+        generation=generation,
+        series=series,
+        date=page.date,
+        start_row=0,
+        row_limit=ROW_LIMIT,
+        data_state=page.report.data_state,
+        credential=page.credential,
+        priority=request.priority,
+        round=page.round,
+    )

@@ -57,6 +57,12 @@ _LAG = Board(
             "Messages acknowledged by the broker per second, by topic.",
         ),
         Panel(
+            "Longest pause of the producer's event loop",
+            "s",
+            (Query("max by (instance) (gsc_event_loop_lag_seconds)", "{{instance}}"),),
+            "In the last minute. A pause delays publishing, heartbeats and requests.",
+        ),
+        Panel(
             "Publishing of pages",
             "short",
             (

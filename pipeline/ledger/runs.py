@@ -154,11 +154,25 @@ async def unfinished_tenants(conn: Connection, run: str) -> list[tuple[str, str]
 
 async def series_number(conn: Connection, key: SeriesKey) -> int:
     """The number of a series, given on first use."""
+    return (await series_numbers(conn, [key]))[key]
+
+
+async def series_numbers(conn: Connection, keys: Iterable[SeriesKey]) -> dict[SeriesKey, int]:
+    """The numbers of series, given on first use. Two statements for each report and search type.
+
+    Call it outside a long transaction: who uses a new series waits until the transaction that added it ends.
+    """
+    properties: dict[SeriesKey, list[str]] = {}
+    for key in keys:
+        properties.setdefault(key._replace(property=""), []).append(key.property)
+    numbers = {}
     async with database_errors():
-        row = await (
-            await conn.execute(_SQL["series"], {**key._asdict(), "dimensions": list(key.dimensions)})
-        ).fetchone()
-    return int(row[0]) if row else 0
+        for kind, names in properties.items():
+            parameters = {**kind._asdict(), "dimensions": list(kind.dimensions), "properties": sorted(names)}
+            await conn.execute(_SQL["add_series"], parameters)
+            async for name, number in await conn.execute(_SQL["series_numbers"], parameters):
+                numbers[kind._replace(property=name)] = number
+    return numbers
 
 
 async def properties(conn: Connection) -> set[str]:

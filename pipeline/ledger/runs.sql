@@ -39,11 +39,23 @@ select distinct p.credential, s.property
 from gsc.pages p join gsc.series s using (series)
 where p.run_id = %(run_id)s and p.state in ('pending', 'published')
 
--- name: series
-insert into gsc.series (property, report, search_type, dimensions)
-values (%(property)s, %(report)s, %(search_type)s, %(dimensions)s)
-on conflict (property, report, search_type, dimensions) do update set report = excluded.report
-returning series
-
 -- name: properties
 select distinct property from gsc.series
+
+-- name: add_series
+-- An update on conflict would wait for a transaction that inserts pages of the series.
+insert into gsc.series (property, report, search_type, dimensions)
+select property, %(report)s, %(search_type)s, %(dimensions)s
+from unnest(%(properties)s::text[]) as p (property)
+where not exists (
+    select from gsc.series s
+    where s.property = p.property and report = %(report)s and search_type = %(search_type)s
+      and dimensions = %(dimensions)s
+)
+order by property
+on conflict do nothing
+
+-- name: series_numbers
+select property, series from gsc.series
+where property = any(%(properties)s) and report = %(report)s and search_type = %(search_type)s
+  and dimensions = %(dimensions)s
