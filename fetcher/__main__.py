@@ -15,6 +15,7 @@ from fetcher.results import SERVICE, ResultPublisher
 from fetcher.search_console import SearchConsole
 from fetcher.service import Fetcher
 from fetcher.settings import FetcherSettings
+from fetcher.token_hosts import TokenHosts
 from pipeline.catalog import Catalog, CatalogError
 from pipeline.catalog_file import read_catalog
 from pipeline.clock import monotonic
@@ -44,7 +45,7 @@ def main() -> NoReturn:
 
 async def _serve(settings: FetcherSettings, stop: asyncio.Event) -> None:
     catalog = _read_catalog(settings)
-    tokens = _open_tokens(catalog)
+    tokens = _open_tokens(catalog, settings.allowed_token_hosts)
     await require_topics(settings)
     limiter = await _limiter(settings, catalog)
     control = ControlWatcher(settings.kafka, settings.topic_prefix)
@@ -90,11 +91,11 @@ def _read_catalog(settings: FetcherSettings) -> Catalog:
     return catalog
 
 
-def _open_tokens(catalog: Catalog) -> AccessTokens:
+def _open_tokens(catalog: Catalog, hosts: TokenHosts) -> AccessTokens:
     """Return the access tokens. A key file that cannot be used halts its credential when it is needed."""
-    for problem in credential_problems(catalog.credentials):
+    for problem in credential_problems(catalog.credentials, hosts):
         _log.error("credential_unusable", error=problem)
-    return AccessTokens(catalog.credentials)
+    return AccessTokens(catalog.credentials, hosts)
 
 
 async def _limiter(settings: FetcherSettings, catalog: Catalog) -> RateLimiter:

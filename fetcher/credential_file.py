@@ -9,9 +9,9 @@ from google.auth.exceptions import GoogleAuthError
 from google.oauth2 import credentials as authorized_user
 from google.oauth2 import service_account
 
+from fetcher.token_hosts import TokenHosts
 from pipeline.catalog import Credential
 from pipeline.errors import Invalid
-from pipeline.settings import address_problem
 
 SCOPE = "https://www.googleapis.com/auth/webmasters.readonly"
 TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
@@ -21,19 +21,19 @@ REQUIRED_TEXTS = {
     "external_account": ("audience", "subject_token_type", "token_url"),
 }
 """Fields that a file of each type must have. Errors never contain their values, since some are secret."""
-ADDRESSES = ("token_uri", "token_url", "service_account_impersonation_url")
-"""Fields with an address that google-auth calls."""
+ADDRESSES = ("token_uri", "token_url", "token_info_url", "service_account_impersonation_url")
+"""Fields with an address that google-auth calls, with secrets. The same holds for `credential_source.url`."""
 
 
-def load_credential(credential: Credential) -> Any:
+def load_credential(credential: Credential, hosts: TokenHosts) -> Any:
     """Return google-auth's credentials. Raises Invalid with the place in the catalog and the file."""
     try:
-        return _build(credential.type, _read(credential))
+        return _build(credential.type, _read(credential, hosts))
     except (AttributeError, LookupError, TypeError, ValueError, GoogleAuthError) as error:
         raise Invalid(f"{credential.file}: {' '.join(str(error).split())}", field=credential.file_field) from error
 
 
-def _read(credential: Credential) -> dict[str, Any]:
+def _read(credential: Credential, hosts: TokenHosts) -> dict[str, Any]:
     """Return the content of a credential's file. Raises Invalid or ValueError."""
     try:
         text = credential.file.read_bytes()
@@ -47,15 +47,20 @@ def _read(credential: Credential) -> dict[str, Any]:
         raise ValueError(f"not JSON: {error}") from error
     if not isinstance(info, dict) or info.get("type", credential.type) != credential.type:
         raise ValueError(f"not a file of type {credential.type}")
-    _check(info, REQUIRED_TEXTS[credential.type])
+    _check_texts(info, REQUIRED_TEXTS[credential.type])
+    _check_addresses(info, hosts)
     return info
 
 
-def _check(info: Mapping[str, Any], required: Iterable[str]) -> None:
-    """Raise ValueError when a required field is missing, or an address cannot be called."""
+def _check_texts(info: Mapping[str, Any], required: Iterable[str]) -> None:
+    """Raise ValueError when a required field is missing."""
     for name in required:
         if not isinstance(info.get(name), str) or not info[name]:
             raise ValueError(f"{name}: must be non-empty text" if name in info else f"{name}: missing")
+
+
+def _check_addresses(info: Mapping[str, Any], hosts: TokenHosts) -> None:
+    """Raise ValueError when an address must not be called."""
     source = info.get("credential_source")
     if not isinstance(source, dict):
         source = {}  # google-auth refuses it with an error of its own
@@ -63,7 +68,7 @@ def _check(info: Mapping[str, Any], required: Iterable[str]) -> None:
         raise ValueError("credential_source.file: must be text")  # noqa: TRY004 - the value of a file is wrong, not a type
     addresses = {name: info.get(name) for name in ADDRESSES} | {"credential_source.url": source.get("url")}
     for name, address in addresses.items():
-        if address is not None and (problem := address_problem(address)):
+        if address is not None and (problem := hosts.problem(address)):
             raise ValueError(f"{name}: {problem}, got {address!r}")
 
 
@@ -83,12 +88,12 @@ def _build(kind: str, info: dict[str, Any]) -> Any:
     )
 
 
-def credential_problems(credentials: Iterable[Credential]) -> list[str]:
+def credential_problems(credentials: Iterable[Credential], hosts: TokenHosts) -> list[str]:
     """Return a line for each key file that cannot be used."""
     problems = []
     for credential in credentials:
         try:
-            load_credential(credential)
+            load_credential(credential, hosts)
         except Invalid as error:
             problems.append(str(error))
     return problems

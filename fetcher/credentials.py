@@ -14,6 +14,7 @@ from google.auth.exceptions import GoogleAuthError, RefreshError, TransportError
 
 from fetcher.access_token import AccessToken
 from fetcher.credential_file import load_credential
+from fetcher.token_hosts import TokenHosts
 from pipeline.catalog import Credential
 from pipeline.clock import monotonic, now
 from pipeline.errors import Fatal, Invalid, Retryable
@@ -108,7 +109,8 @@ class AccessTokens:
     own: a token endpoint that hangs delays no other credential. Calls that wait for it share its result.
     """
 
-    def __init__(self, credentials: Sequence[Credential]) -> None:
+    def __init__(self, credentials: Sequence[Credential], hosts: TokenHosts) -> None:
+        self._hosts = hosts
         self._accounts = {credential.id: _Account(credential) for credential in credentials}
         self._threads = ThreadPoolExecutor(len(credentials) or 1, thread_name_prefix="access-token")
         self._request = _Request()
@@ -151,7 +153,7 @@ class AccessTokens:
         """Return google-auth's object with a new token. Raises Retryable, or Fatal for the credential's scope."""
         scope = f"credential:{credential.id}"
         try:
-            google_credentials = load_credential(credential)
+            google_credentials = load_credential(credential, self._hosts)
             google_credentials.refresh(self._request)
         except Invalid as error:
             raise Fatal(str(error), scope=scope) from error

@@ -8,6 +8,7 @@ from pydantic.config import JsonDict
 
 from fetcher.next_page import PagingRule
 from fetcher.rate_limiter import QuotaLimits
+from fetcher.token_hosts import TokenHosts, parse_hosts
 from pipeline.catalog import Catalog
 from pipeline.settings import (
     CatalogSettings,
@@ -26,6 +27,11 @@ _ADDRESS_SCHEMA: JsonDict = {"pattern": r"^https?://[^\s/]+[^\s]*$"}
 def _check_root(text: str) -> str:
     if "?" in text or "#" in text:
         raise ValueError("the address of the API must have no query and no fragment")
+    return text
+
+
+def _check_hosts(text: str) -> str:
+    parse_hosts(text)
     return text
 
 
@@ -58,6 +64,8 @@ class FetcherSettings(KafkaSettings, CatalogSettings, HttpSettings, DeadLetterSe
     max_in_flight_bytes: Annotated[int, Field(ge=1024, le=2**40)] = 16 * 2**20
     """Bytes of the decoded bodies of these pages; a larger body is taken alone. A body needs some six times its size in
     memory until its rows are published."""
+    token_hosts: Annotated[str, AfterValidator(_check_hosts)] = ""
+    """Hosts besides Google's that key files may name, separated by commas; `http://HOST` for one without TLS."""
     burst: Annotated[int, Field(ge=1, le=10_000)] = 8
     """Calls that may start at the same time after a pause, for each property, credential and project."""
     site_qps: Annotated[float, Field(ge=0.001, le=1000, allow_inf_nan=False)] | None = None
@@ -92,6 +100,11 @@ class FetcherSettings(KafkaSettings, CatalogSettings, HttpSettings, DeadLetterSe
             max_attempts=self.max_attempts,
             drain_s=self.drain_s,
         )
+
+    @property
+    def allowed_token_hosts(self) -> TokenHosts:
+        """The hosts that key files may name."""
+        return TokenHosts(parse_hosts(self.token_hosts))
 
     def limits(self, catalog: Catalog) -> QuotaLimits:
         """Return the quotas, with the overrides in the catalog."""

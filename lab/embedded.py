@@ -12,6 +12,7 @@ import httpx
 from fetcher.credential_file import credential_problems
 from fetcher.rate_limiter import RateLimiter
 from fetcher.settings import FetcherSettings
+from fetcher.token_hosts import TokenHosts, parse_hosts
 from lab.local_pipeline import NAMES, Services, Setup, prepare, running_services
 from lab.processes import previous_or_free_port
 from lab.progress import Progress
@@ -26,7 +27,10 @@ from producer.settings import ProducerSettings
 from sink.settings import SinkSettings
 
 READY_S = 60.0
-_EXPORTED = ("GSC_KAFKA_BOOTSTRAP_SERVERS", "GSC_POSTGRES_DSN", "GSC_CATALOG", "GSC_API_ROOT", "GSC_TOPIC_PREFIX")
+_EXPORTED = (
+    "GSC_KAFKA_BOOTSTRAP_SERVERS", "GSC_POSTGRES_DSN", "GSC_CATALOG", "GSC_API_ROOT", "GSC_TOKEN_HOSTS",
+    "GSC_TOPIC_PREFIX",
+)  # fmt: skip
 _MODELS: tuple[type[Settings], ...] = (ProducerSettings, FetcherSettings, SinkSettings)
 _PLACEHOLDERS = Servers("127.0.0.1:1", "postgresql://127.0.0.1:1/placeholder")
 """Valid addresses, for checking the settings before the servers are started."""
@@ -57,10 +61,17 @@ def find_problems(plan: Plan) -> list[str]:
         catalog = read_catalog(plan.catalog)
     except CatalogError as error:
         return [*dict.fromkeys(problems), *error.problems]
-    problems += credential_problems(catalog.credentials)
+    problems += credential_problems(catalog.credentials, _token_hosts(environment))
     if not problems:
         problems += _limit_problems(read_settings(FetcherSettings, environment), catalog)
     return list(dict.fromkeys(problems))
+
+
+def _token_hosts(environment: Mapping[str, str]) -> TokenHosts:
+    try:
+        return TokenHosts(parse_hosts(environment.get("GSC_TOKEN_HOSTS", "")))
+    except ValueError:  # reported as a problem of the settings
+        return TokenHosts()
 
 
 def _settings_problems(model: type[Settings], environment: Mapping[str, str]) -> list[str]:

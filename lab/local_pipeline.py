@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from urllib.parse import urlsplit
 
 from lab.processes import PYTHON, Command, Process, inherited_environment
 from lab.servers import Servers
@@ -42,6 +43,7 @@ class Setup:
             "GSC_HTTP_HOST": "127.0.0.1",
             "GSC_HTTP_PORT": "0",
             "GSC_LOG_FORMAT": "json",
+            **_token_hosts(self.api_root),
             **self.extra,
         }
 
@@ -54,6 +56,12 @@ class Setup:
     def prefix(self) -> str:
         """The prefix of the topics' names."""
         return self.extra.get("GSC_TOPIC_PREFIX", "gsc")
+
+
+def _token_hosts(api_root: str) -> dict[str, str]:
+    """Return the setting by which key files may name the simulator, which is the only API without TLS."""
+    root = urlsplit(api_root)
+    return {"GSC_TOKEN_HOSTS": f"http://{root.hostname}"} if root.scheme == "http" else {}
 
 
 async def prepare(setup: Setup) -> None:

@@ -1,6 +1,6 @@
 """`gsc-stream check`: what the services will find when they start."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import click
 
@@ -58,7 +58,9 @@ async def _problems(settings: AllSettings, catalog: Catalog) -> dict[str, str | 
     async with SearchConsole(settings.api_root, timeout_s=GOOGLE_TIMEOUT_S, connections=4) as search_console:
         for credential in catalog.credentials:
             name = f"Google, credential {credential.id}"
-            problems[name] = await _problem_of_credential(search_console, catalog, credential)
+            tokens = AccessTokens([credential], settings.allowed_token_hosts)
+            urls = [item.url for item in catalog.properties if item.credential == credential.id]
+            problems[name] = await _problem_of_credential(search_console, tokens, credential, urls)
     # Most errors begin with the name of what failed, as the line does.
     return {name: text and text.removeprefix(f"{name.rpartition(', ')[2]}: ") for name, text in problems.items()}
 
@@ -72,16 +74,16 @@ async def _problem(attempt: Callable[[], Awaitable[None]]) -> str | None:
     return None
 
 
-async def _problem_of_credential(search_console: SearchConsole, catalog: Catalog, credential: Credential) -> str | None:
+async def _problem_of_credential(
+    search_console: SearchConsole, tokens: AccessTokens, credential: Credential, urls: Sequence[str]
+) -> str | None:
     """Return why the credential gets no access token or cannot read its properties, or None."""
 
     async def attempt() -> None:
-        tokens = AccessTokens([credential])
         try:
             readable = await search_console.sites(await tokens.token(credential.id))
         finally:
             tokens.close()
-        urls = [item.url for item in catalog.properties if item.credential == credential.id]
         if missing := [url for url in urls if url not in readable]:
             raise Retryable(f"cannot read {', '.join(missing)}")
 

@@ -113,7 +113,7 @@ async def _compare_totals(
     settings = read_environment(FetcherSettings)
     properties = random.sample(catalog.properties, min(sample, len(catalog.properties)))
     series = [(item, report, kind) for item in properties for report, kind in _comparable(catalog, item)]
-    tokens = AccessTokens(catalog.credentials)
+    tokens = AccessTokens(catalog.credentials, settings.allowed_token_hosts)
     try:
         async with SearchConsole(settings.api_root, timeout_s=settings.http_timeout_s, connections=2) as console:
             with progress_bar("reading Google's totals") as bar:

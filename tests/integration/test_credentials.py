@@ -11,6 +11,7 @@ import pytest
 from fetcher.credential_file import credential_problems, load_credential
 from fetcher.credentials import AccessTokens
 from fetcher.search_console import SearchConsole
+from fetcher.token_hosts import TokenHosts
 from lab.search_console.keys import Keys
 from lab.search_console.server import Simulator
 from lab.search_console.settings import Fault, FaultKind, SimulatorSettings, Site, User
@@ -21,6 +22,7 @@ from support.wait import until
 
 KINDS = ("service_account", "authorized_user", "external_account")
 URL = "sc-domain:example.com"
+LOOPBACK = TokenHosts(["http://127.0.0.1"])
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ async def console(simulator: Simulator) -> AsyncIterator[SearchConsole]:
 async def test_a_token_is_valid_shared_and_replaced_once(
     simulator: Simulator, console: SearchConsole, folder: Path, kind: str
 ) -> None:
-    tokens = AccessTokens(a_catalog(simulator, folder, kind).credentials)
+    tokens = AccessTokens(a_catalog(simulator, folder, kind).credentials, LOOPBACK)
     [token] = {*await asyncio.gather(*(tokens.token("acme") for _ in range(20)))}
     assert await console.sites(token) == [URL]
     assert [tokens.refused("acme", token) for _ in range(20)] == [False] * 20
@@ -65,7 +67,7 @@ async def test_a_token_is_valid_shared_and_replaced_once(
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_revoked_user_is_fatal_for_its_credential(simulator: Simulator, folder: Path, kind: str) -> None:
-    tokens = AccessTokens(a_catalog(simulator, folder, kind).credentials)
+    tokens = AccessTokens(a_catalog(simulator, folder, kind).credentials, LOOPBACK)
     simulator.engine.tokens.revoked.add(f"{kind}@example.com")
     with pytest.raises(Fatal, match="expired or revoked") as caught:
         await tokens.token("acme")
@@ -78,7 +80,7 @@ async def test_a_revoked_user_is_fatal_for_its_credential(simulator: Simulator, 
 async def test_a_failure_of_the_token_endpoint_is_retryable(
     simulator: Simulator, folder: Path, kind: str, fault: FaultKind
 ) -> None:
-    tokens = AccessTokens(a_catalog(simulator, folder, kind).credentials)
+    tokens = AccessTokens(a_catalog(simulator, folder, kind).credentials, LOOPBACK)
     simulator.engine.faults.replace((Fault(kind=fault, on="token"),))
     with pytest.raises(Retryable, match=fault if fault.isdigit() else "RemoteProtocolError|ReadError"):
         await tokens.token("acme")
@@ -92,7 +94,7 @@ async def test_short_lived_tokens_are_shared_by_calls_and_replaced_in_time(
     simulator: Simulator, console: SearchConsole, folder: Path, kind: str
 ) -> None:
     simulator.engine.tokens.lifetime_s = 4
-    tokens = AccessTokens(a_catalog(simulator, folder, kind).credentials)
+    tokens = AccessTokens(a_catalog(simulator, folder, kind).credentials, LOOPBACK)
     first = await tokens.token("acme")
     for _ in range(10):
         assert await tokens.token("acme") == first
@@ -115,7 +117,7 @@ async def test_a_token_endpoint_that_hangs_delays_no_other_credential(
     [person] = a_catalog(simulator, folder, "authorized_user").credentials
     hanging = [account.model_copy(update={"id": f"hangs-{number}"}) for number in range(40)]
     simulator.engine.faults.replace((Fault(kind="stall", on="token", user="service_account@example.com", seconds=60),))
-    tokens = AccessTokens([*hanging, person])
+    tokens = AccessTokens([*hanging, person], LOOPBACK)
     waiting = [asyncio.ensure_future(tokens.token(item.id)) for item in hanging]
     assert await tokens.token("acme")
     for error in await asyncio.gather(*waiting, return_exceptions=True):
@@ -130,7 +132,7 @@ async def test_credentials_are_valid_after_a_restart_with_the_same_keys(folder: 
     settings = SimulatorSettings(sites=(Site(url=URL, users=(user.id,)),), users=(user,))
     with serving(settings, Keys(folder / "keys")) as before:
         port = int(before.root.rpartition(":")[2])
-        tokens = AccessTokens(a_catalog(before, folder, kind).credentials)
+        tokens = AccessTokens(a_catalog(before, folder, kind).credentials, LOOPBACK)
         token = await tokens.token("acme")
     with serving(settings, Keys(folder / "keys"), port) as after:
         async with SearchConsole(after.root, timeout_s=10, connections=1) as console:
@@ -145,7 +147,7 @@ def test_an_external_account_without_a_source_of_its_token_is_refused(simulator:
     [credential] = a_catalog(simulator, folder, "external_account").credentials
     credential.file.write_text(json.dumps({**json.loads(credential.file.read_text()), "credential_source": {}}))
     with pytest.raises(Invalid, match=r"^credentials\.acme\.file: .*external_account\.json: "):
-        load_credential(credential)
+        load_credential(credential, LOOPBACK)
 
 
 async def test_a_broken_key_file_is_fatal_for_its_credential_only_and_is_read_again(
@@ -155,7 +157,7 @@ async def test_a_broken_key_file_is_fatal_for_its_credential_only_and_is_read_ag
     [healthy] = a_catalog(simulator, folder, "service_account").credentials
     content = broken.file.read_text()
     broken.file.write_text("{}")
-    tokens = AccessTokens([broken, healthy.model_copy(update={"id": "healthy"})])
+    tokens = AccessTokens([broken, healthy.model_copy(update={"id": "healthy"})], LOOPBACK)
     with pytest.raises(
         Fatal, match=r"^credentials\.acme\.file: .*/authorized_user\.json: client_id: missing"
     ) as caught:
@@ -171,7 +173,7 @@ async def test_a_key_file_that_is_replaced_is_used_from_the_next_call_on(
     simulator: Simulator, console: SearchConsole, folder: Path
 ) -> None:
     [credential] = a_catalog(simulator, folder, "service_account").credentials
-    tokens = AccessTokens([credential])
+    tokens = AccessTokens([credential], LOOPBACK)
     first = await tokens.token("acme")
     replacement = json.dumps(simulator.engine.tokens.credential_file("other@example.com", simulator.root))
     credential.file.write_text("")  # as in the moment in which it is written
@@ -185,7 +187,7 @@ async def test_a_key_file_that_is_replaced_is_used_from_the_next_call_on(
 async def test_a_token_endpoint_whose_answer_cannot_be_used_is_retryable(simulator: Simulator, folder: Path) -> None:
     simulator.engine.faults.replace((Fault(kind="wrong_shape", on="token"),))
     for kind in KINDS:
-        tokens = AccessTokens(a_catalog(simulator, folder, kind).credentials)
+        tokens = AccessTokens(a_catalog(simulator, folder, kind).credentials, LOOPBACK)
         with pytest.raises((Retryable, Fatal)):
             await tokens.token("acme")
         tokens.close()
@@ -213,8 +215,38 @@ async def test_a_token_endpoint_whose_answer_cannot_be_used_is_retryable(simulat
             {"url": "http://[::1"},
             r"credential_source\.url: .*invalid IPv6 address",
         ),
+        (
+            "service_account",
+            "token_uri",
+            "https://oauth2.googleapis.com.evil.example/",
+            "token_uri: not one of Google's",
+        ),
+        (
+            "authorized_user",
+            "token_uri",
+            "http://oauth2.googleapis.com/token",
+            "GSC_TOKEN_HOSTS allows others, got 'http:",
+        ),
+        (
+            "external_account",
+            "token_url",
+            "https://sts.googleapis.com@evil.example/v1",
+            "token_url: not one of Google's",
+        ),
+        (
+            "external_account",
+            "service_account_impersonation_url",
+            "https://evil.example/x",
+            "got 'https://evil.example/x'",
+        ),
+        (
+            "external_account",
+            "credential_source",
+            {"url": "http://169.254.169.254/metadata"},
+            r"external_account\.json: credential_source\.url: not one of Google's hosts over https",
+        ),
         ("external_account", "credential_source", {"file": 5}, r"credential_source\.file: must be text"),
-        ("external_account", "credential_source", {"url": "http://x", "format": 5}, "acme"),
+        ("external_account", "credential_source", {"url": "http://127.0.0.1/x", "format": 5}, "acme"),
         ("external_account", "type", "robot", "not a file of type external_account"),
     ],
 )
@@ -224,7 +256,7 @@ def test_a_file_that_cannot_be_used_is_reported_with_its_field(
     [credential] = a_catalog(simulator, folder, kind).credentials
     credential.file.write_text(json.dumps({**json.loads(credential.file.read_text()), name: value}))
     with pytest.raises(Invalid, match=message):
-        load_credential(credential.located_at(folder / "catalog.yaml", 3))
+        load_credential(credential.located_at(folder / "catalog.yaml", 3), LOOPBACK)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"[]", b"\xff", b"[" * 100_000])
@@ -233,7 +265,7 @@ def test_each_file_that_is_missing_or_not_json_is_reported_on_its_own_line(folde
         (folder / "a.json").write_bytes(content)
     one = Credential(id="acme", type="service_account", file=Path("a.json")).located_at(folder / "catalog.yaml", 3)
     two = Credential(id="other", type="service_account", file=Path("b.json")).located_at(folder / "catalog.yaml", 4)
-    problems = credential_problems([one, two])
+    problems = credential_problems([one, two], LOOPBACK)
     assert [line.removeprefix(str(folder)).partition(".file: ")[0] for line in problems] == [
         "/catalog.yaml:3: credentials.acme",
         "/catalog.yaml:4: credentials.other",

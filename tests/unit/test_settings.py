@@ -117,6 +117,7 @@ def test_every_wrong_or_missing_variable_is_reported_in_one_error() -> None:
         ("GSC_API_ROOT", "http://localhost:99999", "invalid port number"),
         ("GSC_API_ROOT", "http://a..b", "has an empty label"),
         ("GSC_API_ROOT", "http://localhost?x=1", "no query"),
+        ("GSC_TOKEN_HOSTS", "https://x/y", "'https://x/y' is not a host such as"),
         ("GSC_SESSION_TIMEOUT_S", "nan", "finite"),
         ("GSC_SESSION_TIMEOUT_S", "1e12", "less than or equal to 60"),
         ("GSC_HTTP_TIMEOUT_S", "inf", "finite"),
