@@ -1,7 +1,10 @@
 """The PostgreSQL of a service: opens connections, and gives up when it is refused for long."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+
+import psycopg
 
 from pipeline.clock import monotonic
 from pipeline.errors import Fatal, Refused
@@ -36,3 +39,21 @@ class Database:
             raise
         self._refusals.succeeded()
         return conn
+
+
+@asynccontextmanager
+async def kept_alive(conn: Connection, every_s: float) -> AsyncIterator[None]:
+    """Probe the connection regularly for the length of a block, so that neither side takes the other for dead."""
+
+    async def probe_regularly() -> None:
+        with suppress(psycopg.Error):  # whoever uses the connection gets the error, too
+            while True:
+                await asyncio.sleep(every_s)
+                await conn.execute("select 1")
+
+    task = asyncio.create_task(probe_regularly())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -180,24 +180,6 @@ async def connection(
 
 
 @asynccontextmanager
-async def kept_alive(conn: Connection, every_s: float) -> AsyncIterator[None]:
-    """Probe the connection regularly for the length of a block, so that neither side takes the other for dead."""
-
-    async def probe_regularly() -> None:
-        with suppress(psycopg.Error):  # whoever uses the connection gets the error, too
-            while True:
-                await asyncio.sleep(every_s)
-                await conn.execute("select 1")
-
-    task = asyncio.create_task(probe_regularly())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-@asynccontextmanager
 async def database_errors() -> AsyncIterator[None]:
     """Turn psycopg's errors into those of `pipeline.errors`.
 

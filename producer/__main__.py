@@ -13,7 +13,7 @@ from pipeline.clock import monotonic, now
 from pipeline.consumer_lag import Lag, LagReader
 from pipeline.contracts.topics import BATCHES, RESULTS, SYNC_REQUESTS, Topic
 from pipeline.control import ControlWatcher
-from pipeline.database import Database
+from pipeline.database import Database, kept_alive
 from pipeline.dead_letter_limit import DeadLetterLimit
 from pipeline.errors import Invalid
 from pipeline.health import HttpServer
@@ -29,7 +29,6 @@ from pipeline.postgres import (
     Connect,
     Connection,
     Limits,
-    kept_alive,
 )
 from pipeline.process import StartError, load_settings, run_service, run_until_stopped, watch
 from pipeline.publisher import Publisher, open_publisher

@@ -9,8 +9,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from lab.tcp_proxy import TcpProxy, running_proxy
 from pipeline.clock import monotonic
+from pipeline.database import kept_alive
 from pipeline.errors import Retryable
-from pipeline.postgres import Limits, become_publisher, connect, connection, database_errors, kept_alive
+from pipeline.postgres import Limits, become_publisher, connect, connection, database_errors
 from support.wait import until
 
 LIMITS = Limits(answer_s=1.0, idle_s=1.0)
