@@ -93,6 +93,8 @@ class ControlWatcher:
         confirmed = monotonic()
         while True:
             self.heartbeat.beat(monotonic())
+            if self._failure is not None:
+                raise Fatal(f"Kafka client: {self._failure.str()}")
             try:
                 await self._read()
                 if monotonic() - confirmed >= CONFIRM_EVERY_S:
@@ -100,8 +102,6 @@ class ControlWatcher:
                     if self._position >= await self._end():
                         self._confirm()
             except KafkaException as error:
-                if self._failure is not None:
-                    raise Fatal(f"Kafka client: {self._failure.str()}") from error
                 _log.warning("control_unreadable", error=error.args[0].str())
                 await asyncio.sleep(CONFIRM_EVERY_S)
 

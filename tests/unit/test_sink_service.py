@@ -41,6 +41,7 @@ class World:
         self.commit_errors: list[Retryable] = []
         self.connections = 0
         self.probes = 0
+        self.probe_errors: list[Retryable] = []
         self.may_write = asyncio.Event()
         self.may_write.set()
         self.writing = False
@@ -63,6 +64,8 @@ class World:
 
     async def probe(self) -> None:
         self.probes += 1
+        if self.probe_errors:
+            raise self.probe_errors.pop(0)
 
     async def unknown_runs(self, received: Sequence[ReceivedResult]) -> set[RunKey]:
         runs = {run_of(item.message.batch) for item in received}
@@ -155,6 +158,12 @@ async def in_transaction(world: World, sink: Sink) -> AsyncIterator[None]:
         finally:
             world.may_write.set()
         await until(lambda: bool(world.written) and not sink._writing.locked(), 5, "the transaction ends")
+
+
+async def test_an_idle_sink_probes_postgresql_and_connects_again_when_it_is_gone(world: World) -> None:
+    world.probe_errors.append(Retryable("PostgreSQL: no answer within 21 s"))
+    await run_until(await a_sink(world), lambda: world.connections == 2 and world.probes > 2)
+    assert world.pauses == [RETRY_S]
 
 
 async def test_results_are_written_and_then_committed(world: World) -> None:
