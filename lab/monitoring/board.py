@@ -1,13 +1,25 @@
-"""Dashboards, panels and queries as values, and the queries that several panels use."""
+"""Dashboards, panels and queries as values, and the parts of queries that several panels use."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
+from pipeline.metric_catalog import METRICS
+
 JOB = 'job=~".*gsc-stream.*"'
 """Selects the services' scrapes: the job is `gsc-stream` in compose, and contains that name in Kubernetes."""
+TOP = 10
+"""Series of a panel by credential: an agency may have hundreds."""
+VARIABLES = ("namespace", "instance", "credential")
+"""Labels that every dashboard can be filtered by."""
 
-Kind = Literal["lines", "stacked", "states"]
-"""Lines, lines stacked as areas, or a timeline of states."""
+Kind = Literal["lines", "stacked", "states", "stat", "bars"]
+"""Lines; lines stacked as areas; a timeline of states; one number, now; a bar for each series, now."""
+Step = tuple[float, str]
+"""From this value on, a panel has this colour."""
+
+_BY_CREDENTIAL = frozenset(metric.name for metric in METRICS if "credential" in metric.labels)
+_SELECTOR = re.compile(r"\b(gsc_[a-z_]+|process_[a-z_]+|up)\b(\{[^}]*\})?")
 
 
 @dataclass(frozen=True)
@@ -27,6 +39,8 @@ class Panel:
     queries: tuple[Query, ...]
     description: str
     kind: Kind = "lines"
+    steps: tuple[Step, ...] = ()
+    """In ascending order. Below the first step the colour is green."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +52,31 @@ class Board:
     title: str
     description: str
     panels: tuple[Panel, ...]
+
+
+def scoped(expr: str) -> str:
+    """Return the query with every metric restricted to the values of the dashboard's variables that it has as labels.
+
+    The value "All" is `.*`, which also selects series without the label, such as the namespace outside Kubernetes.
+    """
+    return _SELECTOR.sub(_scope, expr)
+
+
+def _scope(match: re.Match[str]) -> str:
+    name, labels = match[1], (match[2] or "{}")[1:-1]
+    variables = VARIABLES if name in _BY_CREDENTIAL else VARIABLES[:-1]
+    matchers = [f'{variable}=~"${variable}"' for variable in variables]
+    return f"{name}{{{','.join([labels, *matchers] if labels else matchers)}}}"
+
+
+def leading(metric: str) -> str:
+    """Return the series of a metric of the producer that publishes: a standby may have old values."""
+    return f"({metric} and on (instance) gsc_publisher_leader == 1)"
+
+
+def top(expr: str) -> str:
+    """Return the TOP largest series of a query."""
+    return f"topk({TOP}, {expr})"
 
 
 def rate(counter: str, by: str) -> str:

@@ -1,10 +1,12 @@
 """The dashboards' panels.
 
-Every replica of the producer exports the same lags, partition states and ledger figures, so their panels show the
-maximum over the replicas.
+Every replica of the producer exports the same lags, partition states and ledger figures; the panels show those of the
+replica that publishes.
 """
 
-from lab.monitoring.board import JOB, Board, Panel, Query, quantiles, rate
+from lab.monitoring.board import JOB, TOP, Board, Panel, Query, leading, quantiles, rate, top
+from lab.monitoring.progress_panels import PROGRESS
+from lab.monitoring.quota_panels import QUOTA
 
 _LAG = Board(
     "lag",
@@ -14,20 +16,20 @@ _LAG = Board(
         Panel(
             "Consumer lag",
             "short",
-            (Query("sum by (group) (max by (group, partition) (gsc_lag_messages))", "{{group}}"),),
-            "Messages that each consumer group has not committed. The producer stops publishing at 1,000 batches; "
-            "further pages stay pending in the ledger.",
+            (Query(f"sum by (group) (max by (group, partition) ({leading('gsc_lag_messages')}))", "{{group}}"),),
+            "Messages that each consumer group has not committed. Each credential has a share of 1,000 batches; "
+            "further pages stay pending in the ledger: see the dashboard *progress*.",
         ),
         Panel(
             "Age of the oldest uncommitted message",
             "s",
-            (Query("max by (group, partition) (gsc_lag_seconds)", "{{group}} {{partition}}"),),
+            (Query(f"max by (group, partition) ({leading('gsc_lag_seconds')})", "{{group}} {{partition}}"),),
             "By partition. An age that grows as fast as time passes means that the partition makes no progress.",
         ),
         Panel(
             "Partition status",
             "short",
-            (Query("max by (partition, state) (gsc_partition_state) == 1", "{{partition}} {{state}}"),),
+            (Query(f"max by (partition, state) ({leading('gsc_partition_state')}) == 1", "{{partition}} {{state}}"),),
             "OK; THROTTLED: the next call waits for a token; HALTED; BACKPRESSURED: the sink's lag is too high; "
             "STALLED: work makes no progress; STOPPED: no owner.",
             "states",
@@ -35,13 +37,13 @@ _LAG = Board(
         Panel(
             "Time to drain",
             "s",
-            (Query("max by (pace) (gsc_drain_seconds)", "at the {{pace}} rate"),),
+            (Query(f"max by (pace) ({leading('gsc_drain_seconds')})", "at the {{pace}} rate"),),
             "Estimated time until no page is pending or published, at the rate of the last minute and at the quota.",
         ),
         Panel(
             "Consumer lag by partition",
             "short",
-            (Query("max by (group, partition) (gsc_lag_messages)", "{{group}} {{partition}}"),),
+            (Query(f"max by (group, partition) ({leading('gsc_lag_messages')})", "{{group}} {{partition}}"),),
             "Messages that each consumer group has not committed.",
         ),
         Panel(
@@ -75,82 +77,6 @@ _LAG = Board(
     ),
 )
 
-_QUOTA = Board(
-    "quota",
-    "gsc-stream: quota",
-    "Calls compared with Google's quotas, and what the fetchers wait for.",
-    (
-        Panel(
-            "Calls in the last minute",
-            "short",
-            (
-                Query("sum by (credential) (gsc_calls_last_minute)", "{{credential}}"),
-                Query("sum by (credential) (gsc_calls_allowed_per_minute)", "{{credential}}, limit"),
-            ),
-            "The limit is reduced when Google refuses calls because of a quota, and recovers step by step.",
-        ),
-        Panel(
-            "Calls by outcome",
-            "cpm",
-            (Query(f"60 * {rate('gsc_calls_total', 'outcome')}", "{{outcome}}"),),
-            "Calls per minute.",
-        ),
-        Panel(
-            "Where the time goes",
-            "percentunit",
-            (Query(f"{rate('gsc_wait_seconds_total', 'reason')} / scalar(count(gsc_calls_in_flight))", "{{reason}}"),),
-            "Share of the time in which a fetcher starts no call, by reason. tokens: the quota is the limit, as it "
-            "should be. concurrency: the maximum number of calls is in flight. http: nothing is queued, calls are in "
-            "flight. publishing: pages wait for the broker's acknowledgement.",
-            "stacked",
-        ),
-        Panel(
-            "Tokens",
-            "short",
-            (Query("sum by (credential) (gsc_tokens)", "{{credential}}"),),
-            "Calls that the credential's bucket allows immediately.",
-        ),
-        Panel(
-            "Calls of the busiest property",
-            "short",
-            (Query("max(gsc_property_calls_last_minute_max)", "calls in the last minute"),),
-            "Only the busiest property is shown, because there may be thousands.",
-        ),
-        Panel(
-            "Utilization of the property nearest to its limit",
-            "percentunit",
-            (Query("max(gsc_property_utilisation_max)", "utilization"),),
-            "Calls in the last minute as a share of what the property's bucket allows.",
-        ),
-        Panel(
-            "Quota refusals and warnings per hour",
-            "short",
-            (
-                Query("sum by (kind) (increase(gsc_quota_refusals_total[1h]))", "refused: {{kind}}"),
-                Query("sum by (kind) (increase(gsc_quota_warnings_total[1h]))", "near the quota: {{kind}}"),
-            ),
-            "Calls that Google refused because a quota is spent, and minutes with 80 % or more of a hard quota.",
-        ),
-        Panel("Call latency", "s", quantiles("gsc_call_seconds"), "From the start of a call to its complete response."),
-        Panel(
-            "Page latency",
-            "s",
-            quantiles("gsc_page_seconds"),
-            "From the start of a call until the broker has acknowledged its rows.",
-        ),
-        Panel(
-            "Calls and batches in progress",
-            "short",
-            (
-                Query("sum(gsc_calls_in_flight)", "calls in flight"),
-                Query("sum(gsc_batches_uncommitted)", "batches started, not committed"),
-                Query("sum(gsc_queued_batches)", "batches queued"),
-            ),
-            "Batches that are started and not committed are repeated if the fetcher is killed.",
-        ),
-    ),
-)
-
 _FRESHNESS = Board(
     "freshness",
     "gsc-stream: freshness",
@@ -159,35 +85,26 @@ _FRESHNESS = Board(
         Panel(
             "Age of the newest complete day",
             "d",
-            (Query("max by (series) (gsc_newest_day_age_days)", "{{series}}"),),
+            (Query(f"max by (series) ({leading('gsc_newest_day_age_days')})", "{{series}}"),),
             "Of the series with the oldest data, and of the median series. Google publishes data after two to three "
             "days.",
         ),
         Panel(
-            "Unfinished pages by credential",
-            "short",
-            (
-                Query("max by (credential) (gsc_pending_pages)", "{{credential}} pending"),
-                Query("max by (credential) (gsc_published_pages)", "{{credential}} published"),
-            ),
-            "A credential whose published pages stay at its share of the queue while others move is slow or stuck.",
-        ),
-        Panel(
-            "Age of the oldest unfinished run",
+            f"Age of the oldest unfinished run (top {TOP})",
             "s",
-            (Query("max by (priority) (gsc_oldest_pending_seconds)", "{{priority}}"),),
-            "Time since the run was planned, by priority.",
+            (Query(top("max by (credential, priority) (gsc_oldest_pending_seconds)"), "{{credential}}, {{priority}}"),),
+            "Time since the run was planned, by credential and priority.",
         ),
         Panel(
             "Days by state",
             "short",
-            (Query("max by (kind) (gsc_ledger_days)", "{{kind}}"),),
+            (Query(f"max by (kind) ({leading('gsc_ledger_days')})", "{{kind}}"),),
             "Days in the ledger, over all series.",
         ),
         Panel(
             "Pages by state",
             "short",
-            (Query("max by (state) (gsc_ledger_pages)", "{{state}}"),),
+            (Query(f"max by (state) ({leading('gsc_ledger_pages')})", "{{state}}"),),
             "Pages of the runs of the last 30 days.",
         ),
         Panel(
@@ -253,6 +170,41 @@ _HEALTH = Board(
     "gsc-stream: health",
     "Processes, dead letters, commits and rebalances.",
     (
+        *(
+            Panel(
+                f"{service.capitalize()}s",
+                "short",
+                (Query(f'count(gsc_service_info{{service="{service}"}}) or vector(0)'),),
+                "Processes that answer scrapes.",
+                "stat",
+                ((0, "red"), (1, "green")),
+            )
+            for service in ("producer", "fetcher", "sink")
+        ),
+        Panel(
+            "Publishers",
+            "short",
+            (Query("sum(gsc_publisher_leader)"),),
+            "One producer publishes; the others are on standby.",
+            "stat",
+            ((0, "red"), (1, "green"), (2, "red")),
+        ),
+        Panel(
+            "Dead letters in the last day",
+            "short",
+            (Query("sum(increase(gsc_dead_letters_total[1d]))"),),
+            "`gsc-stream dead-letters list` shows the messages.",
+            "stat",
+            ((1, "red"),),
+        ),
+        Panel(
+            "Age of the figures",
+            "s",
+            (Query("time() - max(gsc_observed_timestamp_seconds)"),),
+            "Time since a producer last read lag and ledger.",
+            "stat",
+            ((60, "orange"), (300, "red")),
+        ),
         Panel("Up", "short", (Query(f"up{{{JOB}}}", "{{instance}}"),), "1 for each process that answers scrapes."),
         Panel(
             "Memory",
@@ -310,4 +262,4 @@ _HEALTH = Board(
     ),
 )
 
-BOARDS = (_LAG, _QUOTA, _FRESHNESS, _SINK, _HEALTH)
+BOARDS = (PROGRESS, _LAG, QUOTA, _FRESHNESS, _SINK, _HEALTH)

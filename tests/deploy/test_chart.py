@@ -250,15 +250,20 @@ def test_a_secret_that_is_not_there_is_said_at_the_install(
 @pytest.mark.parametrize(
     ("settings_", "scaling", "most"),
     [
-        ({}, {"credentials": 1, "callSeconds": 2}, 1),  # 16 calls a second x 2 s = 32 at once
-        ({}, {"credentials": 1, "callSeconds": 2.1}, 2),
-        ({}, {"credentials": 4, "callSeconds": 2}, 4),
-        ({"max_concurrency": 64}, {"credentials": 4, "callSeconds": 2}, 2),
-        ({"quota_headroom": 0.4}, {"credentials": 4, "callSeconds": 2}, 2),
-        ({}, {"credentials": 100, "callSeconds": 2}, 12),  # the partitions
-        ({}, {"credentials": 100, "callSeconds": 2, "partitions": 40}, 40),
-        ({}, {"credentials": 8, "callSeconds": 2, "maxReplicas": 5}, 5),
-        ({}, {"credentials": 1, "callSeconds": 2, "maxReplicas": 5}, 1),
+        ({}, {"credentials": 1}, 1),
+        ({}, {"credentials": 4}, 4),  # 4 x 960 calls a minute by 1,000 of a fetcher
+        ({}, {"credentials": 4, "callsPerMinute": 1921}, 2),
+        ({}, {"credentials": 4, "callsPerMinute": 100}, 4),  # one fetcher at a time works for a credential
+        ({"user_qpm": 600}, {"credentials": 4}, 2),
+        ({"quota_headroom": 0.4}, {"credentials": 4}, 2),
+        ({"project_qpm": 2500}, {"credentials": 4}, 2),
+        ({"project_qpm": 2500}, {"credentials": 4, "projects": 2}, 4),
+        ({}, {"credentials": 100}, 12),  # the partitions
+        ({}, {"credentials": 100, "partitions": 40}, 32),  # the project's quota
+        ({}, {"credentials": 100, "partitions": 40, "projects": 3}, 40),
+        ({}, {"credentials": 8, "maxReplicas": 5}, 5),
+        ({}, {"credentials": 1, "maxReplicas": 5}, 1),
+        ({}, {"credentials": 1, "minReplicas": 3}, 3),
     ],
 )
 def test_no_more_fetchers_than_the_quota_keeps_busy(settings_: Any, scaling: dict[str, Any], most: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from lab.monitoring.board import VARIABLES, scoped
 from lab.monitoring.dashboards import render
 from lab.monitoring.panels import BOARDS
 from pipeline.metric_catalog import METRICS
@@ -33,6 +34,53 @@ def test_the_dashboards_are_those_of_the_panels(board: Any) -> None:
     text = (CHART / "dashboards" / f"{board.name}.json").read_text()
     assert text == render(board), "run `make dashboards`"
     assert json.loads(text)["uid"] == f"gsc-stream-{board.name}"
+
+
+def test_every_dashboard_is_filtered_by_namespace_instance_and_credential() -> None:
+    for board in BOARDS:
+        content = json.loads(render(board))
+        assert [item["name"] for item in content["templating"]["list"]] == ["datasource", *VARIABLES]
+        for panel in content["panels"]:
+            for target in panel["targets"]:
+                selectors = re.findall(r"\b(?:(?:gsc|process)_[a-z_]+|up)(?:\{[^}]*\})?", target["expr"])
+                assert selectors, target["expr"]
+                for selector in selectors:
+                    assert 'namespace=~"$namespace"' in selector, selector
+                    assert 'instance=~"$instance"' in selector, selector
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("gsc_halts_active", 'gsc_halts_active{namespace=~"$namespace",instance=~"$instance"}'),
+        ('up{job="x"}', 'up{job="x",namespace=~"$namespace",instance=~"$instance"}'),
+        (
+            "sum by (credential) (gsc_tokens)",
+            'sum by (credential) (gsc_tokens{namespace=~"$namespace",instance=~"$instance",credential=~"$credential"})',
+        ),
+    ],
+)
+def test_a_metric_is_restricted_by_the_variables_that_it_has_as_labels(query: str, expected: str) -> None:
+    assert scoped(query) == expected
+
+
+def test_no_panel_has_a_series_for_each_credential() -> None:
+    for board in BOARDS:
+        for panel in board.panels:
+            for query in panel.queries:
+                if "{{credential}}" in query.legend:
+                    assert re.match(r"(topk|bottomk)\(10, ", query.expr), panel.title
+
+
+def test_tiles_have_one_number_and_graphs_by_credential_are_of_now_or_have_time() -> None:
+    panels = [panel for board in BOARDS for panel in json.loads(render(board))["panels"]]
+    assert {"stat", "bargauge", "timeseries", "state-timeline"} == {panel["type"] for panel in panels}
+    for panel in panels:
+        instant = {target.get("instant", False) for target in panel["targets"]}
+        assert instant == {panel["type"] in {"stat", "bargauge"}}, panel["title"]
+    thresholds = [panel["fieldConfig"]["defaults"].get("thresholds") for panel in panels if panel["type"] == "stat"]
+    assert all(steps["steps"][0]["value"] is None for steps in thresholds if steps)
+    assert sum(bool(steps) for steps in thresholds) > 10
 
 
 def test_there_are_no_other_dashboards() -> None:

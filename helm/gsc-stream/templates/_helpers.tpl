@@ -158,17 +158,18 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- int $partitions -}}
 {{- end -}}
 
-{{/* The most fetchers that the quota keeps busy (Little's law); never more than partitions. */}}
+{{/* The most fetchers that the quota keeps busy: the calls that it allows, by those that one fetcher manages. Never more than credentials, since
+one fetcher at a time works for a credential, or than partitions. */}}
 {{- define "gsc.maxFetchers" -}}
 {{- $scaling := .Values.fetcher.autoscaling -}}
-{{- $qpm := include "gsc.setting" (dict "root" . "name" "user_qpm" "default" 1200) | float64 -}}
+{{- $user := include "gsc.setting" (dict "root" . "name" "user_qpm" "default" 1200) | float64 -}}
+{{- $project := include "gsc.setting" (dict "root" . "name" "project_qpm" "default" 40000) | float64 -}}
 {{- $headroom := include "gsc.setting" (dict "root" . "name" "quota_headroom" "default" 0.8) | float64 -}}
-{{- $atOnce := include "gsc.setting" (dict "root" . "name" "max_concurrency" "default" 32) | float64 -}}
-{{- $underWay := divf (mulf $scaling.credentials $qpm $headroom $scaling.callSeconds) 60 -}}
-{{- $busy := ceil (divf $underWay $atOnce) | int -}}
+{{- $allowed := mulf $headroom (minf (mulf $scaling.credentials $user) (mulf $scaling.projects $project)) -}}
+{{- $busy := divf $allowed $scaling.callsPerMinute | ceil | int -}}
 {{- $partitions := include "gsc.partitions" . | int -}}
 {{- $most := ternary $busy (int $scaling.maxReplicas) (kindIs "invalid" $scaling.maxReplicas) -}}
-{{- max (int $scaling.minReplicas) (min $most $busy $partitions) -}}
+{{- max (int $scaling.minReplicas) (min $most $busy (int $scaling.credentials) $partitions) -}}
 {{- end -}}
 
 {{- define "gsc.env" -}}
