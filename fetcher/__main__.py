@@ -17,7 +17,7 @@ from fetcher.service import Fetcher
 from fetcher.settings import FetcherSettings
 from fetcher.token_hosts import TokenHosts
 from pipeline.catalog import Catalog, CatalogError
-from pipeline.catalog_file import read_catalog
+from pipeline.catalog_watcher import CatalogWatcher
 from pipeline.clock import monotonic
 from pipeline.consumer_group import GroupConfig, GroupMember
 from pipeline.consumer_lag import LagReader
@@ -44,7 +44,8 @@ def main() -> NoReturn:
 
 
 async def _serve(settings: FetcherSettings, stop: asyncio.Event) -> None:
-    catalog = _read_catalog(settings)
+    watcher = _watch_catalog(settings)
+    catalog = watcher.catalog
     tokens = _open_tokens(catalog, settings.allowed_token_hosts)
     await require_topics(settings)
     limiter = await _limiter(settings, catalog)
@@ -66,6 +67,9 @@ async def _serve(settings: FetcherSettings, stop: asyncio.Event) -> None:
             )
             fetcher = Fetcher(catalog, settings.capacity, limiter, ports, _dead_letter_limits(settings))
             control.subscribe(fetcher.halts_changed)
+            watcher.subscribe(lambda catalog: limiter.replace_limits(settings.limits(catalog), monotonic()))
+            watcher.subscribe(lambda catalog: tokens.replace_credentials(catalog.credentials))
+            watcher.subscribe(fetcher.replace_catalog)  # last: its batches need the others
             loops = (fetcher.call_loop, fetcher.commit_loop, member, control, ports.backpressure)
             watchdog = Watchdog([loop.heartbeat for loop in loops], monotonic())
             async with _health(settings, member, watchdog):
@@ -75,6 +79,7 @@ async def _serve(settings: FetcherSettings, stop: asyncio.Event) -> None:
                     fetcher.run(stop),
                     ports.backpressure.watch(stop),
                     control.followed(stop),
+                    watcher.run(stop),
                     watch(stop, watchdog),
                 )
     finally:
@@ -82,13 +87,12 @@ async def _serve(settings: FetcherSettings, stop: asyncio.Event) -> None:
         tokens.close()
 
 
-def _read_catalog(settings: FetcherSettings) -> Catalog:
+def _watch_catalog(settings: FetcherSettings) -> CatalogWatcher:
+    """Return the catalog, followed. A version whose quotas leave no rate is refused."""
     try:
-        catalog = read_catalog(settings.catalog)
-        settings.limits(catalog).check()
+        return CatalogWatcher(settings.catalog, lambda catalog: settings.limits(catalog).check())
     except (CatalogError, Invalid) as error:
         raise StartError(str(error)) from error
-    return catalog
 
 
 def _open_tokens(catalog: Catalog, hosts: TokenHosts) -> AccessTokens:

@@ -159,7 +159,8 @@ class CallLoop:
             case Dead():
                 self._partitions.schedule.forget(job)  # an operator may redrive it, under the same id
                 self._end(job)
-                await self._count_dead(job, outcome)
+                if outcome.counts:
+                    await self._count_dead(job, outcome)
             case Done():
                 self._end(job)
                 self._dead_letters.of_credentials.record_done(job.batch.credential)

@@ -112,8 +112,23 @@ class AccessTokens:
     def __init__(self, credentials: Sequence[Credential], hosts: TokenHosts) -> None:
         self._hosts = hosts
         self._accounts = {credential.id: _Account(credential) for credential in credentials}
-        self._threads = ThreadPoolExecutor(len(credentials) or 1, thread_name_prefix="access-token")
+        self._size = len(credentials) or 1
+        self._threads = _threads(self._size)
         self._request = _Request()
+
+    def replace_credentials(self, credentials: Sequence[Credential]) -> None:
+        """Use these credentials from now on. One that is unchanged keeps its token.
+
+        One that is not among them is kept, too, for the calls in flight.
+        """
+        for credential in credentials:
+            account = self._accounts.get(credential.id)
+            if account is None or not account.credential.is_same_key(credential):
+                self._accounts[credential.id] = _Account(credential)
+        if len(self._accounts) > self._size:
+            self._size = len(self._accounts)
+            self._threads.shutdown(wait=False)  # after the requests in progress
+            self._threads = _threads(self._size)
 
     async def token(self, credential: str) -> str:
         """Return a token that is valid for some time. Raises Retryable, or Fatal for the credential's scope."""
@@ -173,6 +188,11 @@ class AccessTokens:
         """Close the connections."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._request.close()
+
+
+def _threads(count: int) -> ThreadPoolExecutor:
+    """Return a thread for each credential."""
+    return ThreadPoolExecutor(count, thread_name_prefix="access-token")
 
 
 def _life_s(google_credentials: Any) -> float | None:

@@ -76,6 +76,8 @@ class Dead:
     """A word of the table in docs/states.md, such as `bad_request`."""
     detail: str
     halt: HaltOrder | None = None
+    counts: bool = True
+    """Whether the page counts towards the dead-letter limit: a catalog that is behind is no fault of the messages."""
 
 
 Failure = Retry | Deferred | Dead

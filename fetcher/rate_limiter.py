@@ -157,6 +157,20 @@ class RateLimiter:
         self._most_calls = MinuteMaximum()
         self._highest_utilisation = MinuteMaximum()
 
+    def replace_limits(self, limits: QuotaLimits, now: float) -> None:
+        """Use other quotas of properties and credentials from now on. `limits` must have passed `check`."""
+        self._limits = limits
+        for (_, name), scope in (*self._properties.items(), *self._credentials.items()):
+            qpm = self._quota(scope.kind, name)
+            if qpm != scope.quota_qpm:
+                scope.quota_qpm = qpm
+                scope.buckets[0].resize(rate_per_s(qpm, limits.headroom, limits.burst), float(limits.burst), now)
+
+    def _quota(self, kind: ScopeKind, name: str) -> int:
+        if kind == "property":
+            return self._limits.site_overrides.get(name, self._limits.site_qpm)
+        return self._limits.user_overrides.get(name, self._limits.user_qpm)
+
     def assigned(self, partitions: Iterable[int], now: float) -> None:
         """Add partitions, with empty buckets."""
         self._since.update(dict.fromkeys(partitions, now))
@@ -247,8 +261,7 @@ class RateLimiter:
     def _property(self, url: str, partition: int) -> _Scope:
         scope = self._properties.get((partition, url))
         if scope is None:
-            qpm = self._limits.site_overrides.get(url, self._limits.site_qpm)
-            scope = self._properties[partition, url] = self._create("property", url, qpm, partition)
+            scope = self._properties[partition, url] = self._create("property", url, partition)
             if self._limits.site_qps:
                 scope.buckets.append(TokenBucket(self._limits.site_qps, 1.0, self._since[partition]))
         return scope
@@ -256,10 +269,10 @@ class RateLimiter:
     def _credential(self, name: str, partition: int) -> _Scope:
         scope = self._credentials.get((partition, name))
         if scope is None:
-            qpm = self._limits.user_overrides.get(name, self._limits.user_qpm)
-            scope = self._credentials[partition, name] = self._create("credential", name, qpm, partition)
+            scope = self._credentials[partition, name] = self._create("credential", name, partition)
         return scope
 
-    def _create(self, kind: ScopeKind, name: str, qpm: int, partition: int) -> _Scope:
+    def _create(self, kind: ScopeKind, name: str, partition: int) -> _Scope:
+        qpm = self._quota(kind, name)
         rate = rate_per_s(qpm, self._limits.headroom, self._limits.burst)
         return _Scope(kind, name, [TokenBucket(rate, float(self._limits.burst), self._since[partition])], qpm)

@@ -16,6 +16,7 @@ from fetcher.ports import Ports
 from fetcher.rate_limiter import RateLimiter
 from fetcher.schedule import Job
 from fetcher.settings import Capacity
+from fetcher.unknown_batches import KEEP_S, UnknownBatches
 from pipeline.catalog import Catalog
 from pipeline.clock import monotonic, now
 from pipeline.contracts import codec
@@ -23,12 +24,18 @@ from pipeline.contracts.messages import Batch
 from pipeline.contracts.partition_status import PartitionStatus
 from pipeline.contracts.records import Record
 from pipeline.errors import Invalid
+from pipeline.log import batch_fields, logger
+from pipeline.metrics import gauge
 from pipeline.offsets import AssignedPartition
+from pipeline.process import event_or_timeout
 
 QUEUE_FULL = 12_000
 """Batches. Large enough that behind a long backfill of one property the daily batch of another is still read, and
 started first."""
 QUEUE_LOW = 8_000
+UNKNOWN_EVERY_S = 1.0
+
+_log = logger(__name__)
 
 
 class Fetcher:
@@ -47,12 +54,14 @@ class Fetcher:
         self.call_loop = CallLoop(ports, self._partitions, self._calls, dead_letters, batch_ended)
         self.commit_loop = CommitLoop(ports, self._partitions, self.call_loop, batch_ended, capacity.drain_s)
         self._queue_is_full = False
+        self._unknown = UnknownBatches()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Start calls and commit until `stop`; calls in flight are drained when the partitions are revoked."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.call_loop.run(stop))
             group.create_task(self.commit_loop.run(stop))
+            group.create_task(self._watch_unknown(stop))
 
     def halts_changed(self) -> None:
         """Cancel the calls of scopes that are halted now; the call loop defers their batches."""
@@ -83,6 +92,7 @@ class Fetcher:
     def _release(self, partitions: Sequence[int]) -> None:
         self._partitions.release(partitions)
         self._calls.outages.released(partitions)
+        self._unknown.drop(partitions)
         for partition in partitions:
             self._dead_letters.of_partitions.reset(partition)
 
@@ -99,16 +109,41 @@ class Fetcher:
         return not self._queue_is_full
 
     def _accept(self, record: Record) -> None:
-        """Queue the batch of a record; a repeated one is done, an unusable one is dead-lettered."""
+        """Queue the batch of a record; a repeated one is done, an undecodable one is dead-lettered."""
         try:
             batch = codec.decode(Batch, record.value)
         except Invalid as error:
             self.call_loop.reject_record(record, str(error))
             return
         job = Job(batch, record.partition, record.offset)
-        configured = self._catalog.property_by_url.get(batch.property)
-        if configured is None or configured.credential != batch.credential:
+        if self._is_known(job):
+            self._queue(job)
+        elif self._unknown.add(job, monotonic()):
+            _log.warning("unknown_property", keep_s=KEEP_S, **batch_fields(batch))
+
+    def _is_known(self, job: Job) -> bool:
+        configured = self._catalog.property_by_url.get(job.batch.property)
+        return configured is not None and configured.credential == job.batch.credential
+
+    def _queue(self, job: Job) -> None:
+        if not self._partitions.schedule.add(job, monotonic()):
+            self._partitions.assignment.mark_done(job)
+
+    def replace_catalog(self, catalog: Catalog) -> None:
+        """Use another catalog from now on, and queue the batches that waited for it."""
+        self._catalog = catalog
+        for job in self._unknown.take_known(self._is_known):
+            self._queue(job)
+        self.call_loop.wake()
+
+    def reject_unknown(self, now: float) -> None:
+        """Dead-letter the batches that have waited for a new catalog in vain."""
+        for job in self._unknown.take_expired(now):
+            batch = job.batch
             detail = f"the catalog has no property {batch.property} with credential {batch.credential}"
-            self.call_loop.reject(job, Dead("unknown_credential", detail))
-        elif not self._partitions.schedule.add(job, monotonic()):
-            self._partitions.assignment.mark_done(record)
+            self.call_loop.reject(job, Dead("unknown_credential", detail, counts=False))
+        gauge("gsc_unknown_batches").set(len(self._unknown))
+
+    async def _watch_unknown(self, stop: asyncio.Event) -> None:
+        while not await event_or_timeout(stop, UNKNOWN_EVERY_S):
+            self.reject_unknown(monotonic())

@@ -85,6 +85,10 @@ class Credential(_Strict):
         """The name of the field `file` in errors, after the catalog's path and line if they are known."""
         return f"{self._place}credentials.{self.id}.file"
 
+    def is_same_key(self, other: "Credential") -> bool:
+        """Return whether another entry has the same type and key file, wherever it stands in the catalog."""
+        return (self.type, self.file) == (other.type, other.file)
+
     def located_at(self, path: Path, line: int) -> "Credential":
         """Return a copy that is an entry of the catalog at `path`: `file` is resolved against the catalog's folder."""
         copy = self.model_copy(update={"file": (path.parent / self.file).absolute()})

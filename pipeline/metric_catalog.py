@@ -84,6 +84,20 @@ METRICS = (
         CONTROL_READERS,
         "Unix time at which the control topic was last read to its end.",
     ),
+    Metric(
+        "gsc_catalog_reload_failed",
+        "gauge",
+        (),
+        CONTROL_READERS,
+        "1 while the catalog's file has a version that this process refuses: an older one is in force. Else 0.",
+    ),
+    Metric(
+        "gsc_unknown_batches",
+        "gauge",
+        (),
+        FETCHER,
+        "Batches of properties that this process' catalog does not have yet; they wait for a new version of it.",
+    ),
     Metric("gsc_halts_active", "gauge", (), CONTROL_READERS, "Scopes that are halted now."),
     Metric(
         "gsc_oldest_halt_seconds",

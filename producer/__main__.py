@@ -8,7 +8,7 @@ from functools import partial
 from typing import NoReturn
 
 from pipeline.catalog import Catalog, CatalogError
-from pipeline.catalog_file import read_catalog
+from pipeline.catalog_watcher import CatalogWatcher
 from pipeline.clock import monotonic, now
 from pipeline.consumer_lag import Lag, LagReader
 from pipeline.contracts.topics import BATCHES, RESULTS, SYNC_REQUESTS, Topic
@@ -59,7 +59,7 @@ def main() -> NoReturn:
 
 async def _serve(settings: ProducerSettings, stop: asyncio.Event) -> None:
     try:
-        catalog = read_catalog(settings.catalog)
+        watcher = CatalogWatcher(settings.catalog)
         credentials(settings.kafka)  # checked before anything is reached
     except (CatalogError, Invalid) as error:
         raise StartError(str(error)) from error
@@ -69,13 +69,17 @@ async def _serve(settings: ProducerSettings, stop: asyncio.Event) -> None:
         control = ControlWatcher(settings.kafka, settings.topic_prefix)
         await control.start()
         try:
-            await _run(settings, catalog, publisher, control, stop)
+            await _run(settings, watcher, publisher, control, stop)
         finally:
             await control.close()
 
 
 async def _run(
-    settings: ProducerSettings, catalog: Catalog, publisher: Publisher, control: ControlWatcher, stop: asyncio.Event
+    settings: ProducerSettings,
+    watcher: CatalogWatcher,
+    publisher: Publisher,
+    control: ControlWatcher,
+    stop: asyncio.Event,
 ) -> None:
     prefix = settings.topic_prefix
     timeout_s = settings.postgres_timeout_s
@@ -87,14 +91,16 @@ async def _run(
     outbox = Outbox(batches, publisher, control.halts, settings.max_queue_size, leader_tasks)
     control.subscribe(outbox.notify)
     limit = DeadLetterLimit(settings.dead_letter_limit, settings.dead_letter_ratio)
-    intake = Intake(catalog, Ports(prefix, publisher, outbox, partial(database.connection, PLANNING)), limit)
+    intake = Intake(watcher.catalog, Ports(prefix, publisher, outbox, partial(database.connection, PLANNING)), limit)
     app = build_app(settings, SYNC_REQUESTS.full_name(prefix), intake.process)
-    api = Api(catalog, publisher, prefix, connect, control.halts)
+    api = Api(watcher.catalog, publisher, prefix, connect, control.halts)
+    watcher.subscribe(intake.replace_catalog)
+    watcher.subscribe(api.replace_catalog)
     if settings.daily_cron:
         schedule(
             app,
             settings.daily_cron,
-            partial(_run_daily, settings, catalog, api, database),
+            lambda: _run_daily(settings, watcher.catalog, api, database),
         )
     beats = Heartbeats(timeout_s, monotonic())
     watchdog = Watchdog([beats.consumer, beats.outbox, beats.exporter, control.heartbeat], monotonic())
@@ -111,7 +117,7 @@ async def _run(
     )
     async with server:
         counting = partial(database.connection, REPORT, lambda: beats.exporter.beat(monotonic()))
-        exporter = _exporter(settings, catalog, lags, counting)
+        exporter = _exporter(settings, watcher, lags, counting)
         await run_until_stopped(
             stop,
             run_app(app, intake, stop, ConsumerWatch(beats.consumer, control.readable)),
@@ -119,6 +125,7 @@ async def _run(
             follow_changes(stop, connect, outbox.notify),
             exporter.run(stop, beats.exporter),
             control.followed(stop),
+            watcher.run(stop),
             watch(stop, watchdog),
             measure_loop_lag(stop),
         )
@@ -172,7 +179,7 @@ def _lag(settings: ProducerSettings, service: str, topic: Topic) -> LagReader:
     return LagReader(settings.kafka, group=group_id(prefix, service), topic=topic.full_name(prefix))
 
 
-def _exporter(settings: ProducerSettings, catalog: Catalog, lags: Lags, connect: Connect) -> LagExporter:
+def _exporter(settings: ProducerSettings, watcher: CatalogWatcher, lags: Lags, connect: Connect) -> LagExporter:
     prefix = settings.topic_prefix
 
     def watched(service: str, topic: Topic, lag: Lag) -> WatchedGroup:
@@ -185,7 +192,7 @@ def _exporter(settings: ProducerSettings, catalog: Catalog, lags: Lags, connect:
             watched(SERVICE, SYNC_REQUESTS, _lag(settings, SERVICE, SYNC_REQUESTS)),
         ],
         connect,
-        lambda credential: settings.allowed_qpm(catalog, credential),
+        lambda credential: settings.allowed_qpm(watcher.catalog, credential),
     )
 
 

@@ -40,6 +40,10 @@ class Api:
             web.get("/v1/halts", _guarded(settings, self._get_halts)),
         ]
 
+    def replace_catalog(self, catalog: Catalog) -> None:
+        """Check requests against another catalog from now on."""
+        self._catalog = catalog
+
     async def request_sync(self, request: SyncRequest) -> None:
         """Publish a sync request. Raises Retryable."""
         await publish_request(self._publisher, self._prefix, request)

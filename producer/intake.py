@@ -51,6 +51,10 @@ class Intake:
         self.failure: Exception | None = None
         """Why no more requests are processed. Faust would swallow an exception."""
 
+    def replace_catalog(self, catalog: Catalog) -> None:
+        """Plan with another catalog from the next request on."""
+        self._catalog = catalog
+
     async def process(self, record: Record) -> None:
         """Plan a request, or dead-letter it. Returns when either is stored, otherwise never."""
         while True:
@@ -66,10 +70,11 @@ class Intake:
     async def _process(self, record: Record) -> None:
         try:
             request = codec.decode(SyncRequest, record.value)
-            if problems := validate(request, self._catalog, pacific_date(now())):
+            catalog = self._catalog  # one version for the whole run
+            if problems := validate(request, catalog, pacific_date(now())):
                 raise Invalid("; ".join(map(str, problems)))
             async with self._ports.connect() as conn:
-                planned = await plan_run(conn, request, self._catalog, now())
+                planned = await plan_run(conn, request, catalog, now())
         except Invalid as error:
             dead_letter = DeadLetter(record, SERVICE, "invalid_request", str(error))
             await publish_dead_letter(self._ports.publisher, self._ports.prefix, dead_letter)

@@ -270,3 +270,19 @@ def test_each_file_that_is_missing_or_not_json_is_reported_on_its_own_line(folde
         "/catalog.yaml:3: credentials.acme",
         "/catalog.yaml:4: credentials.other",
     ]
+
+
+async def test_a_new_credential_is_used_and_an_unchanged_one_keeps_its_token(
+    simulator: Simulator, folder: Path
+) -> None:
+    [first] = a_catalog(simulator, folder, "service_account").credentials
+    [second] = a_catalog(simulator, folder, "authorized_user").credentials
+    second = second.model_copy(update={"id": "other"})
+    tokens = AccessTokens([first])
+    token = await tokens.token("acme")
+    tokens.replace_credentials([first.located_at(folder / "catalog.yaml", 7), second])
+    assert await asyncio.gather(tokens.token("acme"), tokens.token("other")) == [token, await tokens.token("other")]
+    assert simulator.engine.tokens.issued_count == 2
+    tokens.replace_credentials([second.model_copy(update={"id": "acme"})])  # another file for the same credential
+    assert await tokens.token("acme") != token
+    tokens.close()

@@ -38,7 +38,7 @@ def test_every_command_is_in_one_section() -> None:
         (("sync", "--dyas", "3"), "--dyas: unknown option; did you mean '--days'?"),
         (("sync", "--days", "x"), "--days: 'x' is not a valid integer range"),
         (("halt", "all"), "--reason: missing"),
-        (("cancel",), "RUN_ID: missing"),
+        (("cancel", "--reason", "x"), "RUN_ID: missing"),
         (("--nope",), "--nope: unknown option; `main --help` lists the options"),
     ],
 )

@@ -1,5 +1,7 @@
 """The rate limits of property, credential and project."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -265,3 +267,20 @@ def test_overrides_of_the_catalog_replace_the_defaults() -> None:
     assert str(pace) == "property sc-domain:example.com: 71 calls a minute"
     other = limiter.pace(a_batch(credential="other", property="sc-domain:other.com"), 0, 0.0)
     assert str(other) == "credential other: 31 calls a minute"
+
+
+def test_other_quotas_apply_at_once_and_the_rest_keeps_its_tokens() -> None:
+    limiter = RateLimiter(LIMITS, 1)
+    limiter.assigned([0], 0.0)
+    batch = a_batch()
+    limiter.wait(batch, 0, 100.0)
+    other = replace(LIMITS, site_overrides={batch.property: LIMITS.site_qpm // 2})
+    limiter.replace_limits(other, 100.0)
+    pace = {reading.name: reading for reading in limiter.readings(100.0)}
+    assert pace[batch.credential].tokens == LIMITS.burst
+    while limiter.wait(batch, 0, 100.0) <= 0:
+        limiter.take(batch, 0, 100.0)
+    slowest = limiter.pace(batch, 0, 100.0)
+    assert slowest is not None
+    assert (slowest.kind, slowest.name) == ("property", batch.property)
+    assert slowest.rate_qpm == pytest.approx(rate_per_s(LIMITS.site_qpm // 2, LIMITS.headroom, LIMITS.burst) * 60)
