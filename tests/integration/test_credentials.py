@@ -278,7 +278,7 @@ async def test_a_new_credential_is_used_and_an_unchanged_one_keeps_its_token(
     [first] = a_catalog(simulator, folder, "service_account").credentials
     [second] = a_catalog(simulator, folder, "authorized_user").credentials
     second = second.model_copy(update={"id": "other"})
-    tokens = AccessTokens([first])
+    tokens = AccessTokens([first], LOOPBACK)
     token = await tokens.token("acme")
     tokens.replace_credentials([first.located_at(folder / "catalog.yaml", 7), second])
     assert await asyncio.gather(tokens.token("acme"), tokens.token("other")) == [token, await tokens.token("other")]
