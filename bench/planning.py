@@ -1,30 +1,38 @@
 """One request that plans a million pages: the producer's memory and event loop, and the outbox on that many pages."""
 
 import asyncio
+import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
 from time import perf_counter
 
-import httpx
 import psutil
 
-from bench.environment import gauge_at, rss_mb, running_environment, running_pipeline
+from bench.environment import gauge_at, rss_mb
 from bench.results import log_progress, write
 from lab.call_log import percentile
-from lab.driver import Driver
+from lab.database import create_database
+from lab.local_pipeline import Services, Setup, prepare
 from lab.processes import Process, free_port
-from lab.scenario import Scenario
-from pipeline.clock import monotonic
-from pipeline.contracts.records import PendingGroup, Position
-from pipeline.ledger import pages
-from pipeline.postgres import Connection, connection
+from lab.servers import ServerChoice, running_servers
+from pipeline.clock import monotonic, now
+from pipeline.contracts.identity import run_id
+from pipeline.contracts.records import Position
+from pipeline.ledger import pages, runs
+from pipeline.loop_lag import WINDOW_S
+from pipeline.pacific import pacific_date
+from pipeline.postgres import REPORT, Connection, connection
+from pipeline.publisher import open_publisher, publish_request
 from producer.outbox import WINDOW
 from producer.planner import HISTORY_DAYS
 from producer.queue_shares import Shares, choose_pages
+from producer.sync_request import build_request
 
-DAYS = HISTORY_DAYS - 7
-REPORTS = 3
+DAYS = HISTORY_DAYS
+REPORTS = ("country", "device", "page")
 CREDENTIALS = 100
 ROUNDS = 300
 PUBLISHED = 50_000
@@ -41,32 +49,52 @@ class Samples:
 
 def run(total: int) -> None:
     """Plan at least `total` pages, measure, and write the figures."""
-    properties = -(-total // (DAYS * REPORTS))
-    scenario = Scenario(days=DAYS, properties=properties, credentials=CREDENTIALS, rows=1, full_days=False)
-    port = free_port()
-    with running_environment(scenario) as environment, running_pipeline(environment, "planning") as driver:
-        for service in ("sink", "producer"):
-            driver.services.processes[service].stop()
-        producer = driver.services.start("producer", GSC_HTTP_PORT=str(port))
-        write("planning", asyncio.run(_measure(driver, producer, port)))
+    with (
+        tempfile.TemporaryDirectory(prefix="gsc-bench-", ignore_cleanup_errors=True) as scratch,
+        running_servers(ServerChoice(), log_progress) as servers,
+    ):
+        folder = Path(scratch)
+        catalog = folder / "catalog.yaml"
+        catalog.write_text(_catalog(properties=-(-total // (DAYS * len(REPORTS)))))
+        database = replace(servers, dsn=create_database(servers.dsn, "bench_planning"))
+        setup = Setup(database, "http://127.0.0.1:1", catalog, folder, {"GSC_TOPIC_PREFIX": "bench-planning"})
+        asyncio.run(prepare(setup))
+        port, services = free_port(), Services(setup)
+        try:
+            producer = services.start("producer", GSC_HTTP_PORT=str(port))
+            write("planning", asyncio.run(_measure(setup, producer, port)))
+        finally:
+            services.stop()
 
 
-async def _measure(driver: Driver, producer: Process, port: int) -> dict[str, object]:
+def _catalog(properties: int) -> str:
+    """Return the text of a catalog. The producer reads no key file."""
+    credentials = [f"  - {{id: reader-{n}, type: service_account, file: none.json}}" for n in range(CREDENTIALS)]
+    sites = [
+        f'  - {{url: "sc-domain:shop-{n}.example", credential: reader-{n % CREDENTIALS}}}' for n in range(properties)
+    ]
+    reports = [f"  - {{name: {name}, dimensions: [date, {name}]}}" for name in REPORTS]
+    return "\n".join(["credentials:", *credentials, "properties:", *sites, "reports:", *reports])
+
+
+async def _measure(setup: Setup, producer: Process, port: int) -> dict[str, object]:
     samples = Samples()
     while gauge_at(port, "gsc_publisher_leader") != 1:
         await asyncio.sleep(0.2)
-    began = monotonic()
-    run_ = await driver.request_sync(DAYS)
-    while not (planned := sum((await driver.pages(run_)).values())):
-        _sample(producer, port, samples)
-        await asyncio.sleep(0.2)
-    seconds = monotonic() - began
-    for _ in range(20):  # the outbox begins to publish
-        _sample(producer, port, samples)
-        await asyncio.sleep(0.2)
-    producer.stop()
-    log_progress(f"{planned} pages planned in {seconds:.1f} s; measuring the outbox")
-    async with connection(driver.setup.servers.dsn, application="gsc-bench") as conn:
+    async with connection(setup.servers.dsn, application="gsc-bench", limits=REPORT) as conn:
+        await asyncio.sleep(WINDOW_S)  # after it, pauses of the start of the process do not count
+        log_progress("planning")
+        began = monotonic()
+        run_ = await _request(setup)
+        while await runs.request_of(conn, run_) is None:
+            await _sample(producer, port, samples)
+        seconds = monotonic() - began
+        for _ in range(20):  # the outbox begins to publish
+            await _sample(producer, port, samples)
+        producer.stop()
+        planned = sum((await runs.page_states(conn, run_) or {}).values())
+        log_progress(f"{planned} pages in {seconds:.1f} s; measuring the outbox")
+        await pages.use_index_scans(conn)
         outbox = await _measure_outbox(conn)
     return {
         "pages": planned,
@@ -78,16 +106,27 @@ async def _measure(driver: Driver, producer: Process, port: int) -> dict[str, ob
     }
 
 
-def _sample(producer: Process, port: int, samples: Samples) -> None:
-    with suppress(psutil.NoSuchProcess, httpx.TransportError):
+async def _request(setup: Setup) -> str:
+    """Publish the sync request; return the run's id."""
+    today = pacific_date(now())
+    fields = {"start": str(today - timedelta(days=DAYS - 1)), "end": str(today), "all": True}
+    request = build_request(fields, now=now(), today=today, requested_by="bench")
+    async with open_publisher(setup.kafka, "gsc-bench") as publisher:
+        await publish_request(publisher, setup.prefix, request)
+    return run_id(request.request_id)
+
+
+async def _sample(producer: Process, port: int, samples: Samples) -> None:
+    with suppress(psutil.NoSuchProcess):
         samples.rss_mb.append(rss_mb(producer))
-        samples.loop_lag_s.append(gauge_at(port, "gsc_event_loop_lag_seconds"))
+    samples.loop_lag_s.append(await asyncio.to_thread(gauge_at, port, "gsc_event_loop_lag_seconds"))
+    await asyncio.sleep(0.25)
 
 
 async def _measure_outbox(conn: Connection) -> dict[str, object]:
     """Return what a round costs: as planned, with most credentials halted, and after many pages were published."""
     fresh = await _rounds(conn, halted=())
-    halted = [f"reader-{number}" for number in range(2, CREDENTIALS + 1)]
+    halted = [f"reader-{number}" for number in range(1, CREDENTIALS)]
     with_halts = await _rounds(conn, halted=halted)
     began = perf_counter()
     await pages.unfinished(conn)
@@ -115,7 +154,7 @@ async def _rounds(conn: Connection, halted: Sequence[str]) -> list[float]:
 async def _choose(conn: Connection, halted: Sequence[str], limit: int) -> list[str]:
     groups = [group for group in await pages.pending_groups(conn) if group.credential not in halted]
     published = await pages.published_by_credential(conn)
-    chosen: dict[PendingGroup, int] = choose_pages(groups, Shares(10**6, published), limit)
+    chosen = choose_pages(groups, Shares(10**6, published), limit)
     return [batch.batch_id for batch in await pages.next_pending(conn, chosen, [])]
 
 

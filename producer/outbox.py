@@ -91,6 +91,7 @@ class Outbox:
                 return
         gauge("gsc_publisher_leader").set(1)
         _log.info("publisher_elected")
+        await ledger_pages.use_index_scans(conn)
         tasks = [asyncio.create_task(task.run(stop, conn)) for task in self._tasks]
         try:
             while not stop.is_set() and not any(task.done() for task in tasks):

@@ -65,6 +65,12 @@ async def write_pending(copy: AsyncCopy, page: PendingPage) -> None:
     await copy.write_row((*page, "pending"))
 
 
+async def use_index_scans(conn: Connection) -> None:
+    """Prepare a connection for the statements of the outbox, which it repeats several times a second."""
+    async with database_errors():
+        await conn.execute(_SQL["use_index_scans"])
+
+
 async def pending_groups(conn: Connection) -> list[PendingGroup]:
     """Every group of pending pages, the oldest run of a credential and priority first."""
     async with database_errors():

@@ -5,6 +5,10 @@ copy gsc.pages (
     batch_id, run_id, generation, series, date, start_row, row_limit, data_state, credential, priority, round, state
 ) from stdin
 
+-- name: use_index_scans
+-- For the session of the outbox: a bitmap scan visits pages that left an index at every round again; an index scan marks them.
+set enable_bitmapscan = off
+
 -- name: pending_groups
 -- A loose index scan: one probe of pages_pending for each group, however many pages it has.
 with recursive pending as (

@@ -39,6 +39,7 @@ class World:
         """How often the ledger was asked for pages."""
         self.overdue_error: PipelineError | None = None
         self.connections = 0
+        self.prepared = 0
         self.leader = True
         self.publish_error: PipelineError | None = None
         self.on_publish: Callable[[], object] = lambda: None
@@ -50,6 +51,9 @@ class World:
 
     async def become_publisher(self, _: Connection) -> bool:
         return self.leader
+
+    async def use_index_scans(self, _: Connection) -> None:
+        self.prepared += 1
 
     async def pending_groups(self, _: Connection) -> list[PendingGroup]:
         return sorted(set(map(group_of, self.pending)))
@@ -109,7 +113,7 @@ def some_pages(credential: str, count: int, **changes: Any) -> list[Batch]:
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     world = World()
     monkeypatch.setattr(outbox_module, "become_publisher", world.become_publisher)
-    for name in ("pending_groups", "published_by_credential", "next_pending", "mark_published"):
+    for name in ("use_index_scans", "pending_groups", "published_by_credential", "next_pending", "mark_published"):
         monkeypatch.setattr(ledger_pages, name, getattr(world, name))
     monkeypatch.setattr(ledger_pages, "overdue", world.find_overdue)
     monkeypatch.setattr(lost_pages_module, "SEARCH_EVERY_S", 0.001)
@@ -149,6 +153,7 @@ async def test_pending_pages_are_published_in_windows_and_marked(world: World) -
     await run_until(outbox, world, lambda: len(world.marked) == WINDOW + 5)
     assert world.marked == ids
     assert world.sent == ["acme"] * (WINDOW + 5)
+    assert world.prepared == 1
     assert outbox.trouble is None
     assert paused() == {}  # it has stopped
 
