@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, thread_time
 
 import psutil
 
@@ -18,14 +18,17 @@ from lab.database import create_database
 from lab.local_pipeline import Services, Setup, prepare
 from lab.processes import Process, free_port
 from lab.servers import ServerChoice, running_servers
+from pipeline.catalog_file import read_catalog
 from pipeline.clock import monotonic, now
 from pipeline.contracts.identity import run_id
+from pipeline.contracts.messages import SyncRequest
 from pipeline.contracts.records import Position
 from pipeline.ledger import pages, runs
 from pipeline.loop_lag import WINDOW_S
 from pipeline.pacific import pacific_date
 from pipeline.postgres import REPORT, Connection, connection
 from pipeline.publisher import open_publisher, publish_request
+from producer.intake import plan_run
 from producer.outbox import WINDOW
 from producer.planner import HISTORY_DAYS
 from producer.queue_shares import Shares, choose_pages
@@ -35,6 +38,8 @@ DAYS = HISTORY_DAYS
 REPORTS = ("country", "device", "page")
 CREDENTIALS = 100
 ROUNDS = 300
+STEP_DAYS = 20
+"""Length of a second request, which is planned to measure its steps."""
 PUBLISHED = 50_000
 """Pages that are published and finished before the outbox is measured a second time: they leave dead index entries."""
 
@@ -95,6 +100,7 @@ async def _measure(setup: Setup, producer: Process, port: int) -> dict[str, obje
         planned = sum((await runs.page_states(conn, run_) or {}).values())
         log_progress(f"{planned} pages in {seconds:.1f} s; measuring the outbox")
         await pages.use_index_scans(conn)
+        step_ms = await _longest_step_ms(conn, setup)
         outbox = await _measure_outbox(conn)
     return {
         "pages": planned,
@@ -102,18 +108,23 @@ async def _measure(setup: Setup, producer: Process, port: int) -> dict[str, obje
         "pages_per_s": round(planned / seconds),
         "producer_rss_max_mb": round(max(samples.rss_mb), 1),
         "producer_loop_lag_max_s": round(max(samples.loop_lag_s), 3),
+        "longest_step_cpu_ms": step_ms,
         **outbox,
     }
 
 
 async def _request(setup: Setup) -> str:
     """Publish the sync request; return the run's id."""
-    today = pacific_date(now())
-    fields = {"start": str(today - timedelta(days=DAYS - 1)), "end": str(today), "all": True}
-    request = build_request(fields, now=now(), today=today, requested_by="bench")
+    request = _sync_request(DAYS)
     async with open_publisher(setup.kafka, "gsc-bench") as publisher:
         await publish_request(publisher, setup.prefix, request)
     return run_id(request.request_id)
+
+
+def _sync_request(days: int) -> SyncRequest:
+    today = pacific_date(now())
+    fields = {"start": str(today - timedelta(days=days - 1)), "end": str(today), "all": True}
+    return build_request(fields, now=now(), today=today, requested_by="bench")
 
 
 async def _sample(producer: Process, port: int, samples: Samples) -> None:
@@ -134,21 +145,31 @@ async def _measure_outbox(conn: Connection) -> dict[str, object]:
     await _publish_and_finish(conn)
     used = await _rounds(conn, halted=())
     return {
-        "round_ms": _figures(fresh),
-        "round_halted_ms": _figures(with_halts),
-        "round_after_publishing_ms": _figures(used),
+        "round_ms": fresh,
+        "round_halted_ms": with_halts,
+        "round_after_publishing_ms": used,
         "count_s": round(count_s, 3),
     }
 
 
-async def _rounds(conn: Connection, halted: Sequence[str]) -> list[float]:
-    """Return the milliseconds of rounds as the outbox makes them, without publishing."""
-    costs = []
+async def _rounds(conn: Connection, halted: Sequence[str]) -> dict[str, float]:
+    """Return the milliseconds of rounds as the outbox makes them, without publishing.
+
+    On a busy machine most of a round is waiting for a CPU, so the CPU time of both processes is measured, too.
+    """
+    server, costs_ms = psutil.Process(conn.info.backend_pid), []
+    server_cpu, client_cpu = sum(server.cpu_times()[:2]), thread_time()
     for _ in range(ROUNDS):
         began = perf_counter()
         await _choose(conn, halted, WINDOW)
-        costs.append(1000 * (perf_counter() - began))
-    return costs
+        costs_ms.append(1000 * (perf_counter() - began))
+    return {
+        "p50": round(percentile(costs_ms, 0.5), 2),
+        "p99": round(percentile(costs_ms, 0.99), 2),
+        "min": round(min(costs_ms), 2),
+        "cpu_postgres": round(1000 * (sum(server.cpu_times()[:2]) - server_cpu) / ROUNDS, 2),
+        "cpu_producer": round(1000 * (thread_time() - client_cpu) / ROUNDS, 2),
+    }
 
 
 async def _choose(conn: Connection, halted: Sequence[str], limit: int) -> list[str]:
@@ -168,9 +189,18 @@ async def _publish_and_finish(conn: Connection) -> None:
         await conn.execute("update gsc.pages set state = 'applied' where batch_id = any(%s::uuid[])", (ids,))
 
 
-def _figures(costs_ms: list[float]) -> dict[str, float]:
-    return {
-        "p50": round(percentile(costs_ms, 0.5), 2),
-        "p99": round(percentile(costs_ms, 0.99), 2),
-        "max": round(max(costs_ms), 2),
-    }
+async def _longest_step_ms(conn: Connection, setup: Setup) -> float:
+    """Plan another request in this process; return the most CPU time that the loop worked without a pause."""
+    catalog = read_catalog(setup.catalog)
+    steps_ms = [0.0]
+
+    async def watch() -> None:
+        while True:
+            began = thread_time()
+            await asyncio.sleep(0)
+            steps_ms.append(1000 * (thread_time() - began))
+
+    watcher = asyncio.create_task(watch())
+    await plan_run(conn, _sync_request(days=STEP_DAYS), catalog, now())
+    watcher.cancel()
+    return round(max(steps_ms), 1)
