@@ -42,6 +42,8 @@ def environment(tmp_path: Path, servers: Servers, dsn: str, topic_prefix: str) -
         "GSC_CATALOG": str(catalog),
         "GSC_TOPIC_PREFIX": topic_prefix,
         "GSC_HTTP_PORT": "0",
+        "GSC_LOG_FORMAT": "json",
+        "GSC_TOKEN_HOSTS": "http://127.0.0.1",
     }
 
 
@@ -106,9 +108,11 @@ def test_halts_are_published_and_listed_also_without_a_catalog(environment: dict
 def test_a_missing_credential_file_is_reported_with_its_line(environment: dict[str, str]) -> None:
     catalog = Path(environment["GSC_CATALOG"])
     catalog.with_name("acme.json").unlink()
-    done = run(environment, "fetcher")
-    place = f"{catalog}:2: credentials.acme.file"
-    assert (done.returncode, done.stderr) == (2, f"{place}: no such file: {catalog.with_name('acme.json')}\n")
+    problem = f"{catalog}:2: credentials.acme.file: no such file: {catalog.with_name('acme.json')}"
+    done = run(environment, "check", "--json")
+    assert (done.returncode, json.loads(done.stdout)["Google, credential acme"]) == (1, problem)
+    line = json.loads(run(environment, "fetcher").stderr.splitlines()[0])  # it stops, since there are no topics
+    assert (line["event"], line["error"]) == ("credential_unusable", problem)
 
 
 def test_missing_topics_and_migrations_are_reported_with_their_command(
