@@ -46,6 +46,8 @@ class Outages:
 
     def started(self, job: Job, moment: float) -> None:
         """Record that the call of a job starts."""
+        if job.batch.credential not in self._partitions:
+            gauge("gsc_circuit_open").labels(job.batch.credential).set(0)
         self._partitions[job.batch.credential] = job.partition
         self._in_flight[job.batch.credential].add(job)
         self._breaker.started(job.batch.credential, moment, _draw())

@@ -23,8 +23,8 @@ RULES: list[dict[str, Any]] = [
     for group in yaml.safe_load(path.read_text())["groups"]
     for rule in group["rules"]
 ]
-ABSENT = ("kube_", "gsc_circuit_open")
-"""Metrics of kube-state-metrics, which does not run here, and of an outage, of which there is none."""
+ABSENT = ("kube_",)
+"""Metrics of kube-state-metrics, which does not run here."""
 DAYS = 400
 """More pages than the queue's shares hold for a while."""
 

@@ -12,6 +12,7 @@ from fetcher.error_policy import retry_delay
 from fetcher.outages import Outages
 from fetcher.outcome import Done, Outcome, Retry
 from fetcher.schedule import Job, Schedule, Tenant
+from pipeline.metrics import gauge
 from support.examples import a_batch
 
 FAILED, DONE = Retry("http_503"), Done(FetchedPage(([],), [], [], [], []))
@@ -89,6 +90,12 @@ def some_jobs(count: int, credential: str = "acme") -> list[Job]:
     return [Job(a_batch(start_row=25_000 * n, credential=credential, property=url), 0, n) for n in range(count)]
 
 
+def open_circuits() -> dict[str, float]:
+    """Return the gauge by credential."""
+    [metric] = gauge("gsc_circuit_open").collect()
+    return {sample.labels["credential"]: sample.value for sample in metric.samples}
+
+
 @pytest.mark.parametrize("concurrency", [1, 32])
 @pytest.mark.parametrize("failure_s", [0.005, 1.0, 30.0])
 @pytest.mark.parametrize(("begins", "lasts"), [(3.0, 20.0), (0.0, 300.0), (8.0, 20.0)])
@@ -160,9 +167,12 @@ def test_without_an_access_token_no_attempt_is_counted_and_the_circuit_opens() -
 def test_a_partition_that_is_released_takes_its_circuits_with_it() -> None:
     outages, [job] = Outages(), some_jobs(1)
     outages.started(job, 0.0)
+    assert open_circuits() == {"acme": 0}
     for _ in range(3):
         outages.ended(job, FAILED, 0.0)
     outages.released([1])
     assert outages.any
+    assert open_circuits() == {"acme": 1}
     outages.released([0])
+    assert open_circuits() == {}
     assert not outages.any
