@@ -28,8 +28,8 @@ from lab.monitoring.panels import BOARDS
 Builder = timeseries.Panel | statetimeline.Panel | stat.Panel | bargauge.Panel
 
 _SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
-_WIDTH, _HEIGHT = 12, 8
-_STAT_WIDTH, _STAT_HEIGHT = 4, 4
+_ROW, _WIDTH, _HEIGHT = 24, 12, 8
+_TILE_HEIGHT = 4
 
 
 def render(board: Board) -> str:
@@ -46,8 +46,12 @@ def render(board: Board) -> str:
     )
     for name in VARIABLES:
         builder = builder.with_variable(_variable(name))
+    tiles = sum(panel.kind == "stat" for panel in board.panels)
     for panel in board.panels:
-        builder = builder.with_panel(_build_panel(panel))
+        built = _build_panel(panel)
+        tile = panel.kind == "stat"
+        sized = built.span(_ROW // tiles).height(_TILE_HEIGHT) if tile else built.span(_WIDTH).height(_HEIGHT)
+        builder = builder.with_panel(sized)
     return JSONEncoder(sort_keys=True, indent=1).encode(builder.build()) + "\n"
 
 
@@ -74,8 +78,6 @@ def _build_panel(panel: Panel) -> Builder:
     if panel.steps:
         steps = [Threshold(value=None, color="green"), *(Threshold(value, color) for value, color in panel.steps)]
         builder = builder.thresholds(dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps))
-    small = panel.kind == "stat"
-    builder = builder.span(_STAT_WIDTH if small else _WIDTH).height(_STAT_HEIGHT if small else _HEIGHT)
     for number, query in enumerate(panel.queries):
         builder = builder.with_target(_target(query, number, now=panel.kind in {"stat", "bars"}))
     return builder

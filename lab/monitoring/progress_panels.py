@@ -5,9 +5,10 @@ from lab.monitoring.board import TOP, Board, Panel, Query, leading, top
 _UNFINISHED = "sum by (credential) (gsc_pending_pages) + sum by (credential) (gsc_published_pages)"
 _DONE = 'sum by (credential) (rate(gsc_calls_total{outcome="ok"}[10m]))'
 _PAUSED_SINCE = (
-    "(time() - max_over_time(timestamp(gsc_publishing_paused == 0)[1d:1m])) and gsc_publishing_paused == 1"
-    " or (gsc_publishing_paused == 1) * 86400"
+    "(time() - max_over_time(timestamp(gsc_publishing_paused == 0)[1d:1m])"
+    " or time() - min_over_time(timestamp(gsc_publishing_paused)[1d:1m])) and gsc_publishing_paused == 1"
 )
+"""Seconds since the share last had room; of a share that was never seen with room, since it was first seen."""
 _CURRENT, _QUOTA = (f'gsc_drain_seconds{{pace="{pace}"}}' for pace in ("current", "quota"))
 _HOUR, _DAY = 3600, 86_400
 
@@ -108,7 +109,7 @@ PROGRESS = Board(
             f"Share of the queue full since (top {TOP})",
             "s",
             (Query(top(f"max by (credential) ({_PAUSED_SINCE})"), "{{credential}}"),),
-            "How long publishing has been paused for a credential; at most a day is shown.",
+            "How long no page of a credential could be published; looks back for a day.",
             "bars",
             ((_HOUR, "orange"), (6 * _HOUR, "red")),
         ),

@@ -83,6 +83,48 @@ def test_tiles_have_one_number_and_graphs_by_credential_are_of_now_or_have_time(
     assert sum(bool(steps) for steps in thresholds) > 10
 
 
+SERIES = {
+    'gsc_publishing_paused{credential="full for 30 minutes"}': "0x89 1x30",
+    'gsc_publishing_paused{credential="first seen 10 minutes ago"}': "_x110 1x10",
+    'gsc_publishing_paused{credential="has room"}': "1x110 0x10",
+    'gsc_pending_pages{credential="slow"}': "1100x120",
+    'gsc_published_pages{credential="slow"}': "100x120",
+    'gsc_calls_total{credential="slow",outcome="ok"}': "0+60x120",
+    'gsc_calls_total{credential="slow",outcome="throttled"}': "0+600x120",
+}
+ANSWERS = {
+    "Share of the queue full since (top 10)": {"full for 30 minutes": 1860, "first seen 10 minutes ago": 600},
+    "Done in, by credential (top 10)": {"slow": 1200},  # 1,200 pages, one call a second
+    "Pages left, by credential (top 10)": {"slow": 1200},
+}
+
+
+def test_the_panels_of_progress_answer_since_when_and_until_when(folder: Path) -> None:
+    queries = {panel.title: panel.queries[0].expr for board in BOARDS for panel in board.panels}
+    expected = [
+        {
+            "expr": queries[title],
+            "eval_time": "120m",
+            "exp_samples": [{"labels": f'{{credential="{name}"}}', "value": value} for name, value in values.items()],
+        }
+        for title, values in ANSWERS.items()
+    ]
+    series = [{"series": name, "values": values} for name, values in SERIES.items()]
+    case = {"interval": "1m", "input_series": series, "promql_expr_test": expected}
+    (folder / "test.yaml").write_text(yaml.safe_dump({"rule_files": [], "tests": [case]}))
+    done = subprocess.run(
+        [promtool.path(), "test", "rules", folder / "test.yaml"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_tiles_fill_a_row() -> None:
+    for board in BOARDS:
+        panels = json.loads(render(board))["panels"]
+        widths = [panel["gridPos"]["w"] for panel in panels if panel["type"] == "stat"]
+        assert sum(widths) in {0, 24}, board.name
+
+
 def test_there_are_no_other_dashboards() -> None:
     assert {path.stem for path in (CHART / "dashboards").iterdir()} == {board.name for board in BOARDS}
 
