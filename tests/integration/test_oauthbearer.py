@@ -9,6 +9,8 @@ import pytest
 
 from lab.broker import BrokerOptions, running_broker
 from lab.processes import free_port
+from lab.scenario import Scenario
+from lab.servers import Servers
 from pipeline.consumer_group import GroupConfig, GroupMember
 from pipeline.contracts.records import Record
 from pipeline.contracts.topics import BATCHES, SYNC_REQUESTS
@@ -16,10 +18,11 @@ from pipeline.errors import PipelineError
 from pipeline.kafka_admin import check_reachable, create_topics
 from pipeline.offsets import AssignedPartition
 from pipeline.publisher import open_publisher
-from pipeline.settings import KafkaSettings
+from pipeline.settings import KafkaSettings, kafka_variable
 from producer.faust_app import build_app
 from producer.oidc_tokens import OidcTokens, oidc_client
 from support.oidc import AUDIENCE, Issuer, running_issuer
+from support.pipeline import running_pipeline, simulator_settings
 from support.wait import until
 
 PREFIX = "oauth"
@@ -112,6 +115,17 @@ async def test_the_producers_intake_consumes(kafka: dict[str, str]) -> None:
         await until(lambda: received == [b"request"], 60, "the request")
     finally:
         await app.stop()
+
+
+async def test_the_services_work_with_tokens(
+    kafka: dict[str, str], servers: Servers, dsn: str, topic_prefix: str, folder: Path
+) -> None:
+    settings = {kafka_variable(name): value for name, value in kafka.items()}
+    world = simulator_settings(Scenario(properties=1, full_days=False))
+    secured = Servers(kafka["bootstrap.servers"], servers.dsn)
+    with running_pipeline(secured, dsn, topic_prefix, folder, world, **settings) as running:
+        run = await running.request_sync(3)
+        assert set(await running.settled(run)) == {"applied"}
 
 
 async def test_a_wrong_secret_is_refused(kafka: dict[str, str]) -> None:
