@@ -350,6 +350,16 @@ def test_each_component_may_have_a_secret_of_its_own() -> None:
     assert secrets == {name: {f"only-{name}"} for name in COMPONENTS}
 
 
+def test_the_secrets_of_the_docs_give_each_component_its_own() -> None:
+    text = (CHART.parents[1] / "docs/security.md").read_text()
+    values = yaml.safe_load("secret:" + text.partition("```\nsecret:")[2].partition("```")[0])
+    assert set(values["secret"]["components"]) == COMPONENTS
+    values["secret"]["existingSecret"] = ""
+    for name, pod in pods(rendered({**values, "daily": {"enabled": True}})).items():
+        used = {secret for kind, secret in _references(pod) if kind == "Secret"} - {"gsc-catalog"}
+        assert used == {values["secret"]["components"][name]["existingSecret"]}, name
+
+
 def test_a_component_may_have_an_entry_of_its_own_in_an_external_store() -> None:
     components = {"sink": {"remoteKey": "gsc/sink"}, "migrate": {"remoteKey": "gsc/owner"}}
     objects = rendered({"secret": {**SECRETS["external"], "components": components}})

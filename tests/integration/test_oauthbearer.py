@@ -112,9 +112,10 @@ async def test_the_producers_intake_consumes(kafka: dict[str, str]) -> None:
     try:
         async with open_publisher(kafka, "test") as publisher:
             await publisher.publish(topic, "key", b"request")
-        await until(lambda: received == [b"request"], 60, "the request")
+        await until(lambda: len(received) > 0, 60, "the request")
     finally:
         await app.stop()
+    assert received == [b"request"]
 
 
 async def test_the_services_work_with_tokens(
