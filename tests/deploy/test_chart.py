@@ -289,6 +289,8 @@ def test_a_change_of_config_changes_the_pods() -> None:
 
     assert len(checksums({})) == 1
     assert checksums({}) != checksums({"settings": {"max_concurrency": 33}})
+    contents = [{"catalog": {**CATALOGS["content"], "content": text}} for text in ("a: 1", "a: 2")]
+    assert len({frozenset(checksums(values)) for values in contents}) == 1  # producer and fetchers reload it
     assert checksums({"secret": SECRETS["inline"]}) != checksums(
         {"secret": {"existingSecret": "", "values": {"GSC_POSTGRES_DSN": "postgresql://other"}}}
     )
