@@ -19,12 +19,13 @@ from fetcher.token_hosts import TokenHosts
 from pipeline.catalog import Catalog, CatalogError
 from pipeline.catalog_watcher import CatalogWatcher
 from pipeline.clock import monotonic
-from pipeline.consumer_group import GroupConfig, GroupMember
+from pipeline.consumer_group import GroupMember
 from pipeline.consumer_lag import LagReader
 from pipeline.contracts.topics import BATCHES, RESULTS
 from pipeline.control import ControlWatcher
 from pipeline.dead_letter_limit import DeadLetterLimit
 from pipeline.errors import Invalid, PipelineError
+from pipeline.group_config import GroupConfig
 from pipeline.health import HttpServer
 from pipeline.kafka import group_id
 from pipeline.kafka_admin import partition_count

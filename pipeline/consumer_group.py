@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.aio import AIOConsumer
@@ -16,11 +16,11 @@ from confluent_kafka.aio import AIOConsumer
 from pipeline.clock import monotonic
 from pipeline.contracts.records import Record
 from pipeline.errors import Fatal, Retryable
+from pipeline.group_config import GroupConfig, member_configuration
 from pipeline.kafka import (
     TIMEOUT_S,
     as_pipeline_error,
     close_consumer,
-    consumer_configuration,
     is_fatal,
     is_refused_for_long,
     record_of,
@@ -29,10 +29,12 @@ from pipeline.kafka import (
 from pipeline.log import logger
 from pipeline.metrics import counter, gauge
 from pipeline.offsets import AssignedPartition, OffsetCommit
+from pipeline.pending_commits import PendingCommits
 from pipeline.watchdog import Heartbeat, Outage
 
 POLL_S = 0.05
 MAX_RECORDS = 500
+COMMIT_S = 10.0
 POLL_LIMIT_S = 60.0
 """Longest time without a poll, for requests to the broker during a rebalance."""
 ANSWER_LIMIT_S = 10.0
@@ -62,16 +64,6 @@ class PartitionHandler(Protocol):
         """Return whether to continue reading. Pausing discards prefetched messages, so avoid toggling."""
 
 
-class GroupConfig(NamedTuple):
-    """Group id and topic. `session_timeout_s` must not exceed the broker's session timeout for the group."""
-
-    id: str
-    topic: str
-    session_timeout_s: float
-    revoke_s: float = 0.0
-    """How long the handler may take to give partitions back."""
-
-
 class GroupMember:
     """Consumes until stopped, and holds a lease on its partitions.
 
@@ -86,11 +78,12 @@ class GroupMember:
         self._paused = False
         self._responses = 0
         self._refusals = Outage()
+        self._pending = PendingCommits()
         self._poll_began = 0.0
         self._failure: KafkaError | None = None
         self._lock = asyncio.Lock()
         try:
-            callbacks = {"error_cb": self._on_error, "stats_cb": self._on_statistics}
+            callbacks = {"error_cb": self._on_error, "stats_cb": self._on_statistics, "on_commit": self._on_commit}
             settings = {**member_configuration(configuration, group), **callbacks}
             self._consumer = AIOConsumer(settings, max_workers=4)
         except KafkaException as error:
@@ -126,6 +119,7 @@ class GroupMember:
             if self._held:
                 await self._give_back(handler, sorted(self._held))
             await close_consumer(self._consumer)
+            self._pending.fail_all("the consumer is closed")
 
     async def _subscribe(self, handler: PartitionHandler) -> None:
         try:
@@ -179,32 +173,53 @@ class GroupMember:
     async def commit(self, commits: Sequence[OffsetCommit]) -> None:
         """Commit offsets of partitions that are still held; success renews the lease. Raises Retryable."""
         if _in_callback.get():
-            await self._commit(commits)
+            await self._commit_now(commits)
             return
         # Not during a rebalance: the partitions may have another owner afterwards.
         async with self._lock:
-            await self._commit(commits)
+            if not (offsets := self._offsets(commits)):
+                return
+            acknowledged = self._pending.add(offsets, monotonic())
+            await self._consumer.commit(offsets=offsets, asynchronous=True)
+        # Polls go on meanwhile. librdkafka would wait for minutes for a broker that is silent.
+        try:
+            async with asyncio.timeout(COMMIT_S):
+                await acknowledged
+        except TimeoutError as error:
+            raise Retryable(f"Kafka: commit: no answer within {COMMIT_S:g} s") from error
 
-    async def _commit(self, commits: Sequence[OffsetCommit]) -> None:
-        offsets = [
-            TopicPartition(self._group.topic, partition, offset, metadata)
-            for partition, offset, metadata in commits
-            if partition in self._held
-        ]
-        if not offsets:
+    async def _commit_now(self, commits: Sequence[OffsetCommit]) -> None:
+        """Commit during a rebalance or at the end, when no poll serves the answer."""
+        if not (offsets := self._offsets(commits)):
             return
         sent = monotonic()
         try:
             committed = await self._consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
-            counter("gsc_commits_total").labels("failed").inc()
+            self._count_commit(error.args[0].str(), sent)
             # Includes ILLEGAL_GENERATION during a rebalance: not an error, but the lease is not renewed.
             raise Retryable(f"Kafka: commit: {error.args[0].str()}") from error
-        if failed := [item for item in committed if item.error is not None]:
-            counter("gsc_commits_total").labels("failed").inc()
-            raise Retryable(f"Kafka: commit: {failed[0].error}")
-        counter("gsc_commits_total").labels("ok").inc()
-        self.lease_until = max(self.lease_until, sent + self._group.session_timeout_s)
+        failed = _first_error(committed)
+        self._count_commit(failed, sent)
+        if failed:
+            raise Retryable(f"Kafka: commit: {failed}")
+
+    async def _on_commit(self, error: KafkaError | None, offsets: list[TopicPartition]) -> None:
+        failed = error.str() if error is not None else _first_error(offsets)
+        self._count_commit(failed, self._pending.settle(offsets, failed))
+
+    def _count_commit(self, failed: str | None, sent: float | None) -> None:
+        """Count a commit, and renew the lease if it succeeded; `sent` is None for one of an earlier membership."""
+        counter("gsc_commits_total").labels("failed" if failed else "ok").inc()
+        if not failed and sent is not None:
+            self.lease_until = max(self.lease_until, sent + self._group.session_timeout_s)
+
+    def _offsets(self, commits: Sequence[OffsetCommit]) -> list[TopicPartition]:
+        return [
+            TopicPartition(self._group.topic, partition, offset, metadata)
+            for partition, offset, metadata in commits
+            if partition in self._held
+        ]
 
     async def _on_assign(
         self, handler: PartitionHandler, consumer: AIOConsumer, partitions: list[TopicPartition]
@@ -279,22 +294,5 @@ class GroupMember:
             _log.warning("kafka_unreachable", error=error.str())
 
 
-def member_configuration(configuration: Mapping[str, str], group: GroupConfig) -> dict[str, object]:
-    """Return the configuration of a group member."""
-    protocol = configuration.get("group.protocol", "consumer")
-    required: dict[str, object] = {
-        "group.id": group.id,
-        "group.protocol": protocol,
-        "enable.auto.commit": False,
-        "auto.offset.reset": "earliest",
-        "statistics.interval.ms": 2000,
-    }
-    if protocol == "classic":
-        required |= {
-            "partition.assignment.strategy": "cooperative-sticky",
-            "session.timeout.ms": int(group.session_timeout_s * 1000),
-            "heartbeat.interval.ms": int(group.session_timeout_s * 300),
-        }
-    # Results are large: the default prefetch of 64 MB would be most of a process's memory.
-    defaults = {"queued.max.messages.kbytes": "16384", "fetch.message.max.bytes": "1048576"}
-    return consumer_configuration({**defaults, **configuration}, required)
+def _first_error(offsets: Iterable[TopicPartition]) -> str | None:
+    return next((str(item.error) for item in offsets if item.error is not None), None)

@@ -7,8 +7,8 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
-from pipeline.consumer_group import GroupConfig, member_configuration
 from pipeline.errors import PipelineError
+from pipeline.group_config import GroupConfig, member_configuration
 from pipeline.kafka import admin_configuration, publisher_configuration
 from pipeline.kafka_admin import check_reachable, check_topics
 from pipeline.postgres import connection, is_pooled, sessions_are_shared

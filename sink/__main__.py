@@ -8,11 +8,12 @@ from functools import partial
 from typing import NoReturn
 
 from pipeline.clock import monotonic
-from pipeline.consumer_group import GroupConfig, GroupMember
+from pipeline.consumer_group import GroupMember
 from pipeline.contracts.topics import RESULTS
 from pipeline.database import Database
 from pipeline.dead_letter_limit import DeadLetterLimit
 from pipeline.dead_letters import publish_dead_letter
+from pipeline.group_config import GroupConfig
 from pipeline.health import HttpServer
 from pipeline.kafka import group_id
 from pipeline.postgres import ANSWER_LIMIT_S, Limits

@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from pipeline.clock import monotonic, now
-from pipeline.consumer_group import GroupConfig, GroupMember
+from pipeline.consumer_group import GroupMember
 from pipeline.consumer_lag import LagReader
 from pipeline.contracts.messages import Control
 from pipeline.contracts.records import Record
@@ -17,6 +17,7 @@ from pipeline.contracts.topics import ALL, BATCHES, CONTROL, DEAD_LETTERS, RESUL
 from pipeline.control import ControlWatcher
 from pipeline.dead_letters import DeadLetter, publish_dead_letter
 from pipeline.errors import Invalid, Retryable
+from pipeline.group_config import GroupConfig
 from pipeline.kafka_admin import check_reachable, check_topics, create_topics, partition_count
 from pipeline.offsets import AssignedPartition, OffsetCommit
 from pipeline.publisher import Publisher, publish_control
@@ -127,6 +128,23 @@ async def test_members_share_partitions_and_hand_them_over(
     await running_second
     lag = LagReader(kafka, group=f"{topics}.fetcher", topic=topic)
     assert await lag.total() == 0
+
+
+async def test_a_commit_beside_the_polls_renews_the_lease(
+    kafka: dict[str, str], topics: str, publisher: Publisher
+) -> None:
+    topic = BATCHES.full_name(topics)
+    await publisher.publish_all(topic, [(f"key-{n}", b"x") for n in range(50)])
+    handler, stop, running = a_member(kafka, topics)
+    await until(lambda: len(handler.records) == 50, 30, "everything is read")
+    assert handler.member is not None
+    before = handler.member.lease_until
+    for _ in range(3):
+        await handler.member.commit(handler.commits(sorted(handler.partitions)))
+    assert handler.member.lease_until > before
+    assert await LagReader(kafka, group=f"{topics}.fetcher", topic=topic).total() == 0
+    stop.set()
+    await running
 
 
 async def test_lag_counts_from_the_oldest_message_without_a_commit(

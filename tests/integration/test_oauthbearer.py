@@ -11,10 +11,11 @@ from lab.broker import BrokerOptions, running_broker
 from lab.processes import free_port
 from lab.scenario import Scenario
 from lab.servers import Servers
-from pipeline.consumer_group import GroupConfig, GroupMember
+from pipeline.consumer_group import GroupMember
 from pipeline.contracts.records import Record
 from pipeline.contracts.topics import BATCHES, SYNC_REQUESTS
 from pipeline.errors import PipelineError
+from pipeline.group_config import GroupConfig
 from pipeline.kafka_admin import check_reachable, create_topics
 from pipeline.offsets import AssignedPartition
 from pipeline.publisher import open_publisher

@@ -5,8 +5,9 @@ from confluent_kafka import KafkaError
 
 from pipeline import consumer_group
 from pipeline.clock import monotonic
-from pipeline.consumer_group import ANSWER_LIMIT_S, IDLE_AFTER_S, GroupConfig, GroupMember
+from pipeline.consumer_group import ANSWER_LIMIT_S, IDLE_AFTER_S, GroupMember
 from pipeline.errors import Fatal
+from pipeline.group_config import GroupConfig
 from pipeline.kafka import responses_received
 from pipeline.watchdog import REFUSED_LIMIT_S
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.consumer_group import GroupConfig, member_configuration
+from pipeline.group_config import GroupConfig, member_configuration
 from pipeline.kafka import admin_configuration, publisher_configuration
 
 DEADLINES = {
