@@ -90,18 +90,15 @@ async def _run(
     leader_tasks = (LostPages(lags), QueueMetrics(connect))
     outbox = Outbox(batches, publisher, control.halts, settings.max_queue_size, leader_tasks)
     control.subscribe(outbox.notify)
-    limit = DeadLetterLimit(settings.dead_letter_limit, settings.dead_letter_ratio)
-    intake = Intake(watcher.catalog, Ports(prefix, publisher, outbox, partial(database.connection, PLANNING)), limit)
+    intake = _intake(
+        settings, watcher.catalog, Ports(prefix, publisher, outbox, partial(database.connection, PLANNING))
+    )
     app = build_app(settings, SYNC_REQUESTS.full_name(prefix), intake.process)
     api = Api(watcher.catalog, publisher, prefix, connect, control.halts)
     watcher.subscribe(intake.replace_catalog)
     watcher.subscribe(api.replace_catalog)
     if settings.daily_cron:
-        schedule(
-            app,
-            settings.daily_cron,
-            lambda: _run_daily(settings, watcher.catalog, api, database),
-        )
+        schedule(app, settings.daily_cron, lambda: _run_daily(settings, watcher.catalog, api, database))
     beats = Heartbeats(timeout_s, monotonic())
     watchdog = Watchdog([beats.consumer, beats.outbox, beats.exporter, control.heartbeat], monotonic())
 
@@ -129,6 +126,10 @@ async def _run(
             watch(stop, watchdog),
             measure_loop_lag(stop),
         )
+
+
+def _intake(settings: ProducerSettings, catalog: Catalog, ports: Ports) -> Intake:
+    return Intake(catalog, ports, DeadLetterLimit(settings.dead_letter_limit, settings.dead_letter_ratio))
 
 
 class Heartbeats:
