@@ -9,7 +9,7 @@ BIN := .venv/bin
 WORKERS ?= 4
 WHEEL := --frozen --no-editable --reinstall-package gsc-stream --quiet
 
-.PHONY: help demo test lint types imports unit tests coverage bench-quota bench-halt bench-backpressure bench-isolation bench-limiter bench-planning bench-silence dashboards chart build format install install-demo clean
+.PHONY: help demo test lint types imports unit tests coverage bench-quota bench-halt bench-backpressure bench-isolation bench-limiter bench-planning bench-silence bench-sink dashboards chart build format install install-demo clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
@@ -55,6 +55,9 @@ bench-silence: install ## Measure what happens when PostgreSQL, then Kafka, goes
 
 bench-planning: install ## Measure a request that plans a million pages, and the outbox with as many pending (5 min)
 	$(BIN)/python -m bench planning
+
+bench-sink: install ## Measure the sink beside COPY and other ways to write the same rows (2 min)
+	$(BIN)/python -m bench sink
 
 coverage: install ## Measure lines and branches: the pure modules by unit and contract tests, everything by all tests (15 min)
 	$(BIN)/coverage erase

@@ -70,5 +70,14 @@ def planning(pages: int) -> None:
     run(pages)
 
 
+@main.command()
+@click.option("--pages", default=24, show_default=True, help="Number of pages of 25,000 rows for each case.")
+def sink(pages: int) -> None:
+    """Measure the sink beside COPY and other ways to write the same rows (about 2 minutes)."""
+    from bench.sink import run
+
+    run(pages)
+
+
 if __name__ == "__main__":
     main()
