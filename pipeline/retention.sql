@@ -24,7 +24,12 @@ where i.inhparent = 'gsc.facts'::regclass
 order by c.relname
 
 -- name: delete_orphan_chunks
-delete from gsc.parked_chunks where parked_at < now() - interval '30 days'
+-- Of pages in a final state after a day, in which the other chunks of their fetches have been read; of all others after a
+-- month.
+delete from gsc.parked_chunks c
+where c.parked_at < now() - interval '30 days'
+   or c.parked_at < now() - interval '1 day' and exists (
+       select from gsc.pages p where p.batch_id = c.batch_id and p.state in ('applied', 'dead', 'cancelled'))
 
 -- name: drop_month
 select gsc.drop_month_if_empty(%(month)s)

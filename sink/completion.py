@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
-from pipeline.contracts.messages import Batch, Rows
+from pipeline.contracts.messages import Batch, Result, Rows
 from pipeline.ledger import pages as ledger_pages
 from pipeline.ledger.pages import DayGeneration
 from pipeline.log import day_fields, logger
@@ -33,30 +33,31 @@ async def lock_days(conn: Connection, days: Iterable[SeriesDay]) -> dict[SeriesD
 
 
 async def complete_days(
-    conn: Connection, touched: Mapping[DayGeneration, Sequence[Rows]], delete_ratio: float
+    conn: Connection, touched: Mapping[DayGeneration, Sequence[Result]], delete_ratio: float
 ) -> tuple[int, int]:
-    """Mark those of the days complete whose pages are all applied, unless Google has not published them yet.
+    """Count the days, and mark those complete whose pages are all applied, unless Google has not published them yet.
 
-    Return (days, rows deleted).
+    Return (days that became complete, rows deleted).
 
-    `touched` has the pages of this transaction by day. `delete_ratio` is the largest share of a day's rows that may be
-    deleted.
+    `touched` has the pages and outcomes of this transaction by day. `delete_ratio` is the largest share of a day's rows
+    that may be deleted.
     """
     completed = deleted = 0
-    complete = await ledger_pages.complete_days(conn, list(touched))
-    for day, rows in complete.items():
+    for day, (rows, complete) in (await ledger_pages.day_counts(conn, list(touched))).items():
+        values = {**day._asdict(), "rows": rows, "cap": CAP, "complete": complete}
+        await conn.execute(_SQL["count_day"], values)
         may_change = any(map(_may_change, touched[day]))
-        if may_change and not rows:
-            continue  # Google has not published the day yet
-        completed += 1
-        values = {**day._asdict(), "rows": rows, "cap": CAP, "may_change": may_change}
-        if (await conn.execute(_SQL["complete_day"], values)).rowcount:
+        if not complete or (may_change and not rows):  # a day without rows may not be published yet
+            continue
+        if (await conn.execute(_SQL["complete_day"], {**values, "may_change": may_change})).rowcount:
+            completed += 1
             deleted += await _sweep(conn, values, touched[day][0].batch, delete_ratio)
     return completed, deleted
 
 
-def _may_change(page: Rows) -> bool:
-    return page.first_incomplete_date is not None and page.first_incomplete_date <= page.batch.date
+def _may_change(result: Result) -> bool:
+    incomplete = result.first_incomplete_date if isinstance(result, Rows) else None
+    return incomplete is not None and incomplete <= result.batch.date
 
 
 async def _sweep(conn: Connection, day: dict[str, Any], batch: Batch, delete_ratio: float) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from pipeline.contracts import codec
-from pipeline.contracts.messages import Batch, PageOutcome, Rows
+from pipeline.contracts.messages import Batch, PageOutcome, Result, Rows
 from pipeline.contracts.records import Record, SeriesKey
 from pipeline.errors import Invalid
 from pipeline.ledger import pages as ledger_pages
@@ -21,7 +21,7 @@ _SQL = queries("sink", "writer.sql")
 
 @dataclass(frozen=True)
 class Applied:
-    """What one transaction did, in pages, rows and days."""
+    """What one transaction did, in pages, rows and days. Pages that were finished before do not count."""
 
     pages: int = 0
     rows: int = 0
@@ -78,7 +78,7 @@ class Writer:
     async def _prepare(self, work: Assembly) -> None:
         """Create new series and months, each in its own transaction, so that no other sink waits for this one."""
         await self._conn.execute(_SQL["stage"])
-        for item in work.outcomes:
+        for item in (*work.outcomes, *work.parked):
             await self._series_of(item.message.batch)
         for chunks in work.fetches:
             batch = chunks[0].message.batch
@@ -95,39 +95,31 @@ class Writer:
         return self._series[key]
 
     async def _apply(self, work: Assembly) -> Applied:
+        results = [item.message for item in (*work.outcomes, *work.parked)]
+        results += [chunks[0].message for chunks in work.fetches]
+        complete = await lock_days(self._conn, {await self._day_of(result.batch) for result in results})
+        finished = await ledger_pages.finished(self._conn, [result.batch.batch_id for result in results])
         for item in work.outcomes:
             await self._record_outcome(item.message)
         for item in work.parked:
-            await self._park(item)
-        pages = [_messages(chunks) for chunks in work.fetches]
-        if not pages:
-            return Applied()
-        days = {(await self._series_of(page[0].batch), page[0].batch.date) for page in pages}
-        complete = await lock_days(self._conn, days)
-        finished = await ledger_pages.finished(self._conn, [page[0].batch.batch_id for page in pages])
-        written = await self._write_rows(await self._to_write(pages, complete, finished))
-        for chunks, page in zip(work.fetches, pages, strict=True):
-            if page[0].batch.batch_id not in finished:
-                series = await self._series_of(page[0].batch)
-                await ledger_pages.apply(self._conn, series, page[-1], chunks[-1].record)
-        await self._conn.execute(_SQL["unpark"], {"batches": [page[0].batch.batch_id for page in pages]})
-        completed, deleted = await self._complete(pages)
-        rows = sum(page[0].page_rows for page in pages)
-        return Applied(len(pages), rows, written, deleted, completed)
+            if item.message.batch.batch_id not in finished:
+                await self._park(item)
+        fetches = [chunks for chunks in work.fetches if chunks[0].message.batch.batch_id not in finished]
+        written = await self._write_rows(await self._to_write(map(_messages, fetches), complete))
+        for chunks in fetches:
+            last = _messages(chunks)[-1]
+            await ledger_pages.apply(self._conn, await self._series_of(last.batch), last, chunks[-1].record)
+        await self._conn.execute(_SQL["unpark"], {"batches": [chunks[0].message.batch.batch_id for chunks in fetches]})
+        heads = [_messages(chunks)[0] for chunks in fetches]
+        completed, deleted = await self._complete([*heads, *(item.message for item in work.outcomes)])
+        return Applied(len(fetches), sum(page.page_rows for page in heads), written, deleted, completed)
 
-    async def _to_write(
-        self, pages: list[list[Rows]], complete: Mapping[SeriesDay, int], finished: Mapping[str, str]
-    ) -> list[list[Rows]]:
-        """Return the pages that are not finished yet, of days that no newer generation has completed.
+    async def _day_of(self, batch: Batch) -> SeriesDay:
+        return await self._series_of(batch), batch.date
 
-        `complete` is the complete generation of each day, `finished` the state of each finished page.
-        """
-        return [
-            page
-            for page in pages
-            if page[0].batch.batch_id not in finished
-            and complete[await self._series_of(page[0].batch), page[0].batch.date] <= page[0].batch.generation
-        ]
+    async def _to_write(self, pages: Iterable[list[Rows]], complete: Mapping[SeriesDay, int]) -> list[list[Rows]]:
+        """Return the pages of days that no newer generation has completed: `complete` has that of each day."""
+        return [page for page in pages if complete[await self._day_of(page[0].batch)] <= page[0].batch.generation]
 
     async def _write_rows(self, pages: list[list[Rows]]) -> int:
         """COPY into the staging table, then run the guarded upsert. Return the number of rows written."""
@@ -158,14 +150,13 @@ class Writer:
             }
             await self._conn.execute(_SQL["park"], parameters)
 
-    async def _complete(self, pages: list[list[Rows]]) -> tuple[int, int]:
-        """Complete the days whose pages are all applied now. Return (days, rows deleted)."""
-        touched: dict[ledger_pages.DayGeneration, list[Rows]] = {}
-        for page in pages:
-            batch = page[0].batch
-            day = ledger_pages.DayGeneration(await self._series_of(batch), batch.date, batch.generation)
-            touched.setdefault(day, []).append(page[0])
-        return await complete_days(self._conn, touched, self._delete_ratio)
+    async def _complete(self, results: Iterable[Result]) -> tuple[int, int]:
+        """Count the days of the results, and complete those that can be. Return (days, rows deleted)."""
+        touched: dict[ledger_pages.DayGeneration, list[Result]] = {}
+        for result in results:
+            day = ledger_pages.DayGeneration(*await self._day_of(result.batch), result.batch.generation)
+            touched.setdefault(day, []).append(result)
+        return await complete_days(self._conn, touched, self._delete_ratio) if touched else (0, 0)
 
 
 def _messages(chunks: list[ReceivedResult]) -> list[Rows]:

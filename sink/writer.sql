@@ -48,15 +48,21 @@ with written as (
 )
 select count(*) from written
 
+-- name: count_day
+-- Of a generation that is complete, or was: pages may be added to it. Of a page that was fetched twice, the first fetch may
+-- have been the last of its day, and the second a full one, whose next page is fetched and applied later. Until then the
+-- day has no `completed_at`. It still keeps older generations out.
+update gsc.days set
+    rows = %(rows)s, truncated = %(rows)s >= %(cap)s,
+    completed_at = case when %(complete)s then coalesce(completed_at, now()) end
+where (series, date, complete_generation) = (%(series)s, %(date)s, %(generation)s)
+  and (rows <> %(rows)s or (completed_at is not null) <> %(complete)s)
+
 -- name: complete_day
--- Also when the generation is complete already and has more rows: of a page that was fetched twice, the first fetch may
--- have been the last of its day and the second a full one, whose next page is applied later.
 update gsc.days set
     complete_generation = %(generation)s, completed_at = now(), rows = %(rows)s,
     truncated = %(rows)s >= %(cap)s, may_change = %(may_change)s, vanished_kept = 0
-where series = %(series)s and date = %(date)s
-  and (coalesce(complete_generation, 0) < %(generation)s
-       or complete_generation = %(generation)s and rows <> %(rows)s)
+where series = %(series)s and date = %(date)s and coalesce(complete_generation, 0) < %(generation)s
 
 -- name: vanished
 select count(*) filter (where generation < %(generation)s), count(*)

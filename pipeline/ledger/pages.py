@@ -53,6 +53,13 @@ class DayGeneration(NamedTuple):
     generation: int
 
 
+class DayCount(NamedTuple):
+    """The rows of the applied pages of a day in one generation, and whether every page is applied."""
+
+    rows: int
+    complete: bool
+
+
 @asynccontextmanager
 async def inserting_pending(conn: Connection) -> AsyncIterator[AsyncCopy]:
     """Insert pages by COPY for the length of a block; pass each to `write_pending`."""
@@ -184,13 +191,13 @@ async def finished(conn: Connection, batch_ids: Sequence[str]) -> dict[str, Stat
         return {row[0].hex: row[1] async for row in cursor}
 
 
-async def complete_days(conn: Connection, days: Sequence[DayGeneration]) -> dict[DayGeneration, int]:
-    """Those of the days of which every page is applied, with their rows."""
+async def day_counts(conn: Connection, days: Sequence[DayGeneration]) -> dict[DayGeneration, DayCount]:
+    """The rows of the applied pages of each day, and whether all its pages are applied."""
     series, dates, generations = (list(column) for column in zip(*days, strict=True))
     parameters = {"series": series, "dates": dates, "generations": generations}
     async with database_errors():
-        cursor = await conn.execute(_SQL["complete_days"], parameters)
-        return {DayGeneration(*row[:3]): row[3] async for row in cursor}
+        cursor = await conn.execute(_SQL["day_counts"], parameters)
+        return {DayGeneration(*row[:3]): DayCount(*row[3:]) async for row in cursor}
 
 
 async def delete_settled(conn: Connection, series: Sequence[int], before: date) -> int:

@@ -139,16 +139,15 @@ where p.state = 'published'
 -- Pages that rows do not change any more: their rows are stored, or their run was cancelled.
 select batch_id, state from gsc.pages where batch_id = any(%(batches)s) and state in ('applied', 'cancelled')
 
--- name: complete_days
+-- name: day_counts
 -- A day is complete when every page of the generation is applied and they reach from the first to the last without a gap.
-select p.series, p.date, p.generation, sum(p.rows)::integer
+select p.series, p.date, p.generation, coalesce(sum(p.rows) filter (where p.state = 'applied'), 0)::integer,
+    bool_and(p.state = 'applied') and bool_or(p.next_start_row is null)
+        and max(p.start_row) = (count(*) - 1) * min(p.row_limit)
 from gsc.pages p
 join unnest(%(series)s::integer[], %(dates)s::date[], %(generations)s::bigint[]) as w (series, date, generation)
   on (p.series, p.date, p.generation) = (w.series, w.date, w.generation)
 group by p.series, p.date, p.generation
-having bool_and(p.state = 'applied')
-   and bool_or(p.next_start_row is null)
-   and max(p.start_row) = (count(*) - 1) * min(p.row_limit)
 
 -- name: delete_settled
 delete from gsc.pages

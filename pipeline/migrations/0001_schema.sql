@@ -88,6 +88,8 @@ create table gsc.days (
     primary key (series, date)
 );
 comment on table gsc.days is 'A day of a series; complete when every page of one generation is applied.';
+comment on column gsc.days.completed_at is
+    'Null while another page of the complete generation waits: it was planned after the day was complete.';
 comment on column gsc.days.truncated is 'At the cap of rows that Google lists for a day: some rows are missing.';
 comment on column gsc.days.may_change is 'Google calls the day incomplete (first_incomplete_date).';
 comment on column gsc.days.vanished_kept is

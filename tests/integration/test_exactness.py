@@ -93,6 +93,9 @@ class Database:
         """(date, complete generation, rows)."""
         return self.query("select date, complete_generation, rows from gsc.days order by date")
 
+    def is_complete(self, day: date) -> bool:
+        return self.query("select completed_at is not null from gsc.days where date = %s", day) == [(True,)]
+
     def applied_pages(self) -> list[tuple[Any, ...]]:
         """(date, generation, rows, fetch id)."""
         return self.query("select date, generation, rows, fetch_id from gsc.pages where state = 'applied'")
@@ -252,12 +255,16 @@ class Exactness(RuleBasedStateMachine):
         self.applied = now
 
     @invariant()
+    def no_chunk_of_an_applied_page_is_parked(self) -> None:
+        parked = self.database.query("select batch_id from gsc.parked_chunks")
+        assert not {batch_id for (batch_id,) in parked} & self.applied.keys()
+
+    @invariant()
     def the_table_has_the_rows_that_the_ledger_counts(self) -> None:
         """Of each applied page, the rows of the fetch in the ledger; of a complete day, those of all its pages.
 
         A day may have more rows than that when pages of a newer generation are applied, and its pages may count a row
-        twice that moved from one to the other. A day is counted again when it is complete again: not while a page
-        waits that follows one that was fetched again, and is full now.
+        twice that moved from one to the other. A day is complete only while no page of its generation waits.
         """
         table = self.database.generations()
         days = {day: (generation or 0, count) for day, generation, count in self.database.days()}
@@ -275,8 +282,9 @@ class Exactness(RuleBasedStateMachine):
                 counted[day] += count
                 listed[day] |= texts
         for day, (generation, count) in days.items():
-            if generation and (day, generation) not in waiting:
+            if generation:
                 assert count == counted[day]
+                assert self.database.is_complete(day) == ((day, generation) not in waiting)
             if generation and generation == newest[day]:
                 assert {text for of_day, text in table if of_day == day} == listed[day]
 

@@ -89,6 +89,37 @@ async def test_a_page_beyond_the_last_page_of_a_complete_day_is_counted(conn: Co
     assert days == [(5, 2)]
 
 
+async def test_a_day_is_not_complete_while_a_page_waits_that_was_added_later(conn: Connection, writer: Writer) -> None:
+    days = "select complete_generation, rows, completed_at is not null from gsc.days"
+    first = generation(5, row_limit=1)
+    await write(writer, some_rows(first, []))
+    await write(writer, some_rows(first, ["a"], fetch_id="again", next_start_row=1))
+    second = generation(5, row_limit=1, start_row=1)
+    await write(writer, some_rows(second, ["b"], next_start_row=2))
+    assert await (await conn.execute(days)).fetchall() == [(5, 1, False)]
+    await write(writer, some_rows(generation(5, row_limit=1, start_row=2), []))
+    assert await (await conn.execute(days)).fetchall() == [(5, 1, True)]
+
+
+async def test_a_deferred_page_of_a_complete_day_makes_it_incomplete(conn: Connection, writer: Writer) -> None:
+    await write(writer, some_rows(generation(5, row_limit=1), []))
+    late = generation(5, row_limit=1, start_row=1)
+    await write(writer, PageOutcome(batch=late, state="deferred", reason="halted", detail="", at=NOW))
+    assert await (await conn.execute("select completed_at from gsc.days")).fetchall() == [(None,)]
+
+
+async def test_a_redelivered_page_counts_nothing(conn: Connection, writer: Writer) -> None:
+    page = some_rows(generation(5), ["a"])
+    assert (await write(writer, page)).days == 1
+    assert await write(writer, page) == Applied()
+
+
+async def test_a_late_chunk_of_an_applied_page_is_not_parked(conn: Connection, writer: Writer) -> None:
+    await write(writer, some_rows(generation(5), ["a"]))
+    await write(writer, some_rows(generation(5), ["a"], chunk=0, chunks=2, page_rows=2, fetch_id="killed"))
+    assert await (await conn.execute("select * from gsc.parked_chunks")).fetchall() == []
+
+
 async def test_an_older_generation_never_overwrites_a_newer_one(conn: Connection, writer: Writer) -> None:
     await write(writer, some_rows(generation(5), ["a", "b"]))
     await write(writer, some_rows(generation(4), ["a", "z"], clicks=[99.0, 99.0]))
