@@ -59,6 +59,9 @@ bench-planning: install ## Measure a request that plans a million pages, and the
 bench-sink: install ## Measure the sink beside COPY and other ways to write the same rows (2 min)
 	$(BIN)/python -m bench sink
 
+bench-throughput: install ## Measure rows a second: new, again, changed, two of each service (5 min)
+	$(BIN)/python -m bench throughput
+
 coverage: install ## Measure lines and branches: the pure modules by unit and contract tests, everything by all tests (15 min)
 	$(BIN)/coverage erase
 	PYTHONPATH=. $(BIN)/coverage run -m pytest -q tests/unit tests/contracts

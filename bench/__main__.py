@@ -79,5 +79,16 @@ def sink(pages: int) -> None:
     run(pages)
 
 
+@main.command()
+@click.option("--days", default=150, show_default=True, help="Days of the one property.")
+@click.option("--rows", default=6300, show_default=True, help="Average rows of a day of the widest report.")
+@click.option("--latency", default=0.2, show_default=True, help="Seconds of a call.")
+def throughput(days: int, rows: int, latency: float) -> None:
+    """Measure rows per second: new days, the same days again, 1 % changed, two of each service (5 minutes)."""
+    from bench.throughput import run
+
+    run(days, rows, latency)
+
+
 if __name__ == "__main__":
     main()

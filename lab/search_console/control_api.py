@@ -28,6 +28,11 @@ class _Revision(msgspec.Struct, frozen=True):
     vanish: int = 0
 
 
+class _Rendering(msgspec.Struct, frozen=True):
+    site: str
+    query: dict[str, Any]
+
+
 class _Revocation(msgspec.Struct, frozen=True):
     user: str
     revoked: bool = True
@@ -57,6 +62,7 @@ class ControlApi:
                 web.post("/faults", self._faults),
                 web.post("/settings", self._settings),
                 web.post("/revise", self._revise),
+                web.post("/render", self._render),
                 web.post("/expire-tokens", self._expire),
                 web.post("/revoke", self._revoke),
             ]
@@ -119,6 +125,12 @@ class ControlApi:
         revision = msgspec.json.decode(await request.read(), type=_Revision)
         self._engine.pages.revise(revision.site, revision.date, revision.change, revision.add, revision.vanish)
         return _ok()
+
+    async def _render(self, request: web.Request) -> web.Response:
+        """Render and cache every page of a query, so that its calls take no CPU time; return the number of rows."""
+        rendering = msgspec.json.decode(await request.read(), type=_Rendering)
+        rows = await self._engine.render(rendering.site, json.dumps(rendering.query).encode())
+        return web.json_response({"rows": rows})
 
     async def _expire(self, request: web.Request) -> web.Response:
         self._engine.tokens.expire(msgspec.json.decode(await request.read(), type=_Expiry).user)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from datetime import date
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from lab.search_console import clock
 from lab.search_console.call_journal import Call, Journal
@@ -151,6 +151,17 @@ class Engine:
         if site is None:
             raise forbidden(url)
         return self.pages.rows(self.settings.seed, site, parse_query(body, self.today), self.today)
+
+    async def render(self, url: str, body: bytes) -> int:
+        """Render every page of a query into the cache; return the number of rows. Raises Refused."""
+        site = self._site(url)
+        if site is None:
+            raise forbidden(url)
+        query, rows = parse_query(body, self.today), len(await asyncio.to_thread(self.truth, url, body))
+        for start in range(0, rows + 1, query.row_limit):
+            page = structs.replace(query, start_row=start)
+            await self.pages.gzipped(self.settings, site, page, self.today)
+        return rows
 
     def change(self, settings: SimulatorSettings) -> None:
         """Replace the settings. Users and initial faults cannot change. Raises Refused."""

@@ -3,7 +3,7 @@
 import gzip
 import json
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
+from lab.search_console.engine import Engine
 from lab.search_console.pages import Pages
 from lab.search_console.quotas import Attempt, Enforcer, highest_window
 from lab.search_console.requests import Query, parse_query
-from lab.search_console.settings import Quotas, SimulatorSettings, Site
+from lab.search_console.settings import Quotas, SimulatorSettings, Site, User
 from lab.search_console.world import CAP, PAGE_LIMIT, Day, Row, merged, page_of, rows_of
 
 TODAY = date(2026, 3, 10)
@@ -101,6 +102,19 @@ async def test_a_page_is_rendered_once_and_again_after_a_change(pages: Pages) ->
     pages.revise(SITE.url, date(2026, 3, 3), 1, 1, 1)
     revised = await pages.gzipped(settings, SITE, a_query(type="news"), TODAY)
     assert len({first, filtered, reseeded, revised}) == 4
+
+
+async def test_all_pages_of_a_query_can_be_rendered_before_its_calls() -> None:
+    engine = Engine(SimulatorSettings(sites=(SITE,), users=(User(id="u"),), now=datetime(2026, 3, 10, 20, tzinfo=UTC)))
+    day = {"startDate": "2026-03-02", "endDate": "2026-03-02", "dimensions": ["page", "query"], "rowLimit": PAGE_LIMIT}
+    try:
+        assert await engine.render(SITE.url, json.dumps(day).encode()) == PAGE_LIMIT
+        engine.pages.close()  # nothing can be rendered from now on
+        for start in (0, PAGE_LIMIT):
+            query = parse_query(json.dumps({**day, "startRow": start}).encode(), engine.today)
+            assert await engine.pages.gzipped(engine.settings, SITE, query, engine.today)
+    finally:
+        engine.close()
 
 
 async def test_missed_rows_are_a_setting_and_the_truth_contains_them(pages: Pages) -> None:
