@@ -7,7 +7,8 @@ from time import perf_counter_ns, thread_time_ns
 
 from bench.results import log_progress, write
 from fetcher.partition_status import Conditions, Progress, decide_status, view_of
-from fetcher.rate_limiter import QuotaLimits, RateLimiter
+from fetcher.quota_limits import QuotaLimits
+from fetcher.rate_limiter import RateLimiter
 from fetcher.schedule import Job, Schedule, Tenant
 from lab.call_log import percentile
 from pipeline.contracts.messages import Batch

@@ -64,6 +64,12 @@ def catalog_if_set() -> Catalog | None:
         return None
 
 
+def project_by_credential() -> Mapping[str, str]:
+    """Return the Google Cloud project of each credential, as far as there is a catalog."""
+    catalog = catalog_if_set()
+    return catalog.project_by_credential if catalog else {}
+
+
 def current_user() -> str:
     """Return the name of the user who runs the command, for control records. A container's user may have none."""
     try:

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from pipeline.contracts.messages import Control
+from pipeline.contracts.halts import credential_scopes
+from pipeline.contracts.messages import DEFAULT_PROJECT, Control
 from pipeline.contracts.partition_status import PartitionStatus
 from pipeline.contracts.records import PendingGroup, UnfinishedPages
 from producer.queue_shares import Shares, halted_scopes, share_size
@@ -28,6 +29,8 @@ class Queue:
     unfinished: Sequence[UnfinishedPages]
     halts: Sequence[Control]
     """Active halts."""
+    projects: Mapping[str, str]
+    """The Google Cloud project of each credential, as far as it is known."""
     publishable: Collection[str]
     """Credentials that have a pending page outside halted properties."""
     partitions: Mapping[int, PartitionStatus]
@@ -70,8 +73,8 @@ def _wait_of(credential: str, items: Sequence[UnfinishedPages], queue: Queue) ->
 def _halt(credential: str, queue: Queue) -> Wait | None:
     """Return the halt of the credential, or that of every run that it has pending pages of."""
     groups = [group for group in queue.groups if group.credential == credential]
-    halted = halted_scopes(queue.halts)
-    scopes = {"all", f"credential:{credential}"}
+    halted = halted_scopes(queue.halts, queue.projects)
+    scopes = set(credential_scopes(credential, queue.projects.get(credential, DEFAULT_PROJECT)))
     if groups and all(map(halted.contains, groups)):
         scopes |= {f"run:{group.run_id}" for group in groups}
     halts = [halt for halt in queue.halts if halt.scope in scopes]
@@ -83,7 +86,7 @@ def _halt(credential: str, queue: Queue) -> Wait | None:
 
 
 def _full_share(credential: str, items: Sequence[UnfinishedPages], queue: Queue) -> Wait | None:
-    halted = halted_scopes(queue.halts)
+    halted = halted_scopes(queue.halts, queue.projects)
     running = [group for group in queue.groups if not halted.contains(group)]
     published = sum(item.published for item in items)
     shares = Shares(share_size(queue.max_queue_size, running), {credential: published})

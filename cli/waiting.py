@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
+from cli.context import project_by_credential
 from pipeline.clock import monotonic, now
-from pipeline.contracts.halts import Halts
-from pipeline.contracts.messages import Control
+from pipeline.contracts.halts import Halts, credential_scopes
+from pipeline.contracts.messages import DEFAULT_PROJECT, Control
 from pipeline.contracts.text import utc_text
 from pipeline.dead_letters import read_dead_letter
 from pipeline.ledger import runs
@@ -95,7 +96,7 @@ class _Quiet:
 
 async def wait_until_finished(conn: Connection, run: str, halts: Halts, show: ShowProgress) -> RunEnd:
     """Wait until every page is finished, or until halts without a near end hold those that are left."""
-    quiet, reported = _Quiet(), ""
+    quiet, reported, projects = _Quiet(), "", project_by_credential()
     while True:
         began = monotonic()
         progress: Mapping[str, Any] = await runs.progress(conn, run) or {"pages": {}, "rows": 0}
@@ -105,7 +106,11 @@ async def wait_until_finished(conn: Connection, run: str, halts: Halts, show: Sh
         if done == total:
             return RunEnd(progress)
         if halts.active(now()) and quiet.seconds(done) >= QUIET_S:
-            holding = holding_halts(run, await runs.unfinished_tenants(conn, run), halts, now())
+            tenants = [
+                Tenant(url, credential, projects.get(credential, DEFAULT_PROJECT))
+                for credential, url in await runs.unfinished_tenants(conn, run)
+            ]
+            holding = holding_halts(run, tenants, halts, now())
             if holding and all(_is_long(halt, now()) for halt in holding):
                 return RunEnd(progress, holding)
             text = "\n".join(describe_halt(halt) for halt in holding)
@@ -116,14 +121,20 @@ async def wait_until_finished(conn: Connection, run: str, halts: Halts, show: Sh
         await wait_for_change(conn, POLL_EVERY_S)
 
 
-def holding_halts(run: str, tenants: Iterable[tuple[str, str]], halts: Halts, at: datetime) -> tuple[Control, ...]:
-    """Return the halts that hold all unfinished pages of a run, or none when a page is not halted. Pure.
+class Tenant(NamedTuple):
+    """A property with unfinished pages, its credential, and the Google Cloud project of that."""
 
-    `tenants` are the credentials and properties of these pages.
-    """
+    property: str
+    credential: str
+    project: str
+
+
+def holding_halts(run: str, tenants: Iterable[Tenant], halts: Halts, at: datetime) -> tuple[Control, ...]:
+    """Return the halts that hold all unfinished pages of a run, or none when a page is not halted. Pure."""
     holding = {}
-    for credential, url in tenants:
-        halt = halts.blocking(("all", f"credential:{credential}", f"property:{url}", f"run:{run}"), at)
+    for tenant in tenants:
+        shared = credential_scopes(tenant.credential, tenant.project)
+        halt = halts.blocking((*shared, f"property:{tenant.property}", f"run:{run}"), at)
         if halt is None:
             return ()
         holding[halt.scope] = halt

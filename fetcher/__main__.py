@@ -10,6 +10,7 @@ from fetcher.credential_file import credential_problems
 from fetcher.credentials import AccessTokens
 from fetcher.http_batch import BatchTransport
 from fetcher.ports import Ports
+from fetcher.quota_limits import QuotaLimits
 from fetcher.rate_limiter import RateLimiter
 from fetcher.results import SERVICE, ResultPublisher
 from fetcher.search_console import SearchConsole
@@ -68,7 +69,7 @@ async def _serve(settings: FetcherSettings, stop: asyncio.Event) -> None:
             )
             fetcher = Fetcher(catalog, settings.capacity, limiter, ports, _dead_letter_limits(settings))
             control.subscribe(fetcher.halts_changed)
-            watcher.subscribe(lambda catalog: limiter.replace_limits(settings.limits(catalog), monotonic()))
+            watcher.subscribe(lambda catalog: _replace_limits(limiter, settings.limits(catalog)))
             watcher.subscribe(lambda catalog: tokens.replace_credentials(catalog.credentials))
             watcher.subscribe(fetcher.replace_catalog)  # last: its batches need the others
             loops = (fetcher.call_loop, fetcher.commit_loop, member, control, ports.backpressure)
@@ -115,6 +116,14 @@ async def _limiter(settings: FetcherSettings, catalog: Catalog) -> RateLimiter:
 def _dead_letter_limits(settings: FetcherSettings) -> DeadLetterLimits:
     limit, ratio = settings.dead_letter_limit, settings.dead_letter_ratio
     return DeadLetterLimits(DeadLetterLimit(limit, ratio, "credential", "resume it"), DeadLetterLimit(limit, ratio))
+
+
+def _replace_limits(limiter: RateLimiter, limits: QuotaLimits) -> None:
+    """Use the quotas of another version of the catalog, unless they leave a project's partitions no rate."""
+    try:
+        limiter.replace_limits(limits, monotonic())
+    except Invalid as error:
+        _log.error("quotas_refused", error=str(error))
 
 
 def _sink_lag(settings: FetcherSettings) -> LagReader:

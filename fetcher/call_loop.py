@@ -222,7 +222,7 @@ class _Waits(NamedTuple):
 
         It is looked at every SOON_S.
         """
-        scopes = credential_scopes(tenant.credential)
+        scopes = credential_scopes(tenant.credential, self.partitions.limiter.project_of(tenant.credential))
         if self.calls.is_halted(scopes):
             return 0.0
         if self.calls.slots.is_full(tenant.credential):

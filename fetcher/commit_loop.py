@@ -104,11 +104,17 @@ class CommitLoop:
         )
 
 
-def _show_limits(credentials: Sequence[Reading], property_: BusiestProperty) -> None:
-    """Set the gauges: a series for each credential; of the properties, which may be thousands, only the busiest."""
+def _show_limits(readings: Sequence[Reading], property_: BusiestProperty) -> None:
+    """Set the gauges: a series for each credential and project; of the properties, of which may be thousands, one."""
     for name in ("gsc_calls_last_minute", "gsc_calls_allowed_per_minute", "gsc_tokens"):
         gauge(name).clear()
-    for reading in credentials:
+    for name in ("gsc_project_calls_last_minute", "gsc_project_calls_allowed_per_minute"):
+        gauge(name).clear()
+    for reading in readings:
+        if reading.kind == "project":
+            gauge("gsc_project_calls_last_minute").labels(reading.name).set(reading.calls)
+            gauge("gsc_project_calls_allowed_per_minute").labels(reading.name).set(reading.rate_qpm)
+            continue
         gauge("gsc_calls_last_minute").labels(reading.name).set(reading.calls)
         gauge("gsc_calls_allowed_per_minute").labels(reading.name).set(reading.rate_qpm)
         gauge("gsc_tokens").labels(reading.name).set(reading.tokens)

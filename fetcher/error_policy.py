@@ -11,7 +11,6 @@ import msgspec
 
 from fetcher.outcome import Dead, Deferred, Failure, HaltOrder, Retry, ScopeKind
 from fetcher.response import UNDECODABLE
-from pipeline.contracts.halts import ALL
 from pipeline.contracts.messages import Batch, Control
 from pipeline.pacific import next_pacific_day
 
@@ -71,11 +70,26 @@ def _quota_outcome(status: int, error: _Error, retry_after_s: float | None) -> R
         return _budget_spent("load_quota", "property")
     if reason in _DAILY_REASONS or "daily limit" in message:
         return _budget_spent("daily_limit", "credential")
+    if "for consumer" in message:
+        return _consumer_outcome(reason or "quota", message, retry_after_s)
     if "qps" in message or "quota exceeded" in message or reason in _RATE_REASONS:
         return _throttled(reason or "quota", _RATE_REASONS.get(reason, "property"), retry_after_s)
     if "rate limit" in message or status == 429:
         return _throttled(reason or "too_many_requests", _RATE_REASONS.get(reason, "credential"), retry_after_s)
     return None
+
+
+def _consumer_outcome(reason: str, message: str, retry_after_s: float | None) -> Retry | Deferred:
+    """Return the outcome of a refusal that names the project as the consumer, and the limit, such as "... per user"."""
+    if "per user" in message:
+        return _throttled(reason, "credential", retry_after_s)
+    if "per site" in message:
+        return _throttled(reason, "property", retry_after_s)
+    return (
+        _budget_spent("daily_limit", "project")
+        if "per day" in message
+        else _throttled(reason, "project", retry_after_s)
+    )
 
 
 def _budget_spent(reason: str, kind: ScopeKind) -> Deferred:
@@ -109,8 +123,9 @@ def retry_delay(retry: Retry, attempt: int, draw: float) -> float:
 
 
 def scope_of(batch: Batch, kind: ScopeKind) -> str:
-    """Return the batch's halt scope of a kind; a project has none of its own, its halt is for everything."""
-    return {"property": f"property:{batch.property}", "credential": f"credential:{batch.credential}"}.get(kind, ALL)
+    """Return the batch's halt scope of a kind."""
+    name = {"property": batch.property, "credential": batch.credential, "project": batch.project}[kind]
+    return f"{kind}:{name}"
 
 
 def halt_end(order: HaltOrder, previous: Control | None, now: datetime) -> datetime | None:

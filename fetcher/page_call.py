@@ -134,7 +134,10 @@ class PageCalls:
             return None
         limiter.take(control, job.partition, moment)
         no_limit = PageMemory(1, 1).permit(control.credential)  # a page of one row needs no room
-        outcome = await self._ports.api.query(control, token, no_limit)
+        try:
+            outcome = await self._ports.api.query(control, token, no_limit)
+        finally:
+            no_limit.release()  # in an HTTP batch it shares the room of the other pages
         counter("gsc_calls_total").labels(control.credential, metric_label(outcome)).inc()
         if isinstance(outcome, Retry) and (outcome.counts or outcome.outage):
             return replace(outcome, counts=False, outage=True)

@@ -1,61 +1,18 @@
-"""The rate limits of a call: of its property, its credential, and this fetcher's share of the project. Pure.
+"""The rate limits of a call: of its property, its credential, and this fetcher's share of its project. Pure.
 
-The limits come from the settings and the catalog; `QuotaLimits.check` refuses those that leave no rate.
+The limits (`quota_limits`) come from the settings and the catalog.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from fetcher.outcome import ScopeKind
+from fetcher.quota_limits import QuotaLimits, rate_per_s
 from fetcher.token_bucket import MINUTE_S, MinuteCounter, MinuteMaximum, TokenBucket
-from pipeline.contracts.messages import Batch
-from pipeline.errors import Invalid
+from pipeline.contracts.messages import DEFAULT_PROJECT, Batch
 
 WARN_AT = 0.8  # of the hard quota
-SPREAD_S = 1.0
-"""Two calls that get their tokens at the same time may reach the server this far apart. A window of 60 s on the server
-can therefore hold the calls of 60 s and this much more; the rate is lowered accordingly."""
-
-
-@dataclass(frozen=True)
-class QuotaLimits:
-    """Quotas in calls a minute; `headroom` is the share of them that is used, `burst` a number of calls."""
-
-    site_qpm: int
-    user_qpm: int
-    project_qpm: int
-    headroom: float
-    burst: int
-    site_qps: float | None = None
-    site_overrides: Mapping[str, int] = field(default_factory=dict)
-    user_overrides: Mapping[str, int] = field(default_factory=dict)
-
-    def check(self) -> None:
-        """Raise Invalid, with the numbers, when a quota leaves no rate."""
-        quotas = [
-            ("GSC_SITE_QPM", self.site_qpm),
-            ("GSC_USER_QPM", self.user_qpm),
-            ("GSC_PROJECT_QPM", self.project_qpm),
-            *((f"site_qpm of {url}", qpm) for url, qpm in self.site_overrides.items()),
-            *((f"user_qpm of {name}", qpm) for name, qpm in self.user_overrides.items()),
-        ]
-        for name, qpm in quotas:
-            rate_per_s(qpm, self.headroom, self.burst, name)
-
-
-def rate_per_s(qpm: float, headroom: float, burst: float, name: str = "quota") -> float:
-    """Return the rate with which `burst + 60 x rate` stays within the headroom.
-
-    Raises Invalid, with `name` as the field, when the burst alone uses all of it.
-    """
-    allowed = qpm * headroom
-    rate = (allowed - burst) / (MINUTE_S + SPREAD_S)
-    if rate <= 0:
-        raise Invalid(
-            f"{qpm} a minute x headroom {headroom} = {allowed:g} leaves nothing beside a burst of {burst:g}", field=name
-        )
-    return rate
 
 
 class Pace(NamedTuple):
@@ -81,7 +38,7 @@ class Refusal(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """Metrics of a credential: calls of the last minute, the rate in calls a minute, and available tokens."""
+    """Metrics of a credential or project: calls of the last minute, rate in calls a minute, and available tokens."""
 
     kind: ScopeKind
     name: str
@@ -140,31 +97,30 @@ class _Scope:
 
 
 class RateLimiter:
-    """The token buckets of the held partitions, by property and credential, and those of the project."""
+    """The token buckets of the held partitions, by property and credential, and those of the projects."""
 
     def __init__(self, limits: QuotaLimits, total_partitions: int) -> None:
         """Raises Invalid when the limits leave no rate."""
-        limits.check()
+        limits.check(total_partitions)
         self._limits = limits
         self._total = total_partitions
-        # At least one call for each partition's share.
-        self._project_burst = max(limits.burst, total_partitions)
-        self._project_rate = rate_per_s(limits.project_qpm, limits.headroom, self._project_burst, "GSC_PROJECT_QPM")
         self._since: dict[int, float] = {}
         self._properties: dict[tuple[int, str], _Scope] = {}
         self._credentials: dict[tuple[int, str], _Scope] = {}
-        self._project: _Scope | None = None
+        self._projects: dict[str, _Scope] = {}
         self._most_calls = MinuteMaximum()
         self._highest_utilisation = MinuteMaximum()
 
     def replace_limits(self, limits: QuotaLimits, now: float) -> None:
-        """Use other quotas of properties and credentials from now on. `limits` must have passed `check`."""
+        """Use other quotas from now on. Raises Invalid, and changes nothing, when they leave no rate."""
+        limits.check(self._total)
         self._limits = limits
         for (_, name), scope in (*self._properties.items(), *self._credentials.items()):
             qpm = self._quota(scope.kind, name)
             if qpm != scope.quota_qpm:
                 scope.quota_qpm = qpm
                 scope.buckets[0].resize(rate_per_s(qpm, limits.headroom, limits.burst), float(limits.burst), now)
+        self._resize_projects(now)
 
     def _quota(self, kind: ScopeKind, name: str) -> int:
         if kind == "property":
@@ -174,7 +130,7 @@ class RateLimiter:
     def assigned(self, partitions: Iterable[int], now: float) -> None:
         """Add partitions, with empty buckets."""
         self._since.update(dict.fromkeys(partitions, now))
-        self._resize_project(now)
+        self._resize_projects(now)
 
     def revoked(self, partitions: Iterable[int], now: float) -> None:
         """Remove partitions and their buckets."""
@@ -182,20 +138,29 @@ class RateLimiter:
             self._since.pop(partition, None)
         self._properties = {key: scope for key, scope in self._properties.items() if key[0] in self._since}
         self._credentials = {key: scope for key, scope in self._credentials.items() if key[0] in self._since}
-        self._resize_project(now)
+        self._resize_projects(now)
 
-    def _resize_project(self, now: float) -> None:
-        """Set the share of the project's quota by the number of held partitions; all fetchers' shares add up to 1."""
+    def _resize_projects(self, now: float) -> None:
+        """Set the share of each project's quota by the number of held partitions; all fetchers' shares add up to 1."""
         share = len(self._since) / self._total
-        if not share:
-            self._project = None
-            return
-        rate, burst = self._project_rate * share, self._project_burst * share
-        if self._project is None:
-            self._project = _Scope("project", "", [TokenBucket(rate, burst, now)], 0.0)
+        names = {DEFAULT_PROJECT, *self._limits.projects.values()} if share else set()
+        self._projects = {name: scope for name, scope in self._projects.items() if name in names}
+        for name in names:
+            self._resize_project(name, share, now)
+
+    def _resize_project(self, name: str, share: float, now: float) -> None:
+        qpm = self._limits.project_overrides.get(name, self._limits.project_qpm)
+        total_burst = self._limits.project_burst(self._total)
+        rate, burst = rate_per_s(qpm, self._limits.headroom, total_burst) * share, total_burst * share
+        if name in self._projects:
+            self._projects[name].buckets[0].resize(rate, burst, now)
+            self._projects[name].quota_qpm = qpm * share
         else:
-            self._project.buckets[0].resize(rate, burst, now)
-        self._project.quota_qpm = self._limits.project_qpm * share
+            self._projects[name] = _Scope("project", name, [TokenBucket(rate, burst, now)], qpm * share)
+
+    def project_of(self, credential: str) -> str:
+        """Return the project whose quota the calls of a credential use."""
+        return self._limits.project_of(credential)
 
     def wait(self, batch: Batch, partition: int, now: float) -> float:
         """Return the seconds until every scope of the batch has a token; 0 when a call may start."""
@@ -204,9 +169,9 @@ class RateLimiter:
 
     def shared_wait(self, credential: str, partition: int, now: float) -> float:
         """Return the seconds until the scopes that all batches of a credential share have a token."""
-        if self._project is None or partition not in self._since:
+        if partition not in self._since:
             return MINUTE_S
-        return max(self._credential(credential, partition).wait(now), self._project.wait(now))
+        return max(self._credential(credential, partition).wait(now), self._project(credential).wait(now))
 
     def property_wait(self, url: str, partition: int, now: float) -> float:
         """Return the seconds until a property has a token."""
@@ -214,7 +179,7 @@ class RateLimiter:
 
     def pace(self, batch: Batch, partition: int, now: float) -> Pace | None:
         """Return what a call of this batch waits for; None when it need not wait."""
-        if self._project is None or partition not in self._since:
+        if partition not in self._since:
             return None
         paces = [scope.pace(now) for scope in self._scopes_of(batch, partition)]
         slowest = max(paces, key=lambda pace: pace.seconds)
@@ -230,10 +195,10 @@ class RateLimiter:
         return [warning for warning in warnings if warning]
 
     def readings(self, now: float) -> list[Reading]:
-        """Return the metrics of every credential of the held partitions."""
+        """Return the metrics of every credential of the held partitions, and of this fetcher's shares of projects."""
         return [
             Reading(scope.kind, scope.name, scope.counter.calls(now), scope.pace(now).rate_qpm, scope.tokens(now))
-            for scope in self._credentials.values()
+            for scope in (*self._credentials.values(), *self._projects.values())
         ]
 
     def busiest_property(self, now: float) -> BusiestProperty:
@@ -255,8 +220,14 @@ class RateLimiter:
                     bucket.recover(started, now)
 
     def _scopes_of(self, batch: Batch, partition: int) -> list[_Scope]:
-        own = [self._property(batch.property, partition), self._credential(batch.credential, partition)]
-        return [*own, self._project] if self._project else own
+        return [
+            self._property(batch.property, partition),
+            self._credential(batch.credential, partition),
+            self._project(batch.credential),
+        ]
+
+    def _project(self, credential: str) -> _Scope:
+        return self._projects[self._limits.project_of(credential)]
 
     def _property(self, url: str, partition: int) -> _Scope:
         scope = self._properties.get((partition, url))

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic.config import JsonDict
 
 from fetcher.next_page import PagingRule
-from fetcher.rate_limiter import QuotaLimits
+from fetcher.quota_limits import QuotaLimits
 from fetcher.token_hosts import TokenHosts, parse_hosts
 from pipeline.catalog import Catalog
 from pipeline.settings import (
@@ -117,4 +117,6 @@ class FetcherSettings(KafkaSettings, CatalogSettings, HttpSettings, DeadLetterSe
             site_qps=self.site_qps,
             site_overrides={item.url: item.site_qpm for item in catalog.properties if item.site_qpm},
             user_overrides={item.id: item.user_qpm for item in catalog.credentials if item.user_qpm},
+            project_overrides={name: item.qpm for name, item in catalog.projects.items() if item.qpm},
+            projects=catalog.project_by_credential,
         )

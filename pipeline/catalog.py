@@ -1,7 +1,7 @@
 """The catalog: credentials, the properties that they read, and the reports kept for each property. Pure."""
 
 import re
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -16,7 +16,7 @@ from pydantic import (
     field_validator,
 )
 
-from pipeline.contracts.messages import DataState, SearchType
+from pipeline.contracts.messages import DEFAULT_PROJECT, DataState, SearchType
 from pipeline.contracts.reports import DIMENSIONS, SEARCH_TYPES, illegal_combination
 from pipeline.contracts.text import did_you_mean
 from pipeline.settings import QueriesPerMinute
@@ -77,6 +77,8 @@ class Credential(_Strict):
     id: Identifier
     type: Literal["service_account", "authorized_user", "external_account"]
     file: Path
+    project: Identifier = DEFAULT_PROJECT
+    """The Google Cloud project whose quota its calls use."""
     user_qpm: QueriesPerMinute | None = None
     _place: str = PrivateAttr("")
 
@@ -94,6 +96,12 @@ class Credential(_Strict):
         copy = self.model_copy(update={"file": (path.parent / self.file).absolute()})
         copy._place = f"{path}:{line}: "  # noqa: SLF001 - of the same class
         return copy
+
+
+class Project(_Strict):
+    """A Google Cloud project, with its own quota in queries a minute."""
+
+    qpm: QueriesPerMinute | None = None
 
 
 class Report(_Strict):
@@ -153,11 +161,18 @@ class Catalog(_Strict):
     credentials: Annotated[tuple[Credential, ...], NotEmpty]
     properties: Annotated[tuple[Property, ...], NotEmpty]
     reports: Annotated[tuple[Report, ...], NotEmpty] = DEFAULT_REPORTS
+    projects: Mapping[Identifier, Project] = Field(default_factory=dict)
+    """Google Cloud projects by id. Only those with a quota of their own need an entry."""
 
     @cached_property
     def credential_by_id(self) -> Mapping[str, Credential]:
         """Credentials by id."""
         return {credential.id: credential for credential in self.credentials}
+
+    @cached_property
+    def project_by_credential(self) -> Mapping[str, str]:
+        """The id of each credential's Google Cloud project."""
+        return {credential.id: credential.project for credential in self.credentials}
 
     @cached_property
     def property_by_url(self) -> Mapping[str, Property]:
@@ -170,12 +185,17 @@ class Catalog(_Strict):
         return {report.name: report for report in self.reports}
 
     def unknown_scope(self, scope: str) -> str | None:
-        """Return the credential or property of a halt scope if the catalog lacks it, else None.
+        """Return the project, credential or property of a halt scope if the catalog lacks it, else None.
 
         The text is such as `property 'sc-domain:typo.com'; did you mean 'sc-domain:type.com'?`.
         """
         kind, _, name = scope.partition(":")
-        known = {"credential": self.credential_by_id, "property": self.property_by_url}.get(kind)
+        names: Mapping[str, Collection[str]] = {
+            "project": set(self.project_by_credential.values()),
+            "credential": self.credential_by_id,
+            "property": self.property_by_url,
+        }
+        known = names.get(kind)
         return None if known is None or name in known else f"{kind} {name!r}{did_you_mean(name, known)}"
 
     def reports_of(self, item: Property) -> tuple[Report, ...]:

@@ -11,14 +11,19 @@ from ruamel.yaml.constructor import ConstructorError, RoundTripConstructor, Safe
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import Node, ScalarNode
 
-from pipeline.catalog import Catalog, CatalogError, Credential, Property, Report, repeated
+from pipeline.catalog import Catalog, CatalogError, Credential, Project, Property, Report, repeated
 from pipeline.contracts.text import did_you_mean
 from pipeline.validation_text import plain_text
 
 Location = tuple[str | int, ...]
 """A path into the file, such as `("properties", 0, "url")`."""
 
-_ENTRIES: dict[str | int, type[BaseModel]] = {"credentials": Credential, "properties": Property, "reports": Report}
+_ENTRIES: dict[str | int, type[BaseModel]] = {
+    "credentials": Credential,
+    "properties": Property,
+    "reports": Report,
+    "projects": Project,
+}
 """The models of the entries of each list."""
 
 
@@ -127,6 +132,10 @@ def _reference_problems(catalog: Catalog) -> list[tuple[Location, str]]:
         ("reports", [report.name for report in catalog.reports]),
     ):
         problems += [((kind, i), f"{name!r} is repeated") for i, name in repeated(names)]
+    used = set(catalog.project_by_credential.values())
+    problems += [
+        (("projects", name), "no credential names this project") for name in catalog.projects if name not in used
+    ]
     for i, item in enumerate(catalog.properties):
         if item.credential not in catalog.credential_by_id:
             nearest = did_you_mean(item.credential, catalog.credential_by_id)

@@ -159,6 +159,20 @@ METRICS = (
         "gsc_tokens", "gauge", ("credential",), FETCHER, "Tokens in the credential's bucket. Each call takes one token."
     ),
     Metric(
+        "gsc_project_calls_last_minute",
+        "gauge",
+        ("project",),
+        FETCHER,
+        "Calls in the last minute by Google Cloud project.",
+    ),
+    Metric(
+        "gsc_project_calls_allowed_per_minute",
+        "gauge",
+        ("project",),
+        FETCHER,
+        "Rate of this fetcher's share of a project's quota, in calls a minute.",
+    ),
+    Metric(
         "gsc_property_calls_last_minute_max",
         "gauge",
         (),

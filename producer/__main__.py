@@ -42,7 +42,7 @@ from producer.faust_app import ConsumerWatch, build_app, credentials, run_app, s
 from producer.intake import SERVICE, Intake, Ports
 from producer.lag_exporter import LagExporter, WatchedGroup
 from producer.lost_pages import Lags, LostPages
-from producer.outbox import Outbox
+from producer.outbox import Outbox, Sharing
 from producer.queue_metrics import QueueMetrics
 from producer.settings import ProducerSettings
 from producer.sync_request import build_request
@@ -88,7 +88,8 @@ async def _run(
     lags = Lags(_lag(settings, "fetcher", BATCHES), _lag(settings, "sink", RESULTS))
     batches = BATCHES.full_name(prefix)
     leader_tasks = (LostPages(lags), QueueMetrics(connect))
-    outbox = Outbox(batches, publisher, control.halts, settings.max_queue_size, leader_tasks)
+    sharing = Sharing(settings.max_queue_size, lambda: watcher.catalog.project_by_credential)
+    outbox = Outbox(batches, publisher, control.halts, sharing, leader_tasks)
     control.subscribe(outbox.notify)
     intake = _intake(
         settings, watcher.catalog, Ports(prefix, publisher, outbox, partial(database.connection, PLANNING))

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from msgspec.structs import replace
 
 from pipeline.clock import monotonic, now
 from pipeline.contracts import codec
@@ -46,16 +48,25 @@ class LeaderTask(Protocol):
         """Work until `stop` or cancelled. `conn` holds the publisher's lock. Raises Retryable and Fatal."""
 
 
+class Sharing(NamedTuple):
+    """The room for published pages, and what their credentials share."""
+
+    max_queue_size: int
+    projects: Callable[[], Mapping[str, str]]
+    """Returns the Google Cloud project of each credential, which becomes part of its batches."""
+
+
 class Outbox:
     """Publishes pending pages while their credential's share of `max_queue_size` has room."""
 
     def __init__(
-        self, topic: str, publisher: BatchPublisher, halts: Halts, max_queue_size: int, tasks: Sequence[LeaderTask]
+        self, topic: str, publisher: BatchPublisher, halts: Halts, sharing: Sharing, tasks: Sequence[LeaderTask]
     ) -> None:
         self._topic = topic
         self._publisher = publisher
         self._halts = halts
-        self._max_queue_size = max_queue_size
+        self._max_queue_size = sharing.max_queue_size
+        self._projects = sharing.projects
         self._tasks = tasks
         self._changed = asyncio.Event()
         self.trouble: str | None = "the ledger has not been read yet"
@@ -136,13 +147,15 @@ class Outbox:
         return count
 
     def _halted(self) -> HaltedScopes:
-        return halted_scopes(self._halts.active(now()))
+        return halted_scopes(self._halts.active(now()), self._projects())
 
     async def _publish_window(
         self, conn: Connection, chosen: Mapping[PendingGroup, int], halted: HaltedScopes
     ) -> list[Batch]:
         """Publish the chosen pages, as far as the ledger has them, and return them."""
-        batches = await ledger_pages.next_pending(conn, chosen, halted.properties)
+        pending = await ledger_pages.next_pending(conn, chosen, halted.properties)
+        projects = self._projects()
+        batches = [replace(batch, project=projects.get(batch.credential, batch.project)) for batch in pending]
         if batches:
             messages = [(batch.credential, codec.encode(batch)) for batch in batches]
             positions = await self._publisher.publish_all(self._topic, messages)

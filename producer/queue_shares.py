@@ -34,14 +34,16 @@ class HaltedScopes(NamedTuple):
         return self.everything or group.credential in self.credentials or group.run_id in self.runs
 
 
-def halted_scopes(halts: Iterable[Control]) -> HaltedScopes:
-    """Return the scopes of active halts."""
+def halted_scopes(halts: Iterable[Control], projects: Mapping[str, str]) -> HaltedScopes:
+    """Return the scopes of active halts; `projects` is the Google Cloud project of each credential."""
     scopes = [halt.scope for halt in halts]
 
     def names(kind: str) -> frozenset[str]:
         return frozenset(scope.removeprefix(kind) for scope in scopes if scope.startswith(kind))
 
-    return HaltedScopes(ALL in scopes, names("credential:"), names("property:"), names("run:"))
+    halted_projects = names("project:")
+    of_projects = {credential for credential, project in projects.items() if project in halted_projects}
+    return HaltedScopes(ALL in scopes, names("credential:") | of_projects, names("property:"), names("run:"))
 
 
 def share_size(max_queue_size: int, groups: Iterable[PendingGroup]) -> int:

@@ -12,7 +12,7 @@ from cli.options import json_option
 @click.option("--until", help="When the halt ends, an ISO 8601 time with a UTC offset.  [default: until resumed]")
 @json_option
 def halt(scope: str, reason: str, until: str | None, as_json: bool) -> None:
-    """Stop all calls in SCOPE: all, credential:ID, property:URL or run:ID.
+    """Stop all calls in SCOPE: all, project:ID, credential:ID, property:URL or run:ID.
 
     \b
     Example: gsc-stream halt credential:acme --reason "too many calls" --until 2026-01-31T12:00:00Z

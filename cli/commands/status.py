@@ -8,7 +8,7 @@ from typing import Any
 import click
 import msgspec
 
-from cli.context import LedgerSettings, read_environment, run
+from cli.context import LedgerSettings, project_by_credential, read_environment, run
 from cli.credential_status import Queue, credential_rows
 from cli.options import json_option
 from cli.output import print_json, print_table
@@ -76,12 +76,14 @@ async def _read_queue(
     conn: Connection, halts: Sequence[Control], statuses: Mapping[int, PartitionStatus], max_queue_size: int
 ) -> Queue:
     groups = await pages.pending_groups(conn)
-    properties = halted_scopes(halts).properties
+    projects = project_by_credential()
+    properties = halted_scopes(halts, projects).properties
     some_of_each = await pages.next_pending(conn, dict.fromkeys(groups, 1), properties)
     return Queue(
         groups=groups,
         unfinished=await pages.unfinished(conn),
         halts=halts,
+        projects=projects,
         publishable={batch.credential for batch in some_of_each},
         partitions=statuses,
         max_queue_size=max_queue_size,

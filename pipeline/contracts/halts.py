@@ -1,4 +1,4 @@
-"""Halt scopes (`all`, `credential:ID`, `property:URL`, `run:ID`) and the halts that are active. Pure."""
+"""Halt scopes (`all`, `project:ID`, `credential:ID`, `property:URL`, `run:ID`) and the halts that are active. Pure."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -12,14 +12,14 @@ from pipeline.contracts.text import utc_text
 from pipeline.errors import Invalid
 
 ALL = "all"
-KINDS = ("credential", "property", "run")
+KINDS = ("project", "credential", "property", "run")
 
 
 def parse_scope(text: str) -> str:
     """Return the scope unchanged. Raises Invalid, with the known forms, if it is not one."""
     if is_scope(text):
         return text
-    raise Invalid(f"unknown scope {text!r}; known: all, credential:ID, property:URL, run:ID", field="scope")
+    raise Invalid(f"unknown scope {text!r}; known: all, project:ID, credential:ID, property:URL, run:ID", field="scope")
 
 
 def is_scope(text: str) -> bool:
@@ -28,14 +28,14 @@ def is_scope(text: str) -> bool:
     return text == ALL or (kind in KINDS and name != "")
 
 
-def credential_scopes(credential: str) -> tuple[str, ...]:
-    """Return every scope that contains all batches of a credential, the widest first."""
-    return (ALL, f"credential:{credential}")
+def credential_scopes(credential: str, project: str) -> tuple[str, ...]:
+    """Return every scope that contains all batches of a credential of a Google Cloud project, the widest first."""
+    return (ALL, f"project:{project}", f"credential:{credential}")
 
 
 def scopes_of(batch: Batch) -> tuple[str, ...]:
     """Return every scope that contains a batch, the widest first."""
-    return (*credential_scopes(batch.credential), f"property:{batch.property}", f"run:{batch.run_id}")
+    return (*credential_scopes(batch.credential, batch.project), f"property:{batch.property}", f"run:{batch.run_id}")
 
 
 class Halts:

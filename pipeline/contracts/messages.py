@@ -29,6 +29,8 @@ Positive = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 RowLimit = Annotated[int, Meta(ge=1, le=25_000)]
 
 YEARS = range(2000, 2200)
+DEFAULT_PROJECT = "default"
+"""The Google Cloud project of credentials whose entry in the catalog names none."""
 
 
 def _check_years(**times: date | None) -> None:
@@ -85,6 +87,8 @@ class Batch(Message, frozen=True, kw_only=True, tag="batch"):
     date: date
     start_row: Count
     row_limit: RowLimit
+    project: Name = DEFAULT_PROJECT
+    """The Google Cloud project whose quota calls with the credential use, by the catalog of the publisher."""
 
     def __post_init__(self) -> None:
         _check_years(date=self.date)
@@ -141,7 +145,7 @@ class Control(Message, frozen=True, kw_only=True, tag="control"):
     """
 
     scope: Name
-    """`all`, `credential:ID`, `property:URL` or `run:ID`. It is also the key of the message."""
+    """`all`, `project:ID`, `credential:ID`, `property:URL` or `run:ID`. It is also the key of the message."""
     state: Literal["running", "halted"]
     reason: str
     actor: Name

@@ -4,7 +4,7 @@ import json
 from datetime import date
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import jsonschema
 import pytest
@@ -29,11 +29,20 @@ def example(name: str, **changes: object) -> bytes:
     return json.dumps({**json.loads((FOLDER / f"{name}.json").read_bytes()), **changes}).encode()
 
 
+def fields_of(encoded: dict[str, Any], written: dict[str, Any]) -> dict[str, Any]:
+    """The fields that an example has, also of the batch in it. Fields with a default may have been added since."""
+    return {
+        name: fields_of(encoded[name], value) if isinstance(value, dict) else encoded[name]
+        for name, value in written.items()
+    }
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_decodes_and_encodes_to_the_same_fields(path: Path) -> None:
     message = codec.decode(MESSAGES[type_of(path)], path.read_bytes())
     encoded = json.loads(codec.encode(message))  # type: ignore[arg-type]
-    assert {name: encoded[name] for name in json.loads(path.read_bytes())} == json.loads(path.read_bytes())
+    written = json.loads(path.read_bytes())
+    assert fields_of(encoded, written) == written
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

@@ -89,7 +89,7 @@ async def test_each_budget_and_each_permission_halts_its_own_scope_and_nothing_e
                 assert client.post("/v1/halts", json=body).status_code == 202
             refused = client.post("/v1/halts", json={"scope": "planet:mars", "reason": "x"})
             assert refused.status_code == 400
-            assert "known: all, credential:ID" in refused.json()["error"]["message"]
+            assert "known: all, project:ID, credential:ID" in refused.json()["error"]["message"]
             assert refused.json()["error"]["field"] == "scope"
         assert await running.settled(run) == {"applied": 7 * PAGES_OF_A_PROPERTY - 2, "dead": 2}
         assert {item.property for item in await running.differences(3)} <= {SITES[FORBIDDEN], SITES[MISSING]}

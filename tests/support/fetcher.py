@@ -12,7 +12,8 @@ from fetcher.outcome import Done, Outcome
 from fetcher.page_call import PageCalls
 from fetcher.page_memory import PageMemory, PagePermit
 from fetcher.ports import Ports
-from fetcher.rate_limiter import QuotaLimits, RateLimiter
+from fetcher.quota_limits import QuotaLimits
+from fetcher.rate_limiter import RateLimiter
 from fetcher.results import ResultPublisher
 from fetcher.schedule import Job
 from fetcher.service import Fetcher

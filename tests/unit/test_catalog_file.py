@@ -54,8 +54,32 @@ def test_a_scope_that_the_catalog_lacks_is_unknown(tmp_path: Path) -> None:
         "property 'sc-domain:typo.com'; did you mean 'sc-domain:example.com'?"
     )
     assert catalog.unknown_scope("credential:other") == "credential 'other'"
-    known = ("all", "run:any", "credential:acme", "property:sc-domain:example.com")
-    assert [catalog.unknown_scope(scope) for scope in known] == [None] * 4
+    assert catalog.unknown_scope("project:other") == "project 'other'"
+    known = ("all", "run:any", "project:default", "credential:acme", "property:sc-domain:example.com")
+    assert [catalog.unknown_scope(scope) for scope in known] == [None] * 5
+
+
+def test_a_credential_belongs_to_the_project_that_it_names_or_to_the_default_one(tmp_path: Path) -> None:
+    text = CATALOG.replace(
+        "properties:", "  - {id: agency, type: service_account, file: b.json, project: our-project}\nproperties:"
+    )
+    catalog = read(tmp_path, text + "projects:\n  our-project: {qpm: 600}\n")
+    assert catalog.project_by_credential == {"acme": "default", "agency": "our-project"}
+    assert catalog.projects["our-project"].qpm == 600
+
+
+@pytest.mark.parametrize(
+    ("projects", "problem"),
+    [
+        ("{typo: {qpm: 600}}", "8: projects.typo: no credential names this project"),
+        ("{default: {qpm: 0}}", "8: projects.default.qpm: must be greater than or equal to 1, got 0"),
+        ("{default: {quota: 9}}", "8: projects.default.quota: unknown field; known: qpm"),
+        ("[default]", "7: projects: "),
+    ],
+)
+def test_a_project_that_is_wrong_is_named_with_its_line(tmp_path: Path, projects: str, problem: str) -> None:
+    [line] = find_problems(tmp_path, f"{CATALOG}projects:\n  {projects}\n")
+    assert line.startswith(problem)
 
 
 @pytest.mark.parametrize(

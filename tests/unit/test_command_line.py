@@ -175,7 +175,7 @@ def test_all_missing_settings_are_reported_together() -> None:
 def test_an_unknown_scope_is_refused_with_the_valid_forms(environment: dict[str, str], scope: str) -> None:
     result = run(environment, "halt", scope, "--reason", "x")
     assert result.exit_code == 2
-    assert "known: all, credential:ID, property:URL, run:ID" in result.stderr
+    assert "known: all, project:ID, credential:ID, property:URL, run:ID" in result.stderr
 
 
 @pytest.mark.parametrize(

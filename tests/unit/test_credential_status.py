@@ -27,6 +27,7 @@ def row_of(**changes: Any) -> dict[str, Any]:
         "groups": [GROUP],
         "unfinished": [PENDING, PUBLISHED],
         "halts": [],
+        "projects": {"acme": "agency"},
         "publishable": {"acme"},
         "partitions": {3: OK},
         "max_queue_size": 1000,
@@ -45,6 +46,8 @@ def test_pages_are_counted_over_runs_and_the_oldest_run_counts() -> None:
 def test_a_halt_is_named_with_its_reason_and_end() -> None:
     row = row_of(halts=[halt("credential:acme", "spent", until=LATER)])
     assert (row["reason"], row["until"]) == ("credential:acme is halted: spent", "2026-03-10T12:15:00Z")
+    assert row_of(halts=[halt("project:agency")])["reason"] == "project:agency is halted: broken"
+    assert row_of(halts=[halt("project:default")])["reason"] == ""
     row = row_of(halts=[halt("all"), halt("credential:acme", "spent", until=LATER)])
     assert (row["reason"], row["until"]) == ("all is halted: broken; credential:acme is halted: spent", None)
     assert row_of(halts=[halt("credential:other")])["reason"] == ""

@@ -120,7 +120,33 @@ def test_a_retry_that_counts_backs_off_and_another_waits_as_long_as_it_says(
 def test_a_halt_is_for_the_scope_of_its_kind() -> None:
     assert scope_of(a_batch(), "credential") == "credential:acme"
     assert scope_of(a_batch(), "property") == "property:sc-domain:example.com"
-    assert scope_of(a_batch(), "project") == "all"
+    assert scope_of(a_batch(project="agency"), "project") == "project:agency"
+
+
+@pytest.mark.parametrize(
+    ("limit", "kind"),
+    [
+        ("Search Analytics queries per minute", "project"),
+        ("Search Analytics queries per minute per user", "credential"),
+        ("Search Analytics queries per minute per site", "property"),
+    ],
+)
+def test_a_refusal_that_names_its_consumer_is_of_the_scope_of_its_limit(limit: str, kind: str) -> None:
+    refusal = outcome_of(429, consumer_error(limit))
+    assert isinstance(refusal, Retry)
+    assert (refusal.throttled, refusal.counts) == (kind, False)
+
+
+def test_the_spent_day_of_a_project_halts_the_project() -> None:
+    spent = outcome_of(429, consumer_error("Search Analytics queries per day"))
+    assert spent == Deferred("daily_limit", HaltOrder("project", "budget", "daily_limit", LOAD_PAUSE_S))
+
+
+def consumer_error(limit: str) -> bytes:
+    text = (
+        f"Quota exceeded for quota metric 'Queries' and limit '{limit}' of service 's' for consumer 'project_number:1'."
+    )
+    return json.dumps({"error": {"message": text, "errors": [{"reason": "rateLimitExceeded"}]}}).encode()
 
 
 def test_a_halt_without_a_pause_has_no_end() -> None:

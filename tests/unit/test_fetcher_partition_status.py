@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from fetcher.partition_status import STALLED_AFTER_S, Conditions, Outage, Progress, View, decide_status, view_of
-from fetcher.rate_limiter import QuotaLimits, RateLimiter, Refusal
+from fetcher.quota_limits import QuotaLimits
+from fetcher.rate_limiter import RateLimiter, Refusal
 from fetcher.schedule import Job, Schedule
 from pipeline.contracts.messages import Control
 from support.examples import NOW, a_batch
@@ -87,7 +88,7 @@ def test_a_view_has_the_scopes_and_the_wait_of_the_next_batch() -> None:
     schedule.add(Job(a_batch(), 0, 0), 0.0)
     limiter.refused(a_batch(), 0, Refusal("credential", 0.0, 3.0), 0.0)
     view = view_of_partition_0(schedule, limiter)
-    assert view.scopes == {"credential:acme", "property:sc-domain:example.com", "run:run-1"}
+    assert view.scopes == {"project:default", "credential:acme", "property:sc-domain:example.com", "run:run-1"}
     assert (view.wait_reason, view.wait_end) == ("credential acme: 232 calls a minute, cut from 464", SOON)
 
 

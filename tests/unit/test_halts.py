@@ -16,13 +16,15 @@ def a_control(scope: str, state: Any = "halted", **changes: Any) -> Control:
     return Control(scope=scope, state=state, reason="r", actor="a", at=NOW, **changes)
 
 
-@pytest.mark.parametrize("scope", ["all", "credential:acme", "property:sc-domain:example.com", "run:run-1"])
+@pytest.mark.parametrize(
+    "scope", ["all", "project:default", "credential:acme", "property:sc-domain:example.com", "run:run-1"]
+)
 def test_a_halt_of_any_scope_of_a_batch_blocks_it(scope: str) -> None:
     halts = Halts()
     assert halts.blocking(scopes_of(a_batch()), NOW) is None
     assert halts.apply(a_control(scope))
     assert halts.blocking(scopes_of(a_batch()), NOW) == a_control(scope)
-    other = a_batch(credential="x", property="https://x.com/", run_id="x")
+    other = a_batch(project="x", credential="x", property="https://x.com/", run_id="x")
     assert (halts.blocking(scopes_of(other), NOW) is None) == (scope != "all")
 
 
@@ -50,7 +52,7 @@ def test_a_tombstone_resumes_the_scope() -> None:
 
 @pytest.mark.parametrize("text", ["", "everything", "property:", ":x", "site:x"])
 def test_an_unknown_scope_is_invalid(text: str) -> None:
-    with pytest.raises(Invalid, match="known: all, credential:ID, property:URL, run:ID"):
+    with pytest.raises(Invalid, match="known: all, project:ID, credential:ID, property:URL, run:ID"):
         parse_scope(text)
 
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from pipeline.contracts import codec
 from pipeline.contracts.halts import Halts
 from pipeline.contracts.messages import Batch, Control
 from pipeline.contracts.records import OverduePage, PartitionLag, PendingGroup, Position
@@ -19,7 +20,7 @@ from pipeline.watchdog import Heartbeat
 from producer import lost_pages as lost_pages_module
 from producer import outbox as outbox_module
 from producer.lost_pages import Lags, LostPages
-from producer.outbox import ROUND_PAGES, WINDOW, Outbox
+from producer.outbox import ROUND_PAGES, WINDOW, Outbox, Sharing
 from producer.queue_shares import DAILY_EXTRA
 from support.examples import NOW, a_batch
 from support.wait import until
@@ -34,6 +35,8 @@ class World:
         """Published pages of each credential, in the ledger."""
         self.sent: list[str] = []
         """Keys of the messages that reached the broker."""
+        self.projects: dict[str, str] = {}
+        """The project in the last message of each key."""
         self.marked: list[str] = []
         self.questions = 0
         """How often the ledger was asked for pages."""
@@ -74,7 +77,8 @@ class World:
     async def mark_published(self, _: Connection, batches: Sequence[Batch], positions: Sequence[Position]) -> None:
         assert len(batches) == len(positions)
         self.marked += [batch.batch_id for batch in batches]
-        self.pending = [page for page in self.pending if page not in batches]
+        marked = {batch.batch_id for batch in batches}
+        self.pending = [page for page in self.pending if page.batch_id not in marked]
         self.published.update(batch.credential for batch in batches)
 
     async def find_overdue(self, _: Connection, __: float) -> list[OverduePage]:
@@ -87,6 +91,7 @@ class World:
             error, self.publish_error = self.publish_error, None
             raise error
         self.sent += [key for key, _ in messages]
+        self.projects |= {key: codec.decode(Batch, value).project for key, value in messages}
         self.on_publish()
         return [Position(0, number) for number in range(len(messages))]
 
@@ -123,7 +128,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def an_outbox(world: World, *, halts: Halts | None = None, max_queue_size: int = 1000) -> Outbox:
-    return Outbox("gsc.batches", world, halts or Halts(), max_queue_size, [LostPages(Lags(world, world))])
+    sharing = Sharing(max_queue_size, lambda: {"held": "held-project"})
+    return Outbox("gsc.batches", world, halts or Halts(), sharing, [LostPages(Lags(world, world))])
 
 
 async def publish_round(world: World, outbox: Outbox) -> int:
@@ -247,3 +253,15 @@ async def test_a_passing_error_in_the_search_for_lost_pages_reconnects(world: Wo
     outbox = an_outbox(world)
     await run_until(outbox, world, lambda: world.connections > 2)
     assert outbox.trouble is not None or world.connections > 2
+
+
+async def test_batches_name_the_project_of_their_credential_and_a_halt_of_it_holds_their_pages(world: World) -> None:
+    world.pending = [*some_pages("held", 2), *some_pages("acme", 2)]
+    halts = Halts()
+    halts.apply(Control(scope="project:held-project", state="halted", reason="r", actor="a", at=NOW))
+    outbox = an_outbox(world, halts=halts)
+    await publish_round(world, outbox)
+    assert world.projects == {"acme": "default"}
+    halts.forget("project:held-project")
+    await publish_round(world, outbox)
+    assert world.projects == {"acme": "default", "held": "held-project"}

@@ -74,9 +74,17 @@ def test_no_more_pages_are_chosen_than_the_limit_and_none_without_groups() -> No
 
 @pytest.mark.parametrize(
     ("scope", "contained"),
-    [("all", True), ("credential:a", True), ("run:run-1", True), ("credential:b", False), ("property:a", False)],
+    [
+        ("all", True),
+        ("credential:a", True),
+        ("run:run-1", True),
+        ("credential:b", False),
+        ("property:a", False),
+        ("project:pa", True),
+        ("project:pb", False),
+    ],
 )
 def test_a_halt_contains_the_groups_of_its_scope(scope: str, contained: bool) -> None:
-    halted = halted_scopes([Control(scope=scope, state="halted", reason="r", actor="a", at=NOW)])
+    halted = halted_scopes([Control(scope=scope, state="halted", reason="r", actor="a", at=NOW)], {"a": "pa"})
     assert halted.contains(group("a")) == contained
     assert halted.properties == ({"a"} if scope == "property:a" else set())

@@ -1,12 +1,14 @@
 """The rate limits of property, credential and project."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fetcher.rate_limiter import BusiestProperty, Pace, QuotaLimits, QuotaWarning, RateLimiter, Refusal, rate_per_s
+from fetcher.quota_limits import QuotaLimits, rate_per_s
+from fetcher.rate_limiter import BusiestProperty, Pace, QuotaWarning, RateLimiter, Refusal
 from fetcher.token_bucket import MINUTE_S, TokenBucket
 from pipeline.contracts.messages import Batch
 from pipeline.errors import Invalid
@@ -207,7 +209,7 @@ def test_a_partition_that_is_not_held_is_ignored() -> None:
     assert limiter.pace(a_batch(), 0, 100.0) is None
     limiter.refused(a_batch(), 0, Refusal("credential", 100.0, 30.0), 100.0)
     limiter.succeeded(a_batch(), 0, 99.0, 100.0)
-    assert limiter.readings(100.0) == []
+    assert [reading.kind for reading in limiter.readings(100.0)] == ["project"]
 
 
 def test_a_success_raises_the_rate_of_a_scope_that_was_cut() -> None:
@@ -225,14 +227,15 @@ def test_a_success_raises_the_rate_of_a_scope_that_was_cut() -> None:
     assert before.rate_qpm < after.rate_qpm < after.ceiling_qpm
 
 
-def test_readings_are_calls_rate_and_tokens_of_each_credential() -> None:
+def test_readings_are_calls_rate_and_tokens_of_each_credential_and_project() -> None:
     limiter = RateLimiter(QuotaLimits(608, 1218, 40_000, 1.0, 8), 1)
     limiter.assigned([0], 0.0)
     assert limiter.wait(a_batch(), 0, 60.0) == 0
     limiter.take(a_batch(), 0, 60.0)
-    [credential] = limiter.readings(60.0)
+    [credential, project] = limiter.readings(60.0)
     assert (credential.kind, credential.name) == ("credential", "acme")
     assert (credential.calls, credential.rate_qpm, credential.tokens) == (1, pytest.approx(60 * 1210 / 61), 7.0)
+    assert (project.kind, project.name, project.calls, project.tokens) == ("project", "default", 1, 7.0)
 
 
 def test_the_busiest_property_of_the_last_minute_is_known() -> None:
@@ -284,3 +287,50 @@ def test_other_quotas_apply_at_once_and_the_rest_keeps_its_tokens() -> None:
     assert slowest is not None
     assert (slowest.kind, slowest.name) == ("property", batch.property)
     assert slowest.rate_qpm == pytest.approx(rate_per_s(LIMITS.site_qpm // 2, LIMITS.headroom, LIMITS.burst) * 60)
+
+
+def two_projects(**changes: Any) -> RateLimiter:
+    """A fetcher with all partitions, for a credential `acme` of project `a` and `other` of project `b`."""
+    limits = QuotaLimits(10**6, 10**6, 1200, 0.8, 4, projects={"acme": "a", "other": "b"}, **changes)
+    limiter = RateLimiter(limits, 2)
+    limiter.assigned([0, 1], 0.0)
+    return limiter
+
+
+def test_each_project_has_a_quota_of_its_own() -> None:
+    limiter = two_projects(project_overrides={"b": 600})
+    calls = {"acme": 0, "other": 0, "unknown": 0}
+    for step in range(6000):
+        for credential in calls:
+            if limiter.wait(a_batch(credential=credential), 0, step / 100) <= 0:
+                limiter.take(a_batch(credential=credential), 0, step / 100)
+                calls[credential] += 1
+    assert calls["acme"] == pytest.approx(0.8 * 1200, rel=0.05)
+    assert calls["other"] == pytest.approx(0.8 * 600, rel=0.05)
+    assert calls["unknown"] == pytest.approx(0.8 * 1200, rel=0.05)  # of the default project
+
+
+def test_another_catalog_adds_projects_with_empty_buckets_and_changes_quotas_or_nothing() -> None:
+    limiter = two_projects()
+    limits = QuotaLimits(10**6, 10**6, 1200, 0.8, 4, projects={"acme": "c", "other": "b"}, project_overrides={"b": 600})
+    limiter.replace_limits(limits, 60.0)
+    assert limiter.shared_wait("acme", 0, 60.0) > 0
+    assert limiter.shared_wait("acme", 0, 61.0) == 0
+    rates = {reading.name: reading.rate_qpm for reading in limiter.readings(61.0) if reading.kind == "project"}
+    assert rates["c"] == rates["a"] == pytest.approx(2 * rates["b"], rel=0.02)
+    with pytest.raises(Invalid, match="qpm of project b"):
+        limiter.replace_limits(replace(limits, project_overrides={"b": 4}), 62.0)
+    assert limiter.shared_wait("acme", 0, 62.0) == 0
+
+
+def test_a_refusal_of_a_project_slows_down_no_other() -> None:
+    limiter = two_projects()
+    limiter.refused(a_batch(), 0, Refusal("project", 60.0, 30.0), 60.0)
+    assert limiter.shared_wait("acme", 0, 60.0) == 30.0
+    assert limiter.shared_wait("other", 1, 60.0) == 0
+    assert str(limiter.pace(a_batch(), 0, 60.0)) == "project a: 470 calls a minute, cut from 940"
+
+
+def test_a_quota_of_a_project_that_leaves_no_rate_is_refused() -> None:
+    with pytest.raises(Invalid, match=r"qpm of project b: 4 a minute x headroom 0\.8 = 3\.2 leaves nothing"):
+        two_projects(project_overrides={"b": 4})

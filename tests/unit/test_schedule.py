@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fetcher.rate_limiter import QuotaLimits, RateLimiter
+from fetcher.quota_limits import QuotaLimits
+from fetcher.rate_limiter import RateLimiter
 from fetcher.schedule import Job, Schedule, Tenant
 from pipeline.contracts.identity import DEDUPLICATION_S
 from support.examples import a_batch
@@ -139,7 +140,7 @@ def test_the_soonest_job_of_a_partition_stays_queued() -> None:
 
 def test_a_partition_has_the_halt_scopes_of_its_batches() -> None:
     schedule = a_schedule(a_job("a"), a_job("c", partition=1))
-    assert schedule.scopes(0) == {"credential:acme", "property:a", "run:run-1"}
+    assert schedule.scopes(0) == {"project:default", "credential:acme", "property:a", "run:run-1"}
     schedule.revoked([0])
     assert schedule.scopes(0) == set()
 

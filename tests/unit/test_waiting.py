@@ -11,6 +11,7 @@ from cli.waiting import (
     NewDeadLetters,
     RefusedError,
     RunEnd,
+    Tenant,
     describe_end,
     exit_code,
     holding_halts,
@@ -76,6 +77,8 @@ class Ledger:
             ["credential:acme", "property:sc-domain:b.com"],
         ),
         (["run:r"], [ACME], ["run:r"]),
+        (["project:p"], [ACME], ["project:p"]),
+        (["project:p"], [ACME, OTHER], []),
         (["run:other"], [ACME], []),
         ([], [ACME], []),
     ],
@@ -83,7 +86,9 @@ class Ledger:
 def test_halts_hold_a_run_when_none_of_its_pages_can_be_fetched(
     halted: list[str], tenants: list[tuple[str, str]], holding: list[str]
 ) -> None:
-    found = holding_halts("r", tenants, halts_of(*map(a_halt, halted)), NOW)
+    projects = {"acme": "p"}
+    held = [Tenant(url, credential, projects.get(credential, "q")) for credential, url in tenants]
+    found = holding_halts("r", held, halts_of(*map(a_halt, halted)), NOW)
     assert [halt.scope for halt in found] == holding
 
 
