@@ -317,7 +317,7 @@ def test_another_catalog_adds_projects_with_empty_buckets_and_changes_quotas_or_
     assert limiter.shared_wait("acme", 0, 60.0) > 0
     assert limiter.shared_wait("acme", 0, 61.0) == 0
     rates = {reading.name: reading.rate_qpm for reading in limiter.readings(61.0) if reading.kind == "project"}
-    assert rates["c"] == rates["a"] == pytest.approx(2 * rates["b"], rel=0.02)
+    assert rates["c"] == rates["default"] == pytest.approx(2 * rates["b"], rel=0.02)
     with pytest.raises(Invalid, match="qpm of project b"):
         limiter.replace_limits(replace(limits, project_overrides={"b": 4}), 62.0)
     assert limiter.shared_wait("acme", 0, 62.0) == 0
