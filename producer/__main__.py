@@ -81,21 +81,18 @@ async def _run(
     control: ControlWatcher,
     stop: asyncio.Event,
 ) -> None:
-    prefix = settings.topic_prefix
     timeout_s = settings.postgres_timeout_s
     database = Database(settings.postgres_dsn.get_secret_value(), "gsc-producer")
     connect = partial(database.connection, Limits(timeout_s))
     lags = Lags(_lag(settings, "fetcher", BATCHES), _lag(settings, "sink", RESULTS))
-    batches = BATCHES.full_name(prefix)
+    batches = BATCHES.full_name(settings.topic_prefix)
     leader_tasks = (LostPages(lags), QueueMetrics(connect))
     sharing = Sharing(settings.max_queue_size, lambda: watcher.catalog.project_by_credential)
     outbox = Outbox(batches, publisher, control.halts, sharing, leader_tasks)
     control.subscribe(outbox.notify)
-    intake = _intake(
-        settings, watcher.catalog, Ports(prefix, publisher, outbox, partial(database.connection, PLANNING))
-    )
-    app = build_app(settings, SYNC_REQUESTS.full_name(prefix), intake.process)
-    api = Api(watcher.catalog, publisher, prefix, connect, control.halts)
+    intake = _intake(settings, watcher.catalog, publisher, outbox, database)
+    app = build_app(settings, SYNC_REQUESTS.full_name(settings.topic_prefix), intake.process)
+    api = Api(watcher.catalog, publisher, settings.topic_prefix, connect, control.halts)
     watcher.subscribe(intake.replace_catalog)
     watcher.subscribe(api.replace_catalog)
     if settings.daily_cron:
@@ -129,7 +126,10 @@ async def _run(
         )
 
 
-def _intake(settings: ProducerSettings, catalog: Catalog, ports: Ports) -> Intake:
+def _intake(
+    settings: ProducerSettings, catalog: Catalog, publisher: Publisher, outbox: Outbox, database: Database
+) -> Intake:
+    ports = Ports(settings.topic_prefix, publisher, outbox, partial(database.connection, PLANNING))
     return Intake(catalog, ports, DeadLetterLimit(settings.dead_letter_limit, settings.dead_letter_ratio))
 
 
