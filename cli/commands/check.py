@@ -42,8 +42,8 @@ def check(as_json: bool) -> None:
 
 
 def _fields(name: str, problem: str | None) -> dict[str, object]:
-    check_, _, credential = name.lower().partition(", credential ")
-    return {"check": check_, "credential": credential or None, "ok": problem is None, "problem": problem}
+    check_, _, credential = name.partition(", credential ")
+    return {"check": check_.lower(), "credential": credential or None, "ok": problem is None, "problem": problem}
 
 
 async def _problems(settings: AllSettings, catalog: Catalog) -> dict[str, str | None]:

@@ -110,7 +110,8 @@ def test_a_missing_credential_file_is_reported_with_its_line(environment: dict[s
     catalog.with_name("acme.json").unlink()
     problem = f"{catalog}:2: credentials.acme.file: no such file: {catalog.with_name('acme.json')}"
     done = run(environment, "check", "--json")
-    assert (done.returncode, json.loads(done.stdout)["Google, credential acme"]) == (1, problem)
+    [check] = [item for item in json.loads(done.stdout)["checks"] if item["credential"] == "acme"]
+    assert (done.returncode, check["problem"]) == (1, problem)
     line = json.loads(run(environment, "fetcher").stderr.splitlines()[0])  # it stops, since there are no topics
     assert (line["event"], line["error"]) == ("credential_unusable", problem)
 

@@ -57,13 +57,13 @@ def all_calls(running: Running) -> list[dict[str, Any]]:
 
 
 async def test_tokens_that_are_refused_earlier_than_promised_are_replaced_and_work_goes_on(running: Running) -> None:
-    running.post("settings", {"token_lifetime_s": 2, "token_promise_s": 3600})
+    running.post("settings", {"token_lifetime_s": 4, "token_promise_s": 3600})
     running.post("expire-tokens", {})
     before = tokens_issued(running)
     run = await running.request_sync(2)
     assert await running.settled(run) == {"applied": 2 * PAGES_OF_A_DAY}
     refused = sum(call["status"] == 401 for call in running.calls())
-    assert 0 < refused <= 10 * (tokens_issued(running) - before)  # of each token a few: the calls in flight
+    assert 0 < refused <= 32 * (tokens_issued(running) - before)  # of each token at most the calls in flight
     assert await halts(running) == {}
 
 
@@ -135,7 +135,9 @@ async def test_a_broken_key_file_halts_its_credential_until_it_is_repaired_and_r
     assert halt["cause"] == "credential"
     assert f"{file}: client_id: missing" in halt["reason"]
     checked = await asyncio.to_thread(run_json, running, "check", code=1)
-    assert "client_id: missing" in checked["Google, credential reader-2"]
+    problems = {item["credential"]: item["problem"] for item in checked["checks"] if item["credential"]}
+    assert "client_id: missing" in problems["reader-2"]
+    assert problems["reader-1"] is None
     # A fetcher that starts now works for the rest, too.
     running.services.processes["fetcher"].stop()
     running.services.start("fetcher")
