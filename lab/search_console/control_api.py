@@ -17,12 +17,14 @@ from lab.search_console.refusals import Refused
 from lab.search_console.settings import Fault, SimulatorSettings
 
 _KINDS = {str(kind): kind for kind in KINDS}
+Day = date
+"""The type of a field that is itself named `date`: from Python 3.14 on, its name would hide the type."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class _Revision(msgspec.Struct, frozen=True):
     site: str
-    date: date
+    date: Day
     change: int = 0
     add: int = 0
     vanish: int = 0

@@ -22,6 +22,8 @@ Cause = Literal["operator", "budget", "permission", "credential", "dead_letters"
 Name = Annotated[str, Meta(min_length=1, max_length=2048, pattern=r"^[^\x00]*$")]
 """Text without NUL, which PostgreSQL cannot store."""
 BatchId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+Day = date
+"""The type of a field that is itself named `date`: from Python 3.14 on, its name would hide the type."""
 Moment = Annotated[datetime, Meta(tz=True)]
 """A time with an offset from UTC."""
 Count = Annotated[int, Meta(ge=0)]
@@ -84,7 +86,7 @@ class Batch(Message, frozen=True, kw_only=True, tag="batch"):
     dimensions: tuple[Name, ...]
     """As in the request to the API. Includes `date` if the report has it."""
     data_state: DataState
-    date: date
+    date: Day
     start_row: Count
     row_limit: RowLimit
     project: Name = DEFAULT_PROJECT
