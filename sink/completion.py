@@ -1,7 +1,6 @@
 """Days (`gsc.days`): locks them, marks them complete, and deletes rows that the newest generation no longer has."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
 from typing import Any
 
 from pipeline.contracts.messages import Batch, Result, Rows
@@ -10,11 +9,10 @@ from pipeline.ledger.pages import DayGeneration
 from pipeline.log import day_fields, logger
 from pipeline.metrics import counter
 from pipeline.postgres import Connection, queries
+from sink.facts import SeriesDay
 
 CAP = 50_000
 """Google lists about this many rows per property, search type and day at most."""
-SeriesDay = tuple[int, date]
-"""The number of a series, and a day."""
 
 _SQL = queries("sink", "writer.sql")
 _log = logger(__name__)

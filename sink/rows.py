@@ -1,10 +1,9 @@
-"""Rows as text for COPY, each with the 16-byte key of its dimensions. Pure. The sink spends most of its time here."""
+"""Rows as text for COPY, each with the key of its dimensions. Pure. The sink spends most of its time here."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from math import isfinite
-from uuid import UUID
 
 from pipeline.contracts.messages import Rows
 from pipeline.contracts.reports import value_dimensions
@@ -41,34 +40,43 @@ def _columns(message: Rows) -> list[list[object]]:
     return columns if message.position is None else [*columns, list(message.position)]
 
 
-def keys(message: Rows) -> list[bytes]:
-    """Return the key of every row: a hash of the values of its dimensions, each prefixed by its length."""
-    rows = zip(*message.keys, strict=True) if message.keys else [()] * len(message.clicks)
-    return [_key(values) for values in rows]
-
-
-def _key(values: tuple[str, ...]) -> bytes:
+def keys(message: Rows) -> list[str]:
+    """Return the key of every row in hex: a hash of the values of its dimensions, each prefixed by its length."""
+    if not message.keys:
+        return [_hash("")] * len(message.clicks)
     # Prefixed by its length, so that two different rows never hash the same text.
-    text = "".join([f"{len(value)}:{value}" for value in values])
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    prefixed = [[f"{len(value)}:{value}" for value in column] for column in message.keys]
+    return [_hash(text) for text in map("".join, zip(*prefixed, strict=True))]
 
 
-def copy_text(message: Rows, series: int) -> Iterator[tuple[bytes, str]]:
+def _hash(text: str) -> str:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def copy_text(message: Rows, series: int) -> Iterator[tuple[str, str]]:
     r"""Yield (key, line) of every row, with the columns of the staging table; `\N` is null."""
     dimensions = value_dimensions(message.batch.dimensions)
     by_name = {name: _escaped(column) for name, column in zip(dimensions, message.keys, strict=True)}
     nulls = [r"\N"] * len(message.clicks)
+    text = map("\t".join, zip(*(by_name.get(name, nulls) for name in COLUMNS), strict=True))
     position = nulls if message.position is None else [r"\N" if p is None else repr(p) for p in message.position]
-    text = zip(*(by_name.get(name, nulls) for name in COLUMNS), strict=True)
     head = f"{series}\t{message.batch.date.isoformat()}\t"
-    generation = message.batch.generation
-    numbers = zip(message.clicks, message.impressions, message.ctr, position, strict=True)
-    for key, (clicks, impressions, ctr, rank), values in zip(keys(message), numbers, text, strict=True):
-        yield (
-            key,
-            f"{head}{UUID(bytes=key)}\t{generation}\t{clicks!r}\t{impressions!r}\t{ctr!r}\t{rank}\t"
-            + "\t".join(values),
-        )
+    generation = f"\t{message.batch.generation}\t"
+    columns = (keys(message), message.clicks, message.impressions, message.ctr, position, text)
+    for key, clicks, impressions, ctr, rank, values in zip(*columns, strict=True):
+        yield key, f"{head}{key}{generation}{clicks!r}\t{impressions!r}\t{ctr!r}\t{rank}\t{values}\n"
+
+
+def day_text(chunks: Iterable[Rows], series: int) -> bytes:
+    """Return the lines of one day, sorted by key: PostgreSQL then fills its index from left to right.
+
+    Of a key that occurs several times, the first row counts.
+    """
+    lines: dict[str, str] = {}
+    for chunk in chunks:
+        for key, line in copy_text(chunk, series):
+            lines.setdefault(key, line)
+    return "".join([lines[key] for key in sorted(lines)]).encode("utf-8", "backslashreplace")
 
 
 def _escaped(column: list[str]) -> list[str]:

@@ -13,8 +13,8 @@ from pipeline.ledger import runs
 from pipeline.metrics import counter
 from pipeline.postgres import Connection, database_errors, queries
 from sink.assembly import Assembly, FetchKey, ReceivedResult, assemble
-from sink.completion import SeriesDay, complete_days, lock_days
-from sink.rows import copy_text
+from sink.completion import complete_days, lock_days
+from sink.facts import SeriesDay, write_rows
 
 _SQL = queries("sink", "writer.sql")
 
@@ -77,7 +77,6 @@ class Writer:
 
     async def _prepare(self, work: Assembly) -> None:
         """Create new series and months, each in its own transaction, so that no other sink waits for this one."""
-        await self._conn.execute(_SQL["stage"])
         for item in (*work.outcomes, *work.parked):
             await self._series_of(item.message.batch)
         for chunks in work.fetches:
@@ -105,7 +104,7 @@ class Writer:
             if item.message.batch.batch_id not in finished:
                 await self._park(item)
         fetches = [chunks for chunks in work.fetches if chunks[0].message.batch.batch_id not in finished]
-        written = await self._write_rows(await self._to_write(map(_messages, fetches), complete))
+        written = await write_rows(self._conn, await self._to_write(map(_messages, fetches), complete))
         for chunks in fetches:
             last = _messages(chunks)[-1]
             await ledger_pages.apply(self._conn, await self._series_of(last.batch), last, chunks[-1].record)
@@ -117,23 +116,16 @@ class Writer:
     async def _day_of(self, batch: Batch) -> SeriesDay:
         return await self._series_of(batch), batch.date
 
-    async def _to_write(self, pages: Iterable[list[Rows]], complete: Mapping[SeriesDay, int]) -> list[list[Rows]]:
-        """Return the pages of days that no newer generation has completed: `complete` has that of each day."""
-        return [page for page in pages if complete[await self._day_of(page[0].batch)] <= page[0].batch.generation]
-
-    async def _write_rows(self, pages: list[list[Rows]]) -> int:
-        """COPY into the staging table, then run the guarded upsert. Return the number of rows written."""
-        # Newest generation first: a row that occurs on two pages or in two runs is staged once.
-        pages.sort(key=lambda page: -page[0].batch.generation)
-        seen: set[tuple[int, date, bytes]] = set()
-        async with self._conn.cursor() as cursor:
-            async with cursor.copy(_SQL["copy"]) as copy:
-                for message in (chunk for page in pages for chunk in page):
-                    series = await self._series_of(message.batch)
-                    await copy.write(_block(message, series, seen))
-            await cursor.execute(_SQL["upsert"])
-            row = await cursor.fetchone()
-        return int(row[0]) if row else 0
+    async def _to_write(
+        self, pages: Iterable[list[Rows]], complete: Mapping[SeriesDay, int]
+    ) -> dict[SeriesDay, list[Rows]]:
+        """Return the chunks of each day that no newer generation has completed: `complete` has that of each day."""
+        days: dict[SeriesDay, list[Rows]] = {}
+        for page in sorted(pages, key=lambda page: -page[0].batch.generation):
+            day = await self._day_of(page[0].batch)
+            if complete[day] <= page[0].batch.generation:
+                days.setdefault(day, []).extend(page)
+        return days
 
     async def _record_outcome(self, message: Rows | PageOutcome) -> None:
         if isinstance(message, PageOutcome):
@@ -180,18 +172,6 @@ async def write_separately(
         middle = len(received) // 2
         await write_separately(received[:middle], write, refused)
         await write_separately(received[middle:], write, refused)
-
-
-def _block(message: Rows, series: int, seen: set[tuple[int, date, bytes]]) -> bytes:
-    """Return the lines of one chunk, without rows that are staged already."""
-    lines = []
-    day = message.batch.date
-    for key, line in copy_text(message, series):
-        row = (series, day, key)
-        if row not in seen:
-            seen.add(row)
-            lines.append(line)
-    return ("\n".join(lines) + "\n").encode("utf-8", "backslashreplace") if lines else b""
 
 
 def _count(applied: Applied) -> None:

@@ -31,10 +31,20 @@ order by series, date for update
 create temporary table if not exists staged (like gsc.facts) on commit delete rows
 
 -- name: copy
+copy gsc.facts (
+    series, date, key, generation, clicks, impressions, ctr, position,
+    query, page, country, device, search_appearance, hour
+) from stdin
+
+-- name: copy_staged
 copy staged (
     series, date, key, generation, clicks, impressions, ctr, position,
     query, page, country, device, search_appearance, hour
 ) from stdin
+
+-- name: days_with_rows
+select series, date from unnest(%(series)s::integer[], %(dates)s::date[]) as d (series, date)
+where exists (select from gsc.facts f where (f.series, f.date) = (d.series, d.date))
 
 -- name: upsert
 with written as (

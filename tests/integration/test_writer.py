@@ -120,6 +120,21 @@ async def test_a_late_chunk_of_an_applied_page_is_not_parked(conn: Connection, w
     assert await (await conn.execute("select * from gsc.parked_chunks")).fetchall() == []
 
 
+async def test_a_row_that_appears_in_an_empty_day_without_its_lock_is_upserted(
+    conn: Connection, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows are copied straight into a day that has none; a unique violation falls back to the upsert."""
+
+    async def nothing_yet(*_: object) -> set[object]:
+        return set()
+
+    await write(writer, some_rows(generation(5), ["a", "b"]))
+    monkeypatch.setattr("sink.facts._days_with_rows", nothing_yet)
+    applied = await write(writer, some_rows(generation(6), ["b", "c"]), some_rows(generation(6, property="x"), ["d"]))
+    assert (applied.written, applied.deleted) == (3, 1)
+    assert set(await table(conn)) == {"b", "c", "d"}
+
+
 async def test_an_older_generation_never_overwrites_a_newer_one(conn: Connection, writer: Writer) -> None:
     await write(writer, some_rows(generation(5), ["a", "b"]))
     await write(writer, some_rows(generation(4), ["a", "z"], clicks=[99.0, 99.0]))

@@ -1,25 +1,24 @@
 """Rows as text for COPY: columns, escapes, keys, and the check of a message."""
 
 from typing import Any
-from uuid import UUID
 
 import msgspec
 import pytest
 
 from pipeline.contracts.messages import Rows
 from pipeline.errors import Invalid
-from sink.rows import check, copy_text, keys
+from sink.rows import check, copy_text, day_text, keys
 from support.examples import a_batch, some_rows
 
 
 def cells_of(message: Rows) -> list[list[str]]:
-    return [line.split("\t") for _, line in copy_text(message, 7)]
+    return [line.removesuffix("\n").split("\t") for _, line in copy_text(message, 7)]
 
 
 def test_a_row_becomes_a_line_of_copy_text() -> None:
     (cells,) = cells_of(some_rows(a_batch(), ["kafka"]))
     assert cells[:2] == ["7", "2026-03-01"]
-    assert UUID(cells[2]).bytes == keys(some_rows(a_batch(), ["kafka"]))[0]
+    assert cells[2] == keys(some_rows(a_batch(), ["kafka"]))[0]
     assert cells[3:] == ["5", "1.0", "10.0", "0.1", "1.5", "kafka", "https://example.com/kafka", *[r"\N"] * 4]
 
 
@@ -46,13 +45,24 @@ def test_lone_surrogates_are_hashed_as_they_are() -> None:
 def test_the_key_depends_on_each_value_and_not_on_the_numbers() -> None:
     message = some_rows(a_batch(), ["ab", "a"], keys=(["ab", "a"], ["c", "bc"]))
     assert len(set(keys(message))) == 2
-    assert all(len(key) == 16 for key in keys(message))
+    assert all(len(bytes.fromhex(key)) == 16 for key in keys(message))
     assert keys(message) == keys(msgspec.structs.replace(message, clicks=[9.0, 9.0]))
 
 
 def test_a_report_without_dimensions_but_the_date_has_one_key() -> None:
     batch = a_batch(dimensions=("date",))
     assert len(keys(some_rows(batch, ["x"], keys=()))) == 1
+
+
+def test_the_lines_of_a_day_are_sorted_by_key_and_the_first_of_two_equal_rows_counts() -> None:
+    chunks = [some_rows(a_batch(), ["a", "b", "c", "d"]), some_rows(a_batch(start_row=25_000), ["d", "e"])]
+    lines = [line.split("\t") for line in day_text(chunks, 7).decode().splitlines()]
+    assert [line[2] for line in lines] == sorted(set(keys(chunks[0]) + keys(chunks[1])))
+    assert {line[8]: line[4] for line in lines} == {"a": "1.0", "b": "2.0", "c": "3.0", "d": "4.0", "e": "2.0"}
+
+
+def test_a_day_without_rows_has_no_text() -> None:
+    assert day_text([some_rows(a_batch(), [])], 7) == b""
 
 
 @pytest.mark.parametrize(
