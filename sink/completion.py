@@ -40,17 +40,29 @@ async def complete_days(
     `touched` has the pages and outcomes of this transaction by day. `delete_ratio` is the largest share of a day's rows
     that may be deleted.
     """
-    completed = deleted = 0
-    for day, (rows, complete) in (await ledger_pages.day_counts(conn, list(touched))).items():
-        values = {**day._asdict(), "rows": rows, "cap": CAP, "complete": complete}
-        await conn.execute(_SQL["count_day"], values)
-        may_change = any(map(_may_change, touched[day]))
-        if not complete or (may_change and not rows):  # a day without rows may not be published yet
-            continue
-        if (await conn.execute(_SQL["complete_day"], {**values, "may_change": may_change})).rowcount:
-            completed += 1
-            deleted += await _sweep(conn, values, touched[day][0].batch, delete_ratio)
-    return completed, deleted
+    counts = await ledger_pages.day_counts(conn, list(touched))
+    columns = _columns(counts)
+    complete = [count.complete for count in counts.values()]
+    values = {"rows": [count.rows for count in counts.values()], "cap": CAP}
+    await conn.execute(_SQL["count_days"], {**columns, **values, "complete": complete})
+    may_change = {day: any(map(_may_change, touched[day])) for day in counts}
+    # A day without rows that may change is not published yet.
+    ready = {day: count.rows for day, count in counts.items() if count.complete and (count.rows or not may_change[day])}
+    if not ready:
+        return 0, 0
+    values = {"rows": list(ready.values()), "cap": CAP, "may_change": [may_change[day] for day in ready]}
+    cursor = await conn.execute(_SQL["complete_days"], {**_columns(ready), **values})
+    completed = [DayGeneration(*row) async for row in cursor]
+    return len(completed), await _sweep(conn, {day: touched[day][0].batch for day in completed}, delete_ratio)
+
+
+def _columns(days: Iterable[DayGeneration]) -> dict[str, list[Any]]:
+    listed = list(days)
+    return {
+        "series": [day.series for day in listed],
+        "dates": [day.date for day in listed],
+        "generations": [day.generation for day in listed],
+    }
 
 
 def _may_change(result: Result) -> bool:
@@ -58,15 +70,16 @@ def _may_change(result: Result) -> bool:
     return incomplete is not None and incomplete <= result.batch.date
 
 
-async def _sweep(conn: Connection, day: dict[str, Any], batch: Batch, delete_ratio: float) -> int:
-    """Delete the day's rows of older generations, unless they are implausibly many. Return the number deleted."""
-    row = await (await conn.execute(_SQL["vanished"], day)).fetchone()
-    vanished, all_rows = row or (0, 0)
-    if vanished > delete_ratio * all_rows:
-        _log.error("vanished_rows_kept", vanished=vanished, of=all_rows, **day_fields(batch))
-        counter("gsc_rows_total").labels("kept").inc(vanished)
-        await conn.execute(_SQL["keep_vanished"], {**day, "vanished": vanished})
-        return 0
-    if not vanished:
-        return 0
-    return (await conn.execute(_SQL["sweep"], day)).rowcount
+async def _sweep(conn: Connection, completed: Mapping[DayGeneration, Batch], delete_ratio: float) -> int:
+    """Delete rows of older generations, unless a day has implausibly many. Return the number deleted."""
+    deleted = 0
+    cursor = await conn.execute(_SQL["vanished"], _columns(completed))
+    for *columns, vanished, rows in await cursor.fetchall():
+        day = DayGeneration(*columns)
+        if vanished > delete_ratio * rows:
+            _log.error("vanished_rows_kept", vanished=vanished, of=rows, **day_fields(completed[day]))
+            counter("gsc_rows_total").labels("kept").inc(vanished)
+            await conn.execute(_SQL["keep_vanished"], {**day._asdict(), "vanished": vanished})
+        else:
+            deleted += (await conn.execute(_SQL["sweep"], day._asdict())).rowcount
+    return deleted

@@ -1,6 +1,6 @@
 """Writes results to PostgreSQL: rows, ledger and completion of days in one transaction, idempotently."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -100,15 +100,10 @@ class Writer:
         finished = await ledger_pages.finished(self._conn, [result.batch.batch_id for result in results])
         for item in work.outcomes:
             await self._record_outcome(item.message)
-        for item in work.parked:
-            if item.message.batch.batch_id not in finished:
-                await self._park(item)
+        await self._park([item for item in work.parked if item.message.batch.batch_id not in finished])
         fetches = [chunks for chunks in work.fetches if chunks[0].message.batch.batch_id not in finished]
         written = await write_rows(self._conn, await self._to_write(map(_messages, fetches), complete))
-        for chunks in fetches:
-            last = _messages(chunks)[-1]
-            await ledger_pages.apply(self._conn, await self._series_of(last.batch), last, chunks[-1].record)
-        await self._conn.execute(_SQL["unpark"], {"batches": [chunks[0].message.batch.batch_id for chunks in fetches]})
+        await self._apply_pages(fetches)
         heads = [_messages(chunks)[0] for chunks in fetches]
         completed, deleted = await self._complete([*heads, *(item.message for item in work.outcomes)])
         return Applied(len(fetches), sum(page.page_rows for page in heads), written, deleted, completed)
@@ -131,16 +126,27 @@ class Writer:
         if isinstance(message, PageOutcome):
             await ledger_pages.record_outcome(self._conn, await self._series_of(message.batch), message)
 
-    async def _park(self, item: ReceivedResult) -> None:
-        message = item.message
-        if isinstance(message, Rows) and item.record.offset >= 0:
-            parameters = {
-                "batch_id": message.batch.batch_id,
-                "fetch_id": message.fetch_id,
-                "chunk": message.chunk,
-                "value": item.record.value,
-            }
-            await self._conn.execute(_SQL["park"], parameters)
+    async def _apply_pages(self, fetches: Sequence[list[ReceivedResult]]) -> None:
+        pages = [
+            ledger_pages.AppliedPage(await self._series_of(rows.batch), rows, chunks[-1].record)
+            for chunks in fetches
+            for rows in _messages(chunks[-1:])
+        ]
+        if pages:
+            await ledger_pages.apply(self._conn, pages)
+            await self._conn.execute(_SQL["unpark"], {"batches": [page.rows.batch.batch_id for page in pages]})
+
+    async def _park(self, items: Iterable[ReceivedResult]) -> None:
+        new = [
+            (message.batch.batch_id, message.fetch_id, message.chunk, item.record.value)
+            for item in items
+            for message in _messages([item])
+            if item.record.offset >= 0
+        ]
+        if new:
+            names = ("batches", "fetches", "chunks", "values")
+            columns = map(list, zip(*new, strict=True))
+            await self._conn.execute(_SQL["park"], dict(zip(names, columns, strict=True)))
 
     async def _complete(self, results: Iterable[Result]) -> tuple[int, int]:
         """Count the days of the results, and complete those that can be. Return (days, rows deleted)."""

@@ -11,7 +11,10 @@ order by batch_id, fetch_id, chunk
 
 -- name: park
 insert into gsc.parked_chunks (batch_id, fetch_id, chunk, value, parked_at)
-values (%(batch_id)s, %(fetch_id)s, %(chunk)s, %(value)s, now())
+select batch_id, fetch_id, chunk, value, now()
+from unnest(%(batches)s::uuid[], %(fetches)s::text[], %(chunks)s::integer[], %(values)s::bytea[])
+    as c (batch_id, fetch_id, chunk, value)
+order by batch_id, fetch_id, chunk
 on conflict do nothing
 
 -- name: unpark
@@ -58,25 +61,43 @@ with written as (
 )
 select count(*) from written
 
--- name: count_day
+-- name: count_days
 -- Of a generation that is complete, or was: pages may be added to it. Of a page that was fetched twice, the first fetch may
 -- have been the last of its day, and the second a full one, whose next page is fetched and applied later. Until then the
 -- day has no `completed_at`. It still keeps older generations out.
-update gsc.days set
-    rows = %(rows)s, truncated = %(rows)s >= %(cap)s,
-    completed_at = case when %(complete)s then coalesce(completed_at, now()) end
-where (series, date, complete_generation) = (%(series)s, %(date)s, %(generation)s)
-  and (rows <> %(rows)s or (completed_at is not null) <> %(complete)s)
+update gsc.days d set
+    rows = c.rows, truncated = c.rows >= %(cap)s,
+    completed_at = case when c.complete then coalesce(d.completed_at, now()) end
+from unnest(
+    %(series)s::integer[], %(dates)s::date[], %(generations)s::bigint[], %(rows)s::integer[], %(complete)s::boolean[]
+) as c (series, date, generation, rows, complete)
+where (d.series, d.date, d.complete_generation) = (c.series, c.date, c.generation)
+  and (d.rows <> c.rows or (d.completed_at is not null) <> c.complete)
 
--- name: complete_day
-update gsc.days set
-    complete_generation = %(generation)s, completed_at = now(), rows = %(rows)s,
-    truncated = %(rows)s >= %(cap)s, may_change = %(may_change)s, vanished_kept = 0
-where series = %(series)s and date = %(date)s and coalesce(complete_generation, 0) < %(generation)s
+-- name: complete_days
+-- Of two generations of a day in one transaction, the newer one.
+update gsc.days d set
+    complete_generation = c.generation, completed_at = now(), rows = c.rows,
+    truncated = c.rows >= %(cap)s, may_change = c.may_change, vanished_kept = 0
+from (
+    select distinct on (series, date) * from unnest(
+        %(series)s::integer[], %(dates)s::date[], %(generations)s::bigint[], %(rows)s::integer[],
+        %(may_change)s::boolean[]
+    ) as c (series, date, generation, rows, may_change)
+    order by series, date, generation desc
+) as c
+where (d.series, d.date) = (c.series, c.date) and coalesce(d.complete_generation, 0) < c.generation
+returning d.series, d.date, d.complete_generation
 
 -- name: vanished
-select count(*) filter (where generation < %(generation)s), count(*)
-from gsc.facts where series = %(series)s and date = %(date)s
+-- The days that have rows of older generations, with their number and that of all rows.
+select d.series, d.date, d.generation, f.vanished, f.rows
+from unnest(%(series)s::integer[], %(dates)s::date[], %(generations)s::bigint[]) as d (series, date, generation)
+cross join lateral (
+    select count(*) filter (where generation < d.generation) as vanished, count(*) as rows
+    from gsc.facts f where (f.series, f.date) = (d.series, d.date)
+) as f
+where f.vanished > 0
 
 -- name: keep_vanished
 update gsc.days set vanished_kept = %(vanished)s where series = %(series)s and date = %(date)s

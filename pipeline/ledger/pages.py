@@ -60,6 +60,14 @@ class DayCount(NamedTuple):
     complete: bool
 
 
+class AppliedPage(NamedTuple):
+    """A page whose rows are stored: its series, its last chunk, and the record of that."""
+
+    series: int
+    rows: Rows
+    record: Record
+
+
 @asynccontextmanager
 async def inserting_pending(conn: Connection) -> AsyncIterator[AsyncCopy]:
     """Insert pages by COPY for the length of a block; pass each to `write_pending`."""
@@ -157,23 +165,36 @@ async def cancel(conn: Connection, run: str) -> int:
         return (await conn.execute(_SQL["cancel"], {"run_id": run})).rowcount
 
 
-async def apply(conn: Connection, series: int, rows: Rows, record: Record) -> None:
-    """Mark a page as applied; `record` is where its last chunk lay. A full page's next page becomes known, too."""
-    page = _identity(rows.batch, series)
-    result = {
-        "rows": rows.page_rows,
-        "next_start_row": rows.next_start_row,
-        "fetch_id": rows.fetch_id,
-        "fetched_at": rows.fetched_at,
-        "partition": record.partition,
-        "offset": record.offset,
-    }
+async def apply(conn: Connection, pages: Sequence[AppliedPage]) -> None:
+    """Mark pages as applied. The next page of each full one becomes known, too."""
+    following = [_following(page) for page in pages if page.rows.next_start_row is not None]
     async with database_errors():
-        await conn.execute(_SQL["apply"], page | result)
-        if rows.next_start_row is not None:
-            following = page_of(rows.batch)._replace(start_row=rows.next_start_row)
-            changed = {"batch_id": batch_id(following), "start_row": rows.next_start_row}
-            await conn.execute(_SQL["add_next"], page | changed)
+        await conn.execute(_SQL["apply"], _by_column([_identity(p.rows.batch, p.series) | _result(p) for p in pages]))
+        if following:
+            await conn.execute(_SQL["add_next"], _by_column(following))
+
+
+def _result(page: AppliedPage) -> dict[str, Any]:
+    """The columns that say what was fetched."""
+    return {
+        "rows": page.rows.page_rows,
+        "next_start_row": page.rows.next_start_row,
+        "fetch_id": page.rows.fetch_id,
+        "fetched_at": page.rows.fetched_at,
+        "partition": page.record.partition,
+        "offset": page.record.offset,
+    }
+
+
+def _following(page: AppliedPage) -> dict[str, Any]:
+    """The identity of the page after a full one."""
+    batch, start_row = page.rows.batch, page.rows.next_start_row or 0
+    changed = {"batch_id": batch_id(page_of(batch)._replace(start_row=start_row)), "start_row": start_row}
+    return _identity(batch, page.series) | changed
+
+
+def _by_column(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    return {name: [row[name] for row in rows] for name in rows[0]}
 
 
 async def record_outcome(conn: Connection, series: int, outcome: PageOutcome) -> None:

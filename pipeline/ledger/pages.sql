@@ -86,14 +86,24 @@ update gsc.pages set state = 'cancelled', settled_at = now(), reason = 'cancelle
 where run_id = %(run_id)s and state in ('pending', 'published')
 
 -- name: apply
+-- In the order of the ids, so that two transactions cannot deadlock.
 insert into gsc.pages as p (
     batch_id, run_id, generation, series, date, start_row, row_limit, data_state, credential, priority,
     state, settled_at, rows, next_start_row, fetch_id, fetched_at, result_partition, result_offset
-) values (
-    %(batch_id)s, %(run_id)s, %(generation)s, %(series)s, %(date)s, %(start_row)s, %(row_limit)s, %(data_state)s,
-    %(credential)s, %(priority)s,
-    'applied', now(), %(rows)s, %(next_start_row)s, %(fetch_id)s, %(fetched_at)s, %(partition)s, %(offset)s
 )
+select
+    batch_id, run_id, generation, series, date, start_row, row_limit, data_state, credential, priority,
+    'applied', now(), rows, next_start_row, fetch_id, fetched_at, result_partition, result_offset
+from unnest(
+    %(batch_id)s::uuid[], %(run_id)s::text[], %(generation)s::bigint[], %(series)s::integer[], %(date)s::date[],
+    %(start_row)s::integer[], %(row_limit)s::integer[], %(data_state)s::text[], %(credential)s::text[],
+    %(priority)s::text[], %(rows)s::integer[], %(next_start_row)s::integer[], %(fetch_id)s::text[],
+    %(fetched_at)s::timestamptz[], %(partition)s::integer[], %(offset)s::bigint[]
+) as a (
+    batch_id, run_id, generation, series, date, start_row, row_limit, data_state, credential, priority,
+    rows, next_start_row, fetch_id, fetched_at, result_partition, result_offset
+)
+order by batch_id
 on conflict (batch_id) do update set
     state = excluded.state, settled_at = excluded.settled_at, rows = excluded.rows,
     next_start_row = excluded.next_start_row, fetch_id = excluded.fetch_id, fetched_at = excluded.fetched_at,
@@ -104,12 +114,17 @@ on conflict (batch_id) do update set
 insert into gsc.pages (
     batch_id, run_id, generation, series, date, start_row, row_limit, data_state, credential, priority,
     state, published_at
-) values (
-    %(batch_id)s, %(run_id)s, %(generation)s, %(series)s, %(date)s, %(start_row)s, %(row_limit)s, %(data_state)s,
-    %(credential)s, %(priority)s,
-    case when (select cancelled_at from gsc.runs where run_id = %(run_id)s) is null then 'published' else 'cancelled' end,
-    now()
 )
+select
+    n.batch_id, n.run_id, n.generation, n.series, n.date, n.start_row, n.row_limit, n.data_state, n.credential, n.priority,
+    case when r.cancelled_at is null then 'published' else 'cancelled' end, now()
+from unnest(
+    %(batch_id)s::uuid[], %(run_id)s::text[], %(generation)s::bigint[], %(series)s::integer[], %(date)s::date[],
+    %(start_row)s::integer[], %(row_limit)s::integer[], %(data_state)s::text[], %(credential)s::text[],
+    %(priority)s::text[]
+) as n (batch_id, run_id, generation, series, date, start_row, row_limit, data_state, credential, priority)
+join gsc.runs r using (run_id)
+order by n.batch_id
 on conflict do nothing
 
 -- name: mark_dead
