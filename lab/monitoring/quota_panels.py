@@ -3,6 +3,9 @@
 from lab.monitoring.board import TOP, Board, Panel, Query, quantiles, rate, top
 
 _USED = "sum by (credential) (gsc_calls_last_minute) / sum by (credential) (gsc_calls_allowed_per_minute)"
+_USED_BY_PROJECT = (
+    "sum by (project) (gsc_project_calls_last_minute) / sum by (project) (gsc_project_calls_allowed_per_minute)"
+)
 
 QUOTA = Board(
     "quota",
@@ -50,6 +53,12 @@ QUOTA = Board(
             "short",
             (Query(top("sum by (credential) (gsc_calls_last_minute)"), "{{credential}}"),),
             "By credential.",
+        ),
+        Panel(
+            f"Calls of Google Cloud projects against their limit (top {TOP})",
+            "percentunit",
+            (Query(top(_USED_BY_PROJECT), "{{project}}"),),
+            "Calls of the last minute as a share of what the credentials of a project together may make.",
         ),
         Panel(
             "Calls by outcome",
