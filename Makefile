@@ -9,7 +9,7 @@ BIN := .venv/bin
 WORKERS ?= 4
 WHEEL := --frozen --no-editable --reinstall-package gsc-stream --quiet
 
-.PHONY: help demo test lint types imports unit tests coverage bench-quota bench-halt bench-backpressure bench-isolation bench-limiter bench-planning bench-silence bench-sink dashboards chart build format install install-demo clean
+.PHONY: help demo test lint types imports unit tests coverage bench-quota bench-halt bench-backpressure bench-isolation bench-limiter bench-page bench-planning bench-silence bench-throughput bench-sink dashboards chart build format install install-demo clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
@@ -58,6 +58,9 @@ bench-planning: install ## Measure a request that plans a million pages, and the
 
 bench-sink: install ## Measure the sink beside COPY and other ways to write the same rows (2 min)
 	$(BIN)/python -m bench sink
+
+bench-page: install ## Measure the fetcher's CPU time for a full page
+	$(BIN)/python -m bench page
 
 bench-throughput: install ## Measure rows a second: new, again, changed, two of each service (5 min)
 	$(BIN)/python -m bench throughput

@@ -80,6 +80,15 @@ def sink(pages: int) -> None:
 
 
 @main.command()
+@click.option("--repeats", default=15, show_default=True, help="Measurements of each stage.")
+def page(repeats: int) -> None:
+    """Measure the fetcher's CPU time for a full page: decompress, decode, encode (a few seconds)."""
+    from bench.page import run
+
+    run(repeats)
+
+
+@main.command()
 @click.option("--days", default=150, show_default=True, help="Days of the one property.")
 @click.option("--rows", default=6300, show_default=True, help="Average rows of a day of the widest report.")
 @click.option("--latency", default=0.2, show_default=True, help="Seconds of a call.")

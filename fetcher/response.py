@@ -4,10 +4,12 @@ A page has up to 25,000 rows, so the fetcher spends most of its CPU time here, i
 """
 
 import json
+import re
 import zlib
 from datetime import date, datetime
 
 import msgspec
+from isal import isal_zlib
 
 from fetcher.chunks import FetchedPage
 from pipeline.contracts.messages import Batch
@@ -18,16 +20,24 @@ from pipeline.errors import Invalid, Retryable
 UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for a body that is not JSON, is not UTF-8, or is nested too deeply."""
 _GZIP = 16 + zlib.MAX_WBITS
+_GZIP_ERROR: type[Exception] = isal_zlib.error  # type: ignore[assignment]
+_GZIP_MAGIC = b"\x1f\x8b"
 MAX_COMPRESSION = 1032
 """Deflate makes nothing smaller than by this factor."""
-_NUL = b"\\u0000"
+_NUL_ESCAPE = rb"\u0000"
+_NUL = re.compile(re.escape(_NUL_ESCAPE))
+_LONE_SURROGATE = re.compile(
+    rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD])[c-fC-F][0-9a-fA-F]{2})"
+)
 
 
 class _Row(msgspec.Struct, gc=False):
+    # Tuples, since the garbage collector stops tracking a tuple of texts, but scans a list again each time.
     clicks: float
     impressions: float
     ctr: float
-    keys: list[str] = []
+    keys: tuple[str, ...] = ()
     position: float | None = None
 
 
@@ -66,12 +76,14 @@ def decoded_size(body: bytes) -> int:
 
 
 def gunzip(body: bytes) -> bytes:
-    """Return the decompressed body. Raises Retryable when it is not gzip, or truncated."""
-    inflater = zlib.decompressobj(_GZIP)
+    """Return the decompressed body. Raises Retryable when it is not gzip, damaged or truncated."""
+    if not body.startswith(_GZIP_MAGIC):
+        raise Retryable("the response body is not gzip")
+    inflater = isal_zlib.decompressobj(_GZIP)
     try:
-        data = inflater.decompress(body) + inflater.flush()
-    except zlib.error as error:
-        raise Retryable(f"the response body is not gzip: {error}") from error
+        data: bytes = inflater.decompress(body)
+    except _GZIP_ERROR as error:
+        raise Retryable(f"the gzipped response body is damaged: {error}") from error
     if not inflater.eof:
         raise Retryable("the gzipped response body is truncated")
     return data
@@ -83,10 +95,10 @@ def decode_page(batch: Batch, data: bytes) -> FetchedPage:
     Raises Retryable when the body does not decode, as a truncated one, and Invalid when its rows do not belong to the
     batch.
     """
-    response, may_be_unstorable = _decode(data)
+    response = _decode(data)
     rows = response.rows
     return FetchedPage(
-        keys=_key_columns(batch, rows, may_be_unstorable or _NUL in data),
+        keys=_key_columns(batch, [row.keys for row in rows]),
         clicks=[row.clicks for row in rows],
         impressions=[row.impressions for row in rows],
         ctr=[row.ctr for row in rows],
@@ -97,7 +109,7 @@ def decode_page(batch: Batch, data: bytes) -> FetchedPage:
 
 def decode_totals(data: bytes) -> dict[date, tuple[float, float]]:
     """Return (clicks, impressions) by date, from rows whose only dimension is the date. Raises Retryable."""
-    response, _ = _decode(data)
+    response = _decode(data)
     try:
         return {date.fromisoformat(row.keys[0]): (row.clicks, row.impressions) for row in response.rows}
     except (IndexError, ValueError) as error:
@@ -112,31 +124,60 @@ def decode_sites(data: bytes) -> list[str]:
         raise Invalid(f"the response is not a list of properties: {error}") from error
 
 
-def _decode(data: bytes) -> tuple[_Response, bool]:
-    """Return the response, and whether its texts may contain characters that PostgreSQL cannot store."""
+def _decode(data: bytes) -> _Response:
+    """Return the response, whose texts PostgreSQL can store. Raises Retryable.
+
+    A NUL and a lone surrogate are legal escapes in JSON, but PostgreSQL stores neither, and msgspec refuses the latter.
+    """
+    storable_data = _NUL.sub(_storable_nul, data) if _NUL_ESCAPE in data else data
     try:
-        return _decoder.decode(data), False
+        return _decoder.decode(storable_data)
     except msgspec.ValidationError as error:
         raise Retryable(f"the response has an unexpected shape: {error}") from error
+    except UNDECODABLE:
+        return _decode_surrogates(data, storable_data)
+
+
+def _decode_surrogates(data: bytes, storable_data: bytes) -> _Response:
+    """Return a response that msgspec refuses, if lone surrogates are the reason. Raises Retryable."""
+    try:
+        return _decoder.decode(_LONE_SURROGATE.sub(_storable_surrogate, storable_data))
     except UNDECODABLE as error:
-        # A lone surrogate is legal in JSON text. msgspec refuses it, the standard library does not.
+        # The standard library accepts lone surrogates wherever they are, at three times the cost.
         try:
-            return msgspec.convert(json.loads(data), _Response), True
+            response = msgspec.convert(json.loads(data), _Response)
         except (ValueError, RecursionError):
             raise Retryable(f"the response is not JSON: {error}") from error
+    for row in response.rows:
+        row.keys = tuple(map(storable, row.keys))
+    return response
 
 
-def _key_columns(batch: Batch, rows: list[_Row], may_be_unstorable: bool) -> tuple[list[str], ...]:
+def _storable_nul(match: re.Match[bytes]) -> bytes:
+    return match[0] if _is_escaped(match) else rb"\\x00"
+
+
+def _storable_surrogate(match: re.Match[bytes]) -> bytes:
+    return match[0] if _is_escaped(match) else b"\\" + match[0].lower()
+
+
+def _is_escaped(match: re.Match[bytes]) -> bool:
+    """Whether the backslash that the match begins with belongs to an escaped backslash before it."""
+    start = before = match.start()
+    while match.string[before - 1 : before] == b"\\":
+        before -= 1
+    return bool((start - before) % 2)
+
+
+def _key_columns(batch: Batch, keys: list[tuple[str, ...]]) -> tuple[list[str], ...]:
     """Return one list for each dimension except `date`. Raises Invalid."""
-    if not rows:
+    if not keys:
         return tuple([] for name in batch.dimensions if name != "date")
     count = len(batch.dimensions)
-    if any(len(row.keys) != count for row in rows):
+    if set(map(len, keys)) != {count}:
         raise Invalid(f"rows do not have {count} keys", field="keys")
-    columns = dict(zip(batch.dimensions, map(list, zip(*(row.keys for row in rows), strict=True)), strict=True))
+    columns = dict(zip(batch.dimensions, map(list, zip(*keys, strict=True)), strict=True))
     days = set(columns.pop("date", ()))
     if days - {batch.date.isoformat()}:
         raise Invalid(f"rows of other days than {batch.date}: {sorted(days)[:3]}", field="keys.date")
-    if may_be_unstorable:
-        return tuple([storable(text) for text in column] for column in columns.values())
     return tuple(columns.values())

@@ -44,3 +44,11 @@ def test_a_row_that_is_larger_than_a_message_is_invalid(rows: int) -> None:
     page = FetchedPage((["x" * 5000] * rows, ["y"] * rows), [1.0] * rows, [2.0] * rows, [0.5] * rows, None)
     with pytest.raises(Invalid, match="a row takes more than 2000 bytes"):
         chunks(Fetch(a_batch(), "f", NOW, None), page, 2000)
+
+
+def test_a_page_whose_last_rows_are_the_longest_still_has_small_chunks() -> None:
+    texts = ["x"] * 2000 + ["y" * 1000] * 40
+    page = FetchedPage((texts,), [1.0] * 2040, [2.0] * 2040, [0.5] * 2040, None)
+    encoded = chunks(Fetch(a_batch(), "f", NOW, None), page, 20_000)
+    assert max(map(len, encoded)) <= 20_000
+    assert [text for data in encoded for text in codec.decode(Rows, data).keys[0]] == texts

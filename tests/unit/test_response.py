@@ -5,9 +5,12 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fetcher.chunks import FetchedPage
 from fetcher.response import MAX_COMPRESSION, decode_page, decode_sites, decode_totals, decoded_size, gunzip
+from pipeline.contracts.text import storable
 from pipeline.errors import Invalid, Retryable
 from support.examples import DAY, a_batch
 
@@ -57,6 +60,27 @@ def test_hourly_data_is_incomplete_from_the_day_of_its_first_incomplete_hour(nam
 def test_characters_that_cannot_be_stored_are_escaped() -> None:
     page = decoded(row("nul\x00", "lone \ud800"), row("日本語 🚀", "p"))
     assert page.keys == (["nul\\x00", "日本語 🚀"], ["lone \\ud800", "p"])
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.sampled_from(
+                ["\x00", "\ud800", "\udbff", "\udc00", "\udfff", "\\", "\\\\", "u0000", "ud800", "🚀", "q"]
+            ),
+            st.text(max_size=3),
+        ),
+        max_size=8,
+    ).map("".join)
+)
+def test_any_text_that_json_can_hold_becomes_its_storable_form(text: str) -> None:
+    text = json.loads(json.dumps(text))  # a high and a low surrogate beside each other are one character
+    assert decoded(row(text, "p"), row("\ud800", text)).keys == ([storable(text), "\\ud800"], ["p", storable(text)])
+
+
+def test_escapes_with_capital_letters_are_read_alike() -> None:
+    body = json.dumps({"rows": [row("q\ud83d", "\ude80")]}).replace("d83d", "D83D").replace("de80", "DE80")
+    assert decode_page(a_batch(), body.encode()).keys == (["q\\ud83d"], ["\\ude80"])
 
 
 NOT_UTF8 = b'{"rows": [{"keys": ["2026-03-01", "\xff", "p"], "clicks": 1, "impressions": 1, "ctr": 1}]}'
@@ -117,6 +141,13 @@ def test_a_gzipped_body_that_is_truncated_is_retried() -> None:
     for end in (5, len(complete) // 2, len(complete) - 1):
         with pytest.raises(Retryable, match="truncated"):
             gunzip(complete[:end])
+
+
+def test_a_gzipped_body_that_is_damaged_is_retried() -> None:
+    complete = gzip.compress(b"x" * 1000)
+    for damaged in (complete[:10] + b"\xff" * 20, complete[:-8] + b"12345678"):
+        with pytest.raises(Retryable, match="damaged"):
+            gunzip(damaged)
 
 
 def test_a_body_that_is_not_gzip_is_retried() -> None:
