@@ -67,6 +67,19 @@ async def test_each_report_has_its_own_retention(conn: Connection) -> None:
     assert await delete_old(conn, catalog, TODAY) == Deleted()
 
 
+async def test_chunks_of_finished_pages_are_deleted_after_a_day_and_others_after_a_month(conn: Connection) -> None:
+    for days, number in ((0, 0), (2, 1), (2, None), (31, None)):
+        finished = f"(select batch_id from gsc.pages order by 1 offset {number} limit 1)"
+        page = "gen_random_uuid()" if number is None else finished
+        await conn.execute(
+            f"insert into gsc.parked_chunks values ({page}, '{days}', 0, '',"
+            f" now() - interval '{days} days 1 hour')".encode()
+        )
+    await delete_old(conn, a_catalog(short=None, long=None), TODAY)
+    left = await (await conn.execute("select fetch_id from gsc.parked_chunks order by 1")).fetchall()
+    assert left == [("0",), ("2",)]
+
+
 async def test_a_month_that_is_read_delays_no_insert_and_is_kept(
     conn: Connection, dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
