@@ -2,7 +2,6 @@
 
 import asyncio
 
-from pipeline.backpressure import LagThreshold
 from pipeline.clock import monotonic
 from pipeline.consumer_lag import Lag
 from pipeline.errors import Retryable
@@ -10,6 +9,24 @@ from pipeline.log import logger
 from pipeline.metrics import gauge
 from pipeline.process import event_or_timeout
 from pipeline.watchdog import Heartbeat
+
+
+class LagThreshold:
+    """Pauses at a lag of `pause_at` messages or more, and resumes when the lag is below `resume_below`.
+
+    With two thresholds, a lag that varies around one number does not pause and resume at every reading.
+    """
+
+    def __init__(self, pause_at: int, resume_below: int) -> None:
+        self._pause_at = pause_at
+        self._resume_below = resume_below
+        self.paused = False
+
+    def update(self, lag: int) -> bool:
+        """Record a reading of the lag, in messages, and return whether work is paused."""
+        self.paused = lag >= (self._resume_below if self.paused else self._pause_at)
+        return self.paused
+
 
 WARN_AT = 500
 PAUSE_AT = 800

@@ -1,10 +1,12 @@
-"""What an error response of Search Console means, how long to wait before a retry, and how long a halt lasts. Pure.
+"""What an error response of Search Console means, how long to wait before a retry, how long a halt lasts, and when a
+credential has lost its permissions. Pure.
 
 Responses are sorted by reason, then by message, and by status last: a 403 can be a call rate, a spent budget or a
 missing permission. Source: Google's error reference, and public issue threads for the messages.
 """
 
 import math
+from collections import defaultdict
 from datetime import datetime, timedelta
 
 import msgspec
@@ -20,6 +22,9 @@ SPENT_FOR_THE_DAY_WITHIN = timedelta(hours=1)
 """A budget that is refused again so soon after a pause is spent for the day."""
 BACKOFF_FIRST_S = 1.0
 BACKOFF_MAX_S = 60.0
+LEAST_REFUSED = 10
+"""Properties. Fewer that are refused are halted one by one."""
+PERMISSION_WINDOW_S = 300.0
 
 
 class _Item(msgspec.Struct):
@@ -139,3 +144,37 @@ def halt_end(order: HaltOrder, previous: Control | None, now: datetime) -> datet
     if previous is not None and previous.until is not None and now < previous.until + SPENT_FOR_THE_DAY_WITHIN:
         return next_pacific_day(now)
     return now + timedelta(seconds=order.pause_s)
+
+
+class LostPermissions:
+    """Answers of each credential's properties: permission, or none.
+
+    A credential has lost its permissions when at least LEAST_REFUSED of its properties were refused since its last
+    success, and they are more than half of those that were answered in the last PERMISSION_WINDOW_S. After that every
+    refusal says the same, until a success.
+    """
+
+    def __init__(self) -> None:
+        self._answered: defaultdict[str, dict[str, float]] = defaultdict(dict)
+        self._refused: defaultdict[str, set[str]] = defaultdict(set)
+        self._lost: set[str] = set()
+
+    def succeeded(self, credential: str, url: str, now: float) -> None:
+        """Record that a property was read."""
+        self._answered[credential][url] = now
+        self._refused.pop(credential, None)
+        self._lost.discard(credential)
+
+    def refused(self, credential: str, url: str, now: float) -> frozenset[str]:
+        """Record that a property was refused.
+
+        Return the properties that were refused since the last success if the credential has lost its permissions,
+        else nothing.
+        """
+        answered, refused = self._answered[credential], self._refused[credential]
+        answered[url] = now
+        refused.add(url)
+        recent = sum(moment > now - PERMISSION_WINDOW_S for moment in answered.values())
+        if len(refused) >= LEAST_REFUSED and len(refused) > recent / 2:
+            self._lost.add(credential)
+        return frozenset(refused) if credential in self._lost else frozenset()

@@ -8,8 +8,8 @@ from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from fetcher.capacity import PagePermit
 from fetcher.outcome import Admission, Failure, Outcome, Retry
-from fetcher.page_memory import PagePermit
 from pipeline.contracts.messages import Batch
 
 

@@ -6,14 +6,12 @@ from collections.abc import Awaitable, Iterable
 from dataclasses import replace
 
 from fetcher.assignment import Partitions
-from fetcher.call_slots import CallSlots
+from fetcher.capacity import CallSlots, PageMemory, PagePermit
 from fetcher.chunks import FetchedPage
-from fetcher.error_policy import retry_delay, scope_of
+from fetcher.error_policy import LostPermissions, retry_delay, scope_of
 from fetcher.halt_publisher import HaltPublisher
-from fetcher.lost_permissions import LostPermissions
 from fetcher.outages import Outages
 from fetcher.outcome import Dead, Deferred, Done, HaltOrder, Outcome, Retry, metric_label
-from fetcher.page_memory import PageMemory, PagePermit
 from fetcher.ports import Ports
 from fetcher.rate_limiter import Refusal
 from fetcher.schedule import Job

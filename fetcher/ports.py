@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fetcher.backpressure import SinkBackpressure
+from fetcher.capacity import PagePermit
 from fetcher.outcome import Outcome
-from fetcher.page_memory import PagePermit
 from fetcher.results import ResultPublisher
 from pipeline.contracts.halts import Halts
 from pipeline.contracts.messages import Batch

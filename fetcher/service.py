@@ -14,9 +14,8 @@ from fetcher.outcome import Dead
 from fetcher.page_call import PageCalls
 from fetcher.ports import Ports
 from fetcher.rate_limiter import RateLimiter
-from fetcher.schedule import Job
+from fetcher.schedule import KEEP_UNKNOWN_S, Job, UnknownBatches
 from fetcher.settings import Capacity
-from fetcher.unknown_batches import KEEP_S, UnknownBatches
 from pipeline.catalog import Catalog
 from pipeline.clock import monotonic, now
 from pipeline.contracts import codec
@@ -119,7 +118,7 @@ class Fetcher:
         if self._is_known(job):
             self._queue(job)
         elif self._unknown.add(job, monotonic()):
-            _log.warning("unknown_property", keep_s=KEEP_S, **batch_fields(batch))
+            _log.warning("unknown_property", keep_s=KEEP_UNKNOWN_S, **batch_fields(batch))
 
     def _is_known(self, job: Job) -> bool:
         configured = self._catalog.property_by_url.get(job.batch.property)

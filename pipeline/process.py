@@ -1,4 +1,4 @@
-"""Run a service as a process: settings, signals, exit codes.
+"""Run a service as a process: settings, signals, exit codes, and the pauses of its event loop.
 
 Exit codes: 0 clean stop, 1 failure while running, 2 wrong settings or a missing requirement at start. The command line
 has two more: 3 when only halted pages are left, 130 when it is interrupted.
@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
@@ -17,6 +18,7 @@ from typing import Any, NoReturn, TypeVar
 from pipeline.clock import monotonic
 from pipeline.errors import PipelineError
 from pipeline.log import configure_logging, logger
+from pipeline.metrics import gauge
 from pipeline.settings import Settings, SettingsError, read_settings
 from pipeline.watchdog import TICK_S, Watchdog
 
@@ -29,6 +31,8 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_HALTED = 3
 EXIT_INTERRUPTED = 130
+MEASURE_EVERY_S = 0.02
+PAUSE_WINDOW_S = 60.0
 
 
 class StartError(Exception):
@@ -174,3 +178,30 @@ def _place(task: asyncio.Task[Any]) -> str:
         places.append(f"{frame.f_code.co_qualname} line {frame.f_lineno}")
         coroutine = coroutine.cr_await
     return " > ".join(places)
+
+
+class LongestPause:
+    """The longest of the pauses within PAUSE_WINDOW_S."""
+
+    def __init__(self) -> None:
+        self._pauses: deque[tuple[float, float]] = deque()
+        """Times and lengths. A pause that is followed by a longer one is left out, so the first is the longest."""
+
+    def record(self, now: float, pause: float) -> float:
+        """Record a pause that ends now, and return the longest."""
+        while self._pauses and self._pauses[-1][1] <= pause:
+            self._pauses.pop()
+        self._pauses.append((now, pause))
+        while self._pauses[0][0] < now - PAUSE_WINDOW_S:
+            self._pauses.popleft()
+        return self._pauses[0][1]
+
+
+async def measure_loop_lag(stop: asyncio.Event) -> None:
+    """Set the gauge until `stop`."""
+    longest = LongestPause()
+    while not stop.is_set():
+        due = monotonic() + MEASURE_EVERY_S
+        await event_or_timeout(stop, MEASURE_EVERY_S)
+        now = monotonic()
+        gauge("gsc_event_loop_lag_seconds").set(longest.record(now, max(0.0, now - due)))

@@ -19,7 +19,6 @@ from pipeline.errors import Invalid
 from pipeline.health import HttpServer
 from pipeline.kafka import group_id
 from pipeline.ledger.changes import follow_changes
-from pipeline.loop_lag import measure_loop_lag
 from pipeline.pacific import pacific_date
 from pipeline.postgres import (
     ANSWER_LIMIT_S,
@@ -30,7 +29,7 @@ from pipeline.postgres import (
     Connection,
     Limits,
 )
-from pipeline.process import StartError, load_settings, run_service, run_until_stopped, watch
+from pipeline.process import StartError, load_settings, measure_loop_lag, run_service, run_until_stopped, watch
 from pipeline.publisher import Publisher, open_publisher
 from pipeline.retention import delete_old, delete_superseded
 from pipeline.retry import with_retries

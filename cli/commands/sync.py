@@ -10,7 +10,7 @@ import click
 from cli.context import SyncSettings, fail, fail_for, load_catalog, option_of, read_environment, run
 from cli.options import day, json_option
 from cli.output import print_json, progress_bar
-from cli.waiting import (
+from cli.run_wait import (
     NewDeadLetters,
     RefusedError,
     RunEnd,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from fetcher.capacity import PageMemory
 from fetcher.outcome import Done, Outcome, Retry
-from fetcher.page_memory import PageMemory
 from fetcher.search_console import SearchConsole
 from lab.certificates import Certificates, make_certificates
 from pipeline.clock import now

@@ -7,10 +7,10 @@ from pathlib import Path
 from fetcher.assignment import Partitions
 from fetcher.backpressure import SinkBackpressure
 from fetcher.call_loop import DeadLetterLimits
+from fetcher.capacity import PageMemory, PagePermit
 from fetcher.chunks import FetchedPage
 from fetcher.outcome import Done, Outcome
 from fetcher.page_call import PageCalls
-from fetcher.page_memory import PageMemory, PagePermit
 from fetcher.ports import Ports
 from fetcher.quota_limits import QuotaLimits
 from fetcher.rate_limiter import RateLimiter

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fetcher.access_token import REFRESH_MARGIN_S, AccessToken, seconds_of_use
+from fetcher.credentials import REFRESH_MARGIN_S, AccessToken, seconds_of_use
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The lag threshold that pauses publishing and calling."""
 
-from pipeline.backpressure import LagThreshold
+from fetcher.backpressure import LagThreshold
 
 
 def test_work_pauses_at_the_upper_threshold_and_resumes_below_the_lower() -> None:

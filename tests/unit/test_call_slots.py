@@ -2,7 +2,7 @@
 
 import pytest
 
-from fetcher.call_slots import CallSlots
+from fetcher.capacity import CallSlots
 from support.examples import a_batch
 
 HANGING = a_batch(property="sc-domain:hanging.com")

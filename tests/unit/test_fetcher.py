@@ -7,7 +7,7 @@ import pytest
 
 from fetcher.error_policy import outcome_of
 from fetcher.outcome import Dead, Done, Retry
-from fetcher.unknown_batches import KEEP_S
+from fetcher.schedule import KEEP_UNKNOWN_S
 from pipeline.clock import monotonic, now
 from pipeline.contracts import codec
 from pipeline.contracts.messages import Control, PageOutcome
@@ -269,7 +269,7 @@ async def test_messages_that_cannot_be_called_are_dead_lettered() -> None:
             Record("gsc.batches", 0, 1, b"acme", unknown, 0),
         ]
     )
-    fetcher.reject_unknown(monotonic() + KEEP_S)
+    fetcher.reject_unknown(monotonic() + KEEP_UNKNOWN_S)
     await until(lambda: len(world.on("gsc.dead-letters")) == 2, 5, "both are dead letters")
     await fetcher.revoked([0])
     assert world.calls == []

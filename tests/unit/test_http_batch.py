@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Mapping
 
+from fetcher.capacity import PageMemory, PagePermit
 from fetcher.chunks import FetchedPage
 from fetcher.http_batch import BatchTransport
 from fetcher.outcome import Admission, Dead, Done, Failure, Outcome, Retry
-from fetcher.page_memory import PageMemory, PagePermit
 from pipeline.contracts.messages import Batch
 from support.examples import a_batch
 from support.fetcher import a_permit

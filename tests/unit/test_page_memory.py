@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from fetcher.page_memory import PageMemory, PagePermit, SharedRoom
+from fetcher.capacity import PageMemory, PagePermit, SharedRoom
 
 
 async def acquired(room: SharedRoom, owner: str, amount: int = 1) -> "asyncio.Task[None]":

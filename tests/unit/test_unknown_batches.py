@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from fetcher.schedule import Job
-from fetcher.unknown_batches import KEEP_S, UnknownBatches
+from fetcher.schedule import KEEP_UNKNOWN_S, Job, UnknownBatches
 from pipeline.catalog import Catalog, Credential, Property
 from pipeline.clock import monotonic
 from pipeline.contracts import codec
@@ -39,8 +38,8 @@ def test_jobs_are_kept_until_they_are_known_or_their_time_is_over() -> None:
     jobs = [a_job(0), a_job(1), a_job(2, url="x")]
     for moment, job in enumerate(jobs):
         unknown.add(job, float(moment))
-    assert unknown.take_expired(KEEP_S - 0.1) == []
-    assert unknown.take_expired(KEEP_S) == jobs[:1]
+    assert unknown.take_expired(KEEP_UNKNOWN_S - 0.1) == []
+    assert unknown.take_expired(KEEP_UNKNOWN_S) == jobs[:1]
     assert unknown.take_known(lambda job: job.batch.property == NEW) == jobs[1:2]
     assert len(unknown) == 1
 
@@ -83,7 +82,7 @@ async def test_a_batch_that_no_catalog_has_is_dead_and_does_not_count_towards_th
     await fetcher.receive([a_record(a_job(number)) for number in range(20, 40)])
 
     async def scene() -> None:
-        fetcher.reject_unknown(monotonic() + KEEP_S)
+        fetcher.reject_unknown(monotonic() + KEEP_UNKNOWN_S)
         await until(lambda: len(world.results()) == 40, 5, "every batch is finished")
 
     await run_during(fetcher, scene)

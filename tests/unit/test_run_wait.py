@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import pytest
 
-from cli import waiting
-from cli.waiting import (
+from cli import run_wait
+from cli.run_wait import (
     NewDeadLetters,
     RefusedError,
     RunEnd,
@@ -61,8 +61,8 @@ class Ledger:
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(runs, "progress", self.progress)
         monkeypatch.setattr(runs, "unfinished_tenants", self.unfinished_tenants)
-        monkeypatch.setattr(waiting, "wait_for_change", self.wait_for_change)
-        monkeypatch.setattr(waiting, "QUIET_S", 0.0)
+        monkeypatch.setattr(run_wait, "wait_for_change", self.wait_for_change)
+        monkeypatch.setattr(run_wait, "QUIET_S", 0.0)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ async def test_a_request_that_is_not_planned_is_reported_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Ledger(None, None, None, {"pending": 1}).install(monkeypatch)
-    monkeypatch.setattr(waiting, "UNPLANNED_S", -1.0)
+    monkeypatch.setattr(run_wait, "UNPLANNED_S", -1.0)
     await wait_until_planned(CONN, "r", ("t", 0, 0), cast("NewDeadLetters", Refusals(None)))
     assert capsys.readouterr().err == "run r is not planned yet: is a producer running and ready?\n"
 
