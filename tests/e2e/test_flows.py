@@ -58,7 +58,7 @@ async def test_each_budget_and_each_permission_halts_its_own_scope_and_nothing_e
         assert pages["dead"] == 2  # one page each of the properties without permission
         assert {item.property for item in await running.differences(3)} == set(SITES) - {SITES[HEALTHY]}
 
-        halts = {item["scope"]: item for item in run_json(running, "halts")}
+        halts = {item["scope"]: item for item in run_json(running, "halts")["halts"]}
         assert set(halts) == {
             f"property:{SITES[LOAD]}",
             "credential:reader-2",
@@ -128,7 +128,7 @@ async def test_an_unreadable_control_record_is_a_halt_and_quota_answers_are_told
         await publisher.publish(topic, f"property:{SITES[0]}", b'{"type": "control", "v": 9}')
         run = await running.request_sync(2)
         await running.applied(run, 6)
-        [halt] = run_json(running, "halts")
+        [halt] = run_json(running, "halts")["halts"]
         assert (halt["scope"], halt["reason"][:25]) == (f"property:{SITES[0]}", "unreadable control record")
         assert {call["site"] for call in running.calls()} == {SITES[1]}
         resumed = Control(scope=halt["scope"], state="running", reason="fixed", actor="test", at=now())

@@ -156,7 +156,7 @@ def test_a_halt_stops_calls_and_a_resume_loses_nothing(
             run = await running.request_sync(20)
             await running.applied(run, 10)
             run_command(running, "halt", "all", "--reason", "a test").check_returncode()
-            assert run_json(running, "halts")[0]["scope"] == "all"
+            assert run_json(running, "halts")["halts"][0]["scope"] == "all"
 
             async def defer() -> bool:
                 return (await running.pages(run)).get("published", 0) == 0
@@ -340,7 +340,7 @@ def test_up_runs_the_pipeline_until_it_is_told_to_stop(servers: Servers, dsn: st
     argv = [COMMAND, "up", "--foreground", "--catalog", google.catalog, "--folder", data, *given]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None
-    lines = [process.stdout.readline() for _ in range(5)]
+    lines = [process.stdout.readline() for _ in range(6)]
     exported = dict(line.split()[1].split("=", 1) for line in lines if "export" in line)
     environment = {**os.environ, **{name: value.strip("'") for name, value in exported.items()}}
     checked = subprocess.run([COMMAND, "check"], env=environment, capture_output=True, text=True, check=False)

@@ -166,8 +166,8 @@ def _operate(running: Running) -> list[str]:
         ("check",),
         ("topics", "--check"),
         ("status",),
-        ("halt", "property:x", "--reason", "try"),
-        ("resume", "property:x"),
+        ("halt", "property:sc-domain:shop-1.example", "--reason", "try"),
+        ("resume", "property:sc-domain:shop-1.example"),
         ("halts",),
         ("reconcile",),
         ("dead-letters", "list"),
@@ -264,6 +264,7 @@ def test_what_is_wrong_is_said_in_a_line(
         "GSC_KAFKA_BOOTSTRAP_SERVERS": secured.servers.bootstrap_servers,
         "GSC_POSTGRES_DSN": secured.servers.dsn,
         "GSC_CATALOG": str(catalog),
+        "GSC_TOKEN_HOSTS": "http://127.0.0.1",
         "GSC_HTTP_PORT": "0",
         **mistakes[wrong],
     }

@@ -119,7 +119,7 @@ def watch_status(embedded: Up) -> None:
 def test_what_cannot_run_is_told_before_anything_starts(embedded: Up) -> None:
     catalog = Path(embedded.environment["GSC_CATALOG"])
     (catalog.parent / "reader-1.json").unlink()
-    embedded.environment["GSC_SITE_QPM"] = "many"
+    embedded.environment |= {"GSC_SITE_QPM": "many", "GSC_TOKEN_HOSTS": "http://127.0.0.1"}
     done = embedded.run("up", "--folder", str(embedded.folder), "--api-root", "garbage")
     assert (done.returncode, done.stdout) == (2, "")
     site_qpm, api_root, file = done.stderr.splitlines()
