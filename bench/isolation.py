@@ -222,13 +222,11 @@ def _rate(calls: list[Call], phase: Phase, user: str) -> float:
 
 
 async def _lost(driver: Driver, backlog: str) -> dict[str, int]:
-    """Finish the backlog without latency; return the pages that are neither applied nor refused as invalid."""
+    """Cancel what is left of the backlog; return the pages that are dead and were not refused as invalid."""
+    await driver.cancel(backlog)
     log_progress("waiting until every page is finished")
-    driver.post("settings", {"latency_s": 0.0})
     while not all_finished(pages := await driver.pages(backlog)):
-        log_progress(f"  {pages}")
-        await driver.resume_all("benchmark")
-        await asyncio.sleep(20.0)
+        await asyncio.sleep(1.0)
     dead = pages.get("dead", 0)
     poisoned = sum(call["fault"] == "400" for call in driver.calls())
     return {"pages": sum(pages.values()), "dead": dead, "poisoned": poisoned, "lost": max(0, dead - poisoned)}

@@ -55,6 +55,12 @@ class Driver:
         for halt in (await read_halts(self.setup.kafka, self.setup.prefix)).active(now()):
             await self.set_state(halt.scope, "running", reason)
 
+    async def cancel(self, run: str) -> None:
+        """Cancel the unfinished pages of a run, as an operator does. Raises PipelineError."""
+        async with connection(self.setup.servers.dsn, application="gsc-lab") as conn:
+            await runs.cancel(conn, run)
+        await self.set_state(f"run:{run}", "halted", "cancelled")
+
     async def pages(self, run: str) -> dict[str, int]:
         """Return the number of pages of the run by state; empty until the run is planned. Raises PipelineError."""
         async with connection(self.setup.servers.dsn, application="gsc-lab") as conn:

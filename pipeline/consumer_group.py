@@ -29,7 +29,7 @@ from pipeline.kafka import (
 from pipeline.log import logger
 from pipeline.metrics import counter, gauge
 from pipeline.offsets import AssignedPartition, OffsetCommit
-from pipeline.pending_commits import PendingCommits
+from pipeline.pending_commits import PendingCommits, first_error
 from pipeline.watchdog import Heartbeat, Outage
 
 POLL_S = 0.05
@@ -116,9 +116,10 @@ class GroupMember:
                     await handler.receive(records)
                 await self._pace(handler)
         finally:
-            if self._held:
-                await self._give_back(handler, sorted(self._held))
-            await close_consumer(self._consumer)
+            async with self._lock:  # a commit that is being sent would find the consumer closed
+                if self._held:
+                    await self._give_back(handler, sorted(self._held))
+                await close_consumer(self._consumer)
             self._pending.fail_all("the consumer is closed")
 
     async def _subscribe(self, handler: PartitionHandler) -> None:
@@ -180,7 +181,10 @@ class GroupMember:
             if not (offsets := self._offsets(commits)):
                 return
             acknowledged = self._pending.add(offsets, monotonic())
-            await self._consumer.commit(offsets=offsets, asynchronous=True)
+            try:
+                await self._consumer.commit(offsets=offsets, asynchronous=True)
+            except KafkaException as error:
+                await self._on_commit(error.args[0], offsets)
         # Polls go on meanwhile. librdkafka would wait for minutes for a broker that is silent.
         try:
             async with asyncio.timeout(COMMIT_S):
@@ -199,13 +203,13 @@ class GroupMember:
             self._count_commit(error.args[0].str(), sent)
             # Includes ILLEGAL_GENERATION during a rebalance: not an error, but the lease is not renewed.
             raise Retryable(f"Kafka: commit: {error.args[0].str()}") from error
-        failed = _first_error(committed)
+        failed = first_error(committed)
         self._count_commit(failed, sent)
         if failed:
             raise Retryable(f"Kafka: commit: {failed}")
 
     async def _on_commit(self, error: KafkaError | None, offsets: list[TopicPartition]) -> None:
-        failed = error.str() if error is not None else _first_error(offsets)
+        failed = error.str() if error is not None else first_error(offsets)
         self._count_commit(failed, self._pending.settle(offsets, failed))
 
     def _count_commit(self, failed: str | None, sent: float | None) -> None:
@@ -292,7 +296,3 @@ class GroupMember:
             self._failure = error
         else:
             _log.warning("kafka_unreachable", error=error.str())
-
-
-def _first_error(offsets: Iterable[TopicPartition]) -> str | None:
-    return next((str(item.error) for item in offsets if item.error is not None), None)

@@ -46,6 +46,11 @@ class PendingCommits:
         self._pending.clear()
 
 
+def first_error(offsets: Iterable[TopicPartition]) -> str | None:
+    """Return the first error of a commit's offsets, or None."""
+    return next((str(item.error) for item in offsets if item.error is not None), None)
+
+
 def _key(offsets: Iterable[TopicPartition]) -> _Key:
     return frozenset((item.partition, item.offset) for item in offsets)
 

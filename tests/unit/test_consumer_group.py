@@ -1,14 +1,19 @@
 """What a member of a consumer group makes of librdkafka's statistics and errors."""
 
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 from pipeline import consumer_group
 from pipeline.clock import monotonic
 from pipeline.consumer_group import ANSWER_LIMIT_S, IDLE_AFTER_S, GroupMember
-from pipeline.errors import Fatal
+from pipeline.errors import Fatal, Retryable
 from pipeline.group_config import GroupConfig
 from pipeline.kafka import responses_received
+from pipeline.offsets import OffsetCommit
 from pipeline.watchdog import REFUSED_LIMIT_S
 
 STATISTICS = """{"name": "rdkafka#consumer-1", "ts": 5016483227792, "brokers": {
@@ -57,3 +62,61 @@ async def test_a_member_whose_credentials_are_refused_for_a_minute_fails(monkeyp
             await member._poll()
     finally:
         await member._consumer.close()
+
+
+class SlowConsumer:
+    """A consumer whose commits wait to be released."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.release = asyncio.Event()
+        self.closed = False
+        self._error = error
+
+    async def subscribe(self, *_: Any, **__: Any) -> None:
+        pass
+
+    async def commit(self, **_: Any) -> list[Any]:
+        await self.release.wait()
+        if self.closed:
+            raise RuntimeError("Consumer closed")
+        if self._error is not None:
+            raise self._error
+        return []
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class IdleHandler:
+    """A handler of partitions that has nothing to commit."""
+
+    async def revoked(self, partitions: Sequence[int]) -> None:
+        pass
+
+
+async def test_a_stop_waits_for_a_commit_that_is_being_sent() -> None:
+    member = GroupMember({"bootstrap.servers": "127.0.0.1:9"}, GroupConfig("group", "topic", 45.0))
+    await member._consumer.close()
+    consumer = member._consumer = SlowConsumer()  # type: ignore[assignment]
+    member._held.add(0)
+    stop = asyncio.Event()
+    stop.set()
+    commit = asyncio.create_task(member.commit([OffsetCommit(0, 1)]))
+    await asyncio.sleep(0)
+    running = asyncio.create_task(member.run(stop, IdleHandler()))  # type: ignore[arg-type]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    consumer.release.set()
+    await running
+    with pytest.raises(Retryable, match="the consumer is closed"):
+        await commit
+
+
+async def test_a_commit_that_cannot_be_sent_is_retried() -> None:
+    member = GroupMember({"bootstrap.servers": "127.0.0.1:9"}, GroupConfig("group", "topic", 45.0))
+    await member._consumer.close()
+    consumer = member._consumer = SlowConsumer(KafkaException(KafkaError(KafkaError._STATE)))  # type: ignore[assignment]
+    consumer.release.set()
+    member._held.add(0)
+    with pytest.raises(Retryable, match="Kafka: commit"):
+        await member.commit([OffsetCommit(0, 1)])
