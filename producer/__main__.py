@@ -46,8 +46,10 @@ from producer.queue_metrics import QueueMetrics
 from producer.settings import ProducerSettings
 from producer.sync_request import build_request
 
+DAILY_ATTEMPTS = 600
+"""About ten hours, one attempt a minute: an outage at the time of the daily request must not cost a day."""
 PLANNING = Limits(statement_s=3600.0)
-"""Of planning a run: all its pages are one COPY."""
+"""Limits for planning a run: the transaction of a large one takes many COPYs."""
 
 
 def main() -> NoReturn:
@@ -172,7 +174,7 @@ async def _run_daily(settings: ProducerSettings, catalog: Catalog, api: Api, dat
             await delete_old(conn, catalog, today)
             await delete_superseded(conn, settings.superseded_days)
 
-    await with_retries(run)
+    await with_retries(run, attempts=DAILY_ATTEMPTS)
 
 
 def _lag(settings: ProducerSettings, service: str, topic: Topic) -> LagReader:

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Final, Protocol
 
 from pipeline.clock import monotonic
@@ -12,7 +13,7 @@ from pipeline.contracts.messages import Batch
 from pipeline.contracts.records import Record
 from pipeline.dead_letter_limit import DeadLetterLimit
 from pipeline.dead_letters import DeadLetter
-from pipeline.errors import Invalid, Retryable
+from pipeline.errors import Fatal, Invalid, Retryable
 from pipeline.ledger.runs import RunKey, run_of
 from pipeline.log import logger
 from pipeline.metrics import histogram
@@ -201,9 +202,13 @@ class Sink:
             return
         began = monotonic()
         progress = dict(self._partitions)
-        readable = await self._readable(
-            [record for record in batch if record.offset not in progress[record.partition].dead_lettered]
-        )
+        try:
+            readable = await self._readable(
+                [record for record in batch if record.offset not in progress[record.partition].dead_lettered]
+            )
+        except Fatal:
+            await self._commit_dead_lettered(batch, progress)
+            raise
         unknown = await writer.unknown_runs(readable)
         for item in [item for item in readable if run_of(item.message.batch) in unknown]:
             error = "the ledger has no run with this id and generation"
@@ -229,8 +234,17 @@ class Sink:
             if self._queue and self._queue[0] is record:
                 self._queued_bytes -= _size(self._queue.popleft())
 
+    async def _commit_dead_lettered(self, batch: list[Record], progress: Mapping[int, Progress]) -> None:
+        """Commit what was dead-lettered at the head of a batch: a restarted process goes on behind it."""
+        done = takewhile(lambda record: record.offset in progress[record.partition].dead_lettered, batch)
+        self._finish(list(done), progress)
+        try:
+            await self._commit(self._partitions)
+        except Retryable as error:
+            _log.warning("commit_failed", error=str(error))
+
     async def _readable(self, batch: list[Record]) -> list[ReceivedResult]:
-        """Return the decoded results; dead-letter the records that cannot be decoded."""
+        """Return the decoded results; dead-letter the records that cannot be decoded. Raises Fatal at the limit."""
         decoded = await asyncio.to_thread(lambda: [_decode(record) for record in batch])
         readable: list[ReceivedResult] = []
         for record, result in zip(batch, decoded, strict=True):
@@ -238,6 +252,8 @@ class Sink:
                 readable.append(result)
             else:
                 await self._dead_letter(record, "undecodable", str(result))
+                # Not a fault of one tenant, whose results must not stop those of the others.
+                self._limit.record_dead(record.partition, f"undecodable: {result}")
         return readable
 
     async def _write(self, writer: ResultWriter, received: list[ReceivedResult]) -> None:
@@ -252,11 +268,10 @@ class Sink:
         await write_separately(received, write, refused)
 
     async def _dead_letter(self, record: Record, reason: str, error: str, batch: Batch | None = None) -> None:
-        """Dead-letter a record, and remember it for retries of its batch. Raises Fatal at the limit."""
+        """Dead-letter a record, and remember it for retries of its batch."""
         await self._send_dead_letter(DeadLetter(record, SERVICE, reason, error, batch=batch))
         if progress := self._partitions.get(record.partition):
             progress.dead_lettered.add(record.offset)
-        self._limit.record_dead(record.partition, f"{reason}: {error}")
 
     async def _commit(self, partitions: Mapping[int, Progress]) -> None:
         commits = [

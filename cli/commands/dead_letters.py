@@ -121,7 +121,10 @@ def show(place: str, as_json: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Only count.")
 @json_option
 def redrive(all_: bool, rate: float, dry_run: bool, as_json: bool, **options: Any) -> None:
-    """Process dead letters again. Those whose page is applied are skipped."""
+    """Process dead letters again.
+
+    Those whose page is no longer dead, and those that are truncated or of an unknown source, are skipped.
+    """
     settings = read_environment(LedgerSettings)
     selected = Filter(options["reason"], options["service"], options["property_"], options["since"])
     if not all_ and selected == Filter():

@@ -26,8 +26,8 @@ class _Settings(SyncSettings, RetentionSettings):
 def retention(dry_run: bool, as_json: bool) -> None:
     """Delete days older than the `retention` of their report, and superseded pages of the ledger.
 
-    A page is superseded when a newer generation has completed its day GSC_SUPERSEDED_DAYS ago. The producer's daily
-    timer does the same.
+    A page is superseded when a newer generation has completed its day. It is deleted GSC_SUPERSEDED_DAYS after it was
+    finished. The producer's daily timer does the same.
     """
     settings = read_environment(_Settings)
     deleted = run(_delete(settings, load_catalog(settings), dry_run=dry_run))

@@ -49,7 +49,9 @@ ID_CHECK_S = 5.0
 @click.option("--start", callback=day, help="First day, YYYY-MM-DD, in Pacific time.")
 @click.option("--end", callback=day, help="Last day, inclusive.")
 @click.option(
-    "--days", type=click.IntRange(1, HISTORY_DAYS), help="Instead of --start and --end: the last days that have data."
+    "--days",
+    type=click.IntRange(1, HISTORY_DAYS),
+    help="Instead of --start and --end: from N days ago on; days that have no data yet are left out.",
 )
 @click.option("--report", "reports", multiple=True, help="A report of the catalog. Can be repeated.  [default: all]")
 @click.option("--request-id", help="Id of the request; the same request again changes nothing.  [default: a new one]")

@@ -39,6 +39,12 @@ async def test_an_operation_is_repeated_with_doubling_delays(delays: list[float]
     assert delays == [0.1, 0.2, 0.4, 0.8, 1.6]
 
 
+async def test_the_delay_does_not_grow_beyond_the_longest(delays: list[float]) -> None:
+    errors = [Retryable(str(number)) for number in range(5)]
+    assert await with_retries(failing(*errors), attempts=6, longest_delay_s=0.5) == "done"
+    assert delays == [0.1, 0.2, 0.4, 0.5, 0.5]
+
+
 async def test_the_error_of_the_last_attempt_is_raised(delays: list[float]) -> None:
     with pytest.raises(Retryable, match="second"):
         await with_retries(failing(Retryable("first"), Retryable("second")), attempts=2, first_delay_s=3.0)

@@ -323,6 +323,19 @@ async def test_too_many_dead_letters_end_the_service(world: World) -> None:
     await sink.receive([a_record(number, value=b"{}") for number in range(3)])
     with pytest.raises(Fatal, match="3 of the last 3 messages of partition 0"):
         await run_until(sink, lambda: False)
+    # A restarted process goes on behind them, and does not dead-letter them again.
+    assert world.committed == [[OffsetCommit(0, 3)]]
+
+
+@pytest.mark.parametrize("reason", ["unknown_run", "unstorable"])
+async def test_refused_results_of_a_tenant_never_end_the_service(world: World, reason: str) -> None:
+    sink = await a_sink(world, limit=3)
+    world.unknown = {"nobody"}
+    world.unstorable = set(range(5)) if reason == "unstorable" else set()
+    await sink.receive([a_record(number, run="nobody" if reason == "unknown_run" else "run-1") for number in range(5)])
+    await sink.receive([a_record(5)])
+    await run_until(sink, lambda: world.offsets == [5])
+    assert world.dead == [(number, reason) for number in range(5)]
 
 
 async def test_written_results_between_dead_letters_keep_the_service_running(world: World) -> None:
