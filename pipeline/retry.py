@@ -15,8 +15,8 @@ async def with_retries(
 ) -> T:
     """Call `attempt` until it does not raise Retryable, at most `attempts` times, and return its result.
 
-    The delay doubles each time, up to `longest_delay_s`. The defaults wait about three seconds in all; a broker that has
-    just elected a leader or created a topic needs about one. Raises the error of the last attempt.
+    The delay doubles each time, up to `longest_delay_s`. The defaults wait about three seconds in all; a broker that
+    has just elected a leader or created a topic needs about one. Raises the error of the last attempt.
     """
     retrying = AsyncRetrying(
         retry=retry_if_exception_type(Retryable),
