@@ -152,7 +152,7 @@ def test_a_halt_stops_calls_and_a_resume_loses_nothing(
     servers: Servers, dsn: str, topic_prefix: str, folder: Path
 ) -> None:
     world = simulator_settings(Scenario(days=20, rows=20, latency_s=0.5, full_days=False))
-    with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_CONCURRENCY="4") as running:
+    with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_CONCURRENCY="1") as running:
 
         async def scene() -> None:
             run = await running.request_sync(20)
