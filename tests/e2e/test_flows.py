@@ -210,7 +210,8 @@ async def test_the_classic_group_protocol_through_a_join_and_a_leave(
         assert await running.settled(run) == {"applied": 300}
         assert await running.differences(25) == []
         assert second.running
-        # While a rebalance of this protocol lasts, commits may be refused, and calls go on: the next owner repeats them.
+        # While a rebalance of this protocol lasts, commits may be refused and calls go on: the next owner repeats
+        # them.
         assert repeats(running.calls(), 0.0, float("inf")) <= 60
 
 
