@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from bench.environment import rss_mb, running_environment, running_pipeline, start_fetcher
+from bench.environment import rss_mb, running_environment, running_pipeline, start_fetcher, wait_until_finished
 from bench.results import log_progress, write
-from lab.driver import Driver, all_finished
+from lab.driver import Driver
 from lab.scenario import Scenario
 from lab.search_console.settings import Quotas
 from pipeline.clock import monotonic
@@ -70,9 +70,7 @@ async def _measure(driver: Driver, outage_s: float) -> dict[str, object]:
         calls_while_stopped = _calls_while_stopped(driver, outage)
         log_progress("starting the sink again")
         driver.services.start("sink")
-        while not all_finished(await driver.pages(run)):
-            await asyncio.sleep(1.0)
-    pages = await driver.pages(run)
+        pages = await wait_until_finished(driver, run)
     return {
         "queue_max": max(samples.queue),
         "queue_mark": MAX_QUEUE_SIZE,

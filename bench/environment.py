@@ -15,7 +15,7 @@ import psutil
 
 from bench.results import log_progress
 from lab.database import create_database
-from lab.driver import Driver
+from lab.driver import Driver, all_finished
 from lab.local_pipeline import Services, Setup, prepare, start_service
 from lab.processes import Process, free_port
 from lab.scenario import REPORTS, RunningSimulator, Scenario, last_day, start_simulator
@@ -115,3 +115,17 @@ def start_fetcher(driver: Driver, name: str, **extra: str) -> Fetcher:
 def rss_mb(process: Process) -> float:
     """Return the resident memory of a process in MB. Raises psutil.NoSuchProcess."""
     return float(psutil.Process(process.pid).memory_info().rss) / 2**20
+
+
+async def wait_until_finished(driver: Driver, run: str) -> dict[str, int]:
+    """Wait until every page of a run is finished; return the number of pages by state."""
+    log_progress("waiting until every page is finished")
+    while not all_finished(pages := await driver.pages(run)):
+        await asyncio.sleep(1.0)
+    return pages
+
+
+async def count_lost(driver: Driver, pages: dict[str, int], days: int) -> int:
+    """Return the number of pages that are not applied, plus that of the days that differ from the simulator."""
+    unapplied = sum(count for state, count in pages.items() if state != "applied")
+    return unapplied + len(await driver.differences(days))

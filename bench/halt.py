@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import httpx
 
-from bench.environment import running_environment, running_pipeline, start_fetcher
+from bench.environment import count_lost, running_environment, running_pipeline, start_fetcher, wait_until_finished
 from bench.results import log_progress, write
 from lab.call_log import Call, last_after, percentile
-from lab.driver import Driver, all_finished
+from lab.driver import Driver
 from lab.processes import free_port
 from lab.scenario import Scenario
 from pipeline.clock import monotonic
@@ -68,7 +68,7 @@ async def _measure(driver: Driver, root: str, halts: int) -> dict[str, object]:
         count = COMMAND_HALTS if halts >= COMMAND_HALTS else 1
         by_command = [await _halt_by_command(driver, client) for _ in range(count)]
     driver.post("settings", {"latency_s": 0.0})
-    lost = await _count_lost(driver, run)
+    lost = await count_lost(driver, await wait_until_finished(driver, run), SCENARIO.days)
     times = [measurement.seconds for measurement in by_http]
     return {
         "halts": len(times),
@@ -131,13 +131,3 @@ def _run_command(driver: Driver, *arguments: str) -> None:
     command = Path(sys.executable).with_name("gsc-stream")
     environment = {**os.environ, **driver.setup.environment}  # noqa: TID251 - passed on, not interpreted
     subprocess.run([command, *arguments], env=environment, check=True, stdout=subprocess.DEVNULL)
-
-
-async def _count_lost(driver: Driver, run: str) -> int:
-    """Wait until the run is finished; return the number of pages that are not applied plus that of days that differ."""
-    log_progress("waiting until every page is finished")
-    while not all_finished(await driver.pages(run)):
-        await asyncio.sleep(1.0)
-    pages = await driver.pages(run)
-    unapplied = sum(count for state, count in pages.items() if state != "applied")
-    return unapplied + len(await driver.differences(SCENARIO.days))

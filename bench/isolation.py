@@ -7,10 +7,10 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from bench.environment import running_environment, running_pipeline, start_fetcher
+from bench.environment import running_environment, running_pipeline, start_fetcher, wait_until_finished
 from bench.results import log_progress, write
 from lab.call_log import Call
-from lab.driver import Driver, all_finished
+from lab.driver import Driver
 from lab.scenario import Scenario, last_day
 from lab.search_console.settings import Quotas
 from pipeline.clock import monotonic, now
@@ -224,9 +224,7 @@ def _rate(calls: list[Call], phase: Phase, user: str) -> float:
 async def _lost(driver: Driver, backlog: str) -> dict[str, int]:
     """Cancel what is left of the backlog; return the pages that are dead and were not refused as invalid."""
     await driver.cancel(backlog)
-    log_progress("waiting until every page is finished")
-    while not all_finished(pages := await driver.pages(backlog)):
-        await asyncio.sleep(1.0)
+    pages = await wait_until_finished(driver, backlog)
     dead = pages.get("dead", 0)
     poisoned = sum(call["fault"] == "400" for call in driver.calls())
     return {"pages": sum(pages.values()), "dead": dead, "poisoned": poisoned, "lost": max(0, dead - poisoned)}

@@ -24,9 +24,9 @@ from pipeline.contracts.identity import run_id
 from pipeline.contracts.messages import SyncRequest
 from pipeline.contracts.records import Position
 from pipeline.ledger import pages, runs
+from pipeline.minute_maximum import MINUTE_S
 from pipeline.pacific import pacific_date
 from pipeline.postgres import REPORT, Connection, connection
-from pipeline.process import PAUSE_WINDOW_S
 from pipeline.publisher import open_publisher, publish_request
 from producer.intake import plan_run
 from producer.outbox import WINDOW
@@ -87,7 +87,7 @@ async def _measure(setup: Setup, producer: Process, port: int) -> dict[str, obje
     while gauge_at(port, "gsc_publisher_leader") != 1:
         await asyncio.sleep(0.2)
     async with connection(setup.servers.dsn, application="gsc-bench", limits=REPORT) as conn:
-        await asyncio.sleep(PAUSE_WINDOW_S)  # after it, pauses of the start of the process do not count
+        await asyncio.sleep(MINUTE_S)  # after it, pauses of the start of the process do not count
         log_progress("planning")
         began = monotonic()
         run_ = await _request(setup)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import httpx
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from bench.environment import Environment, running_environment, running_pipeline
+from bench.environment import Environment, count_lost, running_environment, running_pipeline
 from bench.results import log_progress, write
 from lab.broker import BrokerOptions, running_broker
 from lab.driver import Driver, all_finished
@@ -244,5 +244,4 @@ async def _count_lost(driver: Driver, run_: str) -> int:
 
     while await seconds_until(finished, monotonic()) is None:
         log_progress(str(await driver.pages(run_)))
-    pages = await driver.pages(run_)
-    return sum(n for state, n in pages.items() if state != "applied") + len(await driver.differences(SCENARIO.days))
+    return await count_lost(driver, await driver.pages(run_), SCENARIO.days)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from pipeline.contracts.halts import credential_scopes
+from pipeline.contracts.halts import credential_scopes, end_of
 from pipeline.contracts.messages import DEFAULT_PROJECT, Control
 from pipeline.contracts.partition_status import PartitionStatus
 from pipeline.contracts.records import PendingGroup, UnfinishedPages
@@ -80,9 +80,7 @@ def _halt(credential: str, queue: Queue) -> Wait | None:
     halts = [halt for halt in queue.halts if halt.scope in scopes]
     if not halts:
         return None
-    ends = [halt.until for halt in halts]
-    reason = "; ".join(f"{halt.scope} is halted: {halt.reason}" for halt in halts)
-    return Wait(reason, None if None in ends else max(end for end in ends if end is not None))
+    return Wait("; ".join(f"{halt.scope} is halted: {halt.reason}" for halt in halts), end_of(halts))
 
 
 def _full_share(credential: str, items: Sequence[UnfinishedPages], queue: Queue) -> Wait | None:

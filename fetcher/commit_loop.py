@@ -17,7 +17,7 @@ from pipeline.clock import monotonic, now
 from pipeline.contracts.partition_status import PartitionStatus
 from pipeline.errors import Retryable
 from pipeline.log import logger
-from pipeline.metrics import gauge
+from pipeline.metrics import clear_gauges, gauge
 from pipeline.offsets import OffsetCommit
 from pipeline.process import event_or_timeout
 from pipeline.watchdog import Heartbeat
@@ -26,6 +26,13 @@ REFRESH_EVERY_S = 0.5
 """How often statuses are decided. Not for every batch, since there may be thousands of properties."""
 COMMIT_LIMIT_S = 60.0
 """A commit waits for a rebalance, and with it for calls in flight to be drained."""
+LIMIT_GAUGES = (
+    "gsc_calls_last_minute",
+    "gsc_calls_allowed_per_minute",
+    "gsc_tokens",
+    "gsc_project_calls_last_minute",
+    "gsc_project_calls_allowed_per_minute",
+)
 RENEW_EVERY_S = 2.0
 """How often every partition is committed, with or without news."""
 
@@ -106,10 +113,7 @@ class CommitLoop:
 
 def _show_limits(readings: Sequence[Reading], property_: BusiestProperty) -> None:
     """Set the gauges: a series for each credential and project; of the properties, of which may be thousands, one."""
-    for name in ("gsc_calls_last_minute", "gsc_calls_allowed_per_minute", "gsc_tokens"):
-        gauge(name).clear()
-    for name in ("gsc_project_calls_last_minute", "gsc_project_calls_allowed_per_minute"):
-        gauge(name).clear()
+    clear_gauges(LIMIT_GAUGES)
     for reading in readings:
         if reading.kind == "project":
             gauge("gsc_project_calls_last_minute").labels(reading.name).set(reading.calls)

@@ -11,9 +11,7 @@ from itertools import count
 from typing import Generic, Protocol, TypeVar
 
 from fetcher.rotation import Rotation
-from pipeline.contracts.messages import Batch, Priority
-
-PRIORITIES: tuple[Priority, ...] = ("daily", "backfill")
+from pipeline.contracts.messages import PRIORITIES, Batch, Priority
 
 
 class Queued(Protocol):

@@ -21,6 +21,10 @@ from pipeline.catalog import Credential
 from pipeline.clock import monotonic, now
 from pipeline.errors import Fatal, Invalid, Retryable
 
+TIMEOUT_S = 30.0
+DEADLINE_S = 60.0
+"""Seconds after which a call no longer waits for a token; impersonation takes two requests."""
+ERROR_CHARACTERS = 500
 REFRESH_MARGIN_S = 225.0
 """Seconds before its end at which a token is replaced; as in google-auth, the servers' caches expire earlier."""
 REFRESH_MARGIN_RATIO = 0.1
@@ -73,12 +77,6 @@ class AccessToken:
         is_final = self._replaces_refused
         self._value, self._use_until, self._replaces_refused = None, 0.0, True
         return is_final
-
-
-TIMEOUT_S = 30.0
-DEADLINE_S = 60.0
-"""Seconds after which a call no longer waits for a token; impersonation takes two requests."""
-ERROR_CHARACTERS = 500
 
 
 class _Response(google.auth.transport.Response):

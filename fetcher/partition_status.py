@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from fetcher.rate_limiter import RateLimiter
 from fetcher.schedule import Schedule, Tenant
-from pipeline.contracts.halts import ALL
+from pipeline.contracts.halts import ALL, end_of
 from pipeline.contracts.messages import Control
 from pipeline.contracts.partition_status import NOTHING_TO_DO, PartitionStatus
 
@@ -120,6 +120,4 @@ def decide_status(view: View) -> PartitionStatus:
 
 
 def _halted(at: datetime, halts: Sequence[Control]) -> PartitionStatus:
-    ends = [halt.until for halt in halts]
-    until = None if None in ends else max(end for end in ends if end is not None)
-    return PartitionStatus("HALTED", at, "; ".join(f"{halt.scope}: {halt.reason}" for halt in halts), until)
+    return PartitionStatus("HALTED", at, "; ".join(f"{halt.scope}: {halt.reason}" for halt in halts), end_of(halts))

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from fetcher.token_bucket import MINUTE_S
 from pipeline.contracts.messages import DEFAULT_PROJECT
 from pipeline.errors import Invalid
+from pipeline.minute_maximum import MINUTE_S
 
 SPREAD_S = 1.0
 """Two calls that get their tokens at the same time may reach the server this far apart. A window of 60 s on the server

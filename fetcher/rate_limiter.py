@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from fetcher.outcome import ScopeKind
 from fetcher.quota_limits import QuotaLimits, rate_per_s
-from fetcher.token_bucket import MINUTE_S, MinuteCounter, MinuteMaximum, TokenBucket
+from fetcher.token_bucket import MinuteCounter, TokenBucket
 from pipeline.contracts.messages import DEFAULT_PROJECT, Batch
+from pipeline.minute_maximum import MINUTE_S, MinuteMaximum
 
 WARN_AT = 0.8  # of the hard quota
 

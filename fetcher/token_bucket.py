@@ -4,10 +4,10 @@ A bucket starts empty. With rate r (tokens a second) and burst b, any window of 
 calls, through any number of changes of the owner. Rates are chosen so that `b + 60 r <= headroom x quota`.
 """
 
-from collections import deque
 from math import sqrt
 
-MINUTE_S = 60.0
+from pipeline.minute_maximum import MINUTE_S
+
 CUT = 0.5
 CLIMB_S = 20.0
 """From the first success after a cut until the rate is back at its ceiling."""
@@ -44,26 +44,6 @@ class MinuteCounter:
             self._total -= self._counts[expired % slots]
             self._counts[expired % slots] = 0
         self._newest = max(self._newest, second)
-
-
-class MinuteMaximum:
-    """The highest of the values of the last minute."""
-
-    def __init__(self) -> None:
-        self._values: deque[tuple[float, float]] = deque()
-        """Times and values. Each value is lower than those before it: others can never be the highest again."""
-
-    def add(self, value: float, now: float) -> None:
-        """Add a value."""
-        while self._values and self._values[-1][1] <= value:
-            self._values.pop()
-        self._values.append((now, value))
-
-    def value(self, now: float) -> float:
-        """Return the highest value of the last minute; 0 without any."""
-        while self._values and self._values[0][0] <= now - MINUTE_S:
-            self._values.popleft()
-        return self._values[0][1] if self._values else 0.0
 
 
 class TokenBucket:

@@ -1,12 +1,13 @@
 """Reconcile: compares plan, ledger and table, and finds days that are missing, stale, truncated or different."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from datetime import date, datetime, timedelta
 from itertools import groupby
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 from pipeline.postgres import Connection, database_errors, queries
 
+T = TypeVar("T")
 Kind = Literal["dead", "late", "unplanned", "unpublished", "stale", "rows", "kept", "truncated", "totals"]
 KINDS: Mapping[Kind, str] = {
     "dead": "a page of the day is dead-lettered",
@@ -154,20 +155,22 @@ class FindingRange(NamedTuple):
 def finding_ranges(findings: Iterable[Finding]) -> list[FindingRange]:
     """Return the findings with consecutive days joined. Pure."""
     ordered = sorted(findings, key=lambda item: (*item[:4], item.date))
-    ranges = []
-    for _, numbered in groupby(enumerate(ordered), key=lambda pair: (*pair[1][:4], pair[1].date.toordinal() - pair[0])):
-        days = [item for _, item in numbered]
-        ranges.append(FindingRange(*days[0][:4], days[0].date, days[-1].date, days[0].detail))
-    return ranges
+    return [
+        FindingRange(*days[0][:4], days[0].date, days[-1].date, days[0].detail)
+        for days in _consecutive(ordered, lambda item: item[:4], lambda item: item.date)
+    ]
 
 
 def refetch_requests(findings: Iterable[Finding]) -> list[RefetchRequest]:
     """Return the requests that repair the findings; consecutive days are one request. Pure."""
     days = sorted({(f.property, f.report, f.date) for f in findings if f.kind in REPAIRABLE})
-    requests = []
-    for (property_, report, _), run in groupby(
-        enumerate(days), key=lambda item: (*item[1][:2], item[1][2].toordinal() - item[0])
-    ):
-        dates = [item[1][2] for item in run]
-        requests.append(RefetchRequest(property_, report, dates[0], dates[-1]))
-    return requests
+    return [
+        RefetchRequest(*run[0][:2], run[0][2], run[-1][2])
+        for run in _consecutive(days, lambda item: item[:2], lambda item: item[2])
+    ]
+
+
+def _consecutive(items: Iterable[T], group_of: Callable[[T], Hashable], day_of: Callable[[T], date]) -> list[list[T]]:
+    """Return the items, which are sorted by group and day, in lists of one group and consecutive days."""
+    numbered = groupby(enumerate(items), key=lambda pair: (group_of(pair[1]), day_of(pair[1]).toordinal() - pair[0]))
+    return [[item for _, item in run] for _, run in numbered]

@@ -1,5 +1,6 @@
 """The instruments of the metric catalog, and their exposition for each service."""
 
+from collections.abc import Iterable
 from functools import cache
 from typing import TypeVar
 
@@ -41,6 +42,12 @@ def counter(name: str) -> Counter:
 def gauge(name: str) -> Gauge:
     """Return the gauge with this name in the metric catalog. Raises KeyError, or TypeError for another kind."""
     return _instrument(name, Gauge)
+
+
+def clear_gauges(names: Iterable[str]) -> None:
+    """Remove all values of gauges with labels: what is not known, or not true any more, is not exported."""
+    for name in names:
+        gauge(name).clear()
 
 
 def histogram(name: str) -> Histogram:

@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 import threading
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
@@ -19,6 +18,7 @@ from pipeline.clock import monotonic
 from pipeline.errors import PipelineError
 from pipeline.log import configure_logging, logger
 from pipeline.metrics import gauge
+from pipeline.minute_maximum import MinuteMaximum
 from pipeline.settings import Settings, SettingsError, read_settings
 from pipeline.watchdog import TICK_S, Watchdog
 
@@ -32,7 +32,6 @@ EXIT_USAGE = 2
 EXIT_HALTED = 3
 EXIT_INTERRUPTED = 130
 MEASURE_EVERY_S = 0.02
-PAUSE_WINDOW_S = 60.0
 
 
 class StartError(Exception):
@@ -180,28 +179,12 @@ def _place(task: asyncio.Task[Any]) -> str:
     return " > ".join(places)
 
 
-class LongestPause:
-    """The longest of the pauses within PAUSE_WINDOW_S."""
-
-    def __init__(self) -> None:
-        self._pauses: deque[tuple[float, float]] = deque()
-        """Times and lengths. A pause that is followed by a longer one is left out, so the first is the longest."""
-
-    def record(self, now: float, pause: float) -> float:
-        """Record a pause that ends now, and return the longest."""
-        while self._pauses and self._pauses[-1][1] <= pause:
-            self._pauses.pop()
-        self._pauses.append((now, pause))
-        while self._pauses[0][0] < now - PAUSE_WINDOW_S:
-            self._pauses.popleft()
-        return self._pauses[0][1]
-
-
 async def measure_loop_lag(stop: asyncio.Event) -> None:
-    """Set the gauge until `stop`."""
-    longest = LongestPause()
+    """Export the longest pause of the event loop in the last minute, until `stop`."""
+    longest = MinuteMaximum()
     while not stop.is_set():
         due = monotonic() + MEASURE_EVERY_S
         await event_or_timeout(stop, MEASURE_EVERY_S)
         now = monotonic()
-        gauge("gsc_event_loop_lag_seconds").set(longest.record(now, max(0.0, now - due)))
+        longest.add(max(0.0, now - due), now)
+        gauge("gsc_event_loop_lag_seconds").set(longest.value(now))

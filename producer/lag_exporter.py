@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from pipeline.contracts.records import PartitionLag, Record
 from pipeline.errors import Retryable
 from pipeline.ledger import pages as ledger_pages
 from pipeline.log import logger
-from pipeline.metrics import gauge
+from pipeline.metrics import clear_gauges, gauge
 from pipeline.pacific import pacific_date
 from pipeline.postgres import Connect, Connection, database_errors, queries
 from pipeline.process import event_or_timeout
@@ -113,9 +113,9 @@ class LagExporter:
     def clear_stale(self, moment: float) -> None:
         """Remove the gauges whose values are older than FRESH_S."""
         if moment - self._lag_read > FRESH_S:
-            _clear(LAG_GAUGES)
+            clear_gauges(LAG_GAUGES)
         if moment - self._ledger_due > FRESH_S:
-            _clear(LEDGER_GAUGES)
+            clear_gauges(LEDGER_GAUGES)
 
     async def _export_lag(self, watched: WatchedGroup) -> dict[int, PartitionLag]:
         lags = await watched.lag.read()
@@ -135,7 +135,7 @@ class LagExporter:
 
     async def _export_pages(self, conn: Connection) -> None:
         pages: dict[str, int] = dict(await (await conn.execute(_SQL["pages"])).fetchall())
-        for state in ("pending", "published", "applied", "dead", "cancelled"):
+        for state in ledger_pages.STATES:
             gauge("gsc_ledger_pages").labels(state).set(pages.get(state, 0))
         left: Counter[str] = Counter()
         for group in await ledger_pages.unfinished(conn):
@@ -143,11 +143,6 @@ class LagExporter:
         done = pages.get("applied", 0) + pages.get("dead", 0)
         gauge("gsc_drain_seconds").labels("current").set(self._rate.seconds_left(monotonic(), done, left.total()))
         gauge("gsc_drain_seconds").labels("quota").set(seconds_at_quota(left, self._allowed_qpm))
-
-
-def _clear(names: Iterable[str]) -> None:
-    for name in names:
-        gauge(name).clear()
 
 
 async def _export_days(conn: Connection) -> None:

@@ -9,7 +9,7 @@ from pipeline.contracts.records import UnfinishedPages
 from pipeline.errors import Retryable
 from pipeline.ledger import pages as ledger_pages
 from pipeline.log import logger
-from pipeline.metrics import gauge
+from pipeline.metrics import clear_gauges, gauge
 from pipeline.postgres import Connect, Connection
 from pipeline.process import event_or_timeout
 
@@ -38,20 +38,20 @@ class QueueMetrics:
                 await self._export()
                 await event_or_timeout(stop, max(EXPORT_EVERY_S, (monotonic() - began) / TIME_SHARE))
         finally:
-            _remove_values()
+            clear_gauges(_GAUGES)
 
     async def _export(self) -> None:
         try:
             async with self._connect() as conn:
                 export_unfinished(await ledger_pages.unfinished(conn))
         except Retryable as error:
-            _remove_values()
+            clear_gauges(_GAUGES)
             _log.warning("queue_not_counted", error=str(error))
 
 
 def export_unfinished(groups: Iterable[UnfinishedPages]) -> None:
     """Set the gauges. A credential without unfinished pages has no value."""
-    _remove_values()
+    clear_gauges(_GAUGES)
     oldest: dict[tuple[str, Priority], float] = {}
     for group in groups:
         gauge("gsc_pending_pages").labels(group.credential).inc(group.pending)
@@ -60,8 +60,3 @@ def export_unfinished(groups: Iterable[UnfinishedPages]) -> None:
         oldest[labels] = max(oldest.get(labels, 0.0), group.age_s)
     for labels, age_s in oldest.items():
         gauge("gsc_oldest_pending_seconds").labels(*labels).set(age_s)
-
-
-def _remove_values() -> None:
-    for name in _GAUGES:
-        gauge(name).clear()

@@ -11,14 +11,13 @@ from itertools import cycle
 from typing import NamedTuple
 
 from pipeline.contracts.halts import ALL
-from pipeline.contracts.messages import Control, Priority
+from pipeline.contracts.messages import PRIORITIES, Control, Priority
 from pipeline.contracts.records import PendingGroup
 
 MIN_SHARE = 10
 """Pages that every credential may have published, even if all shares together exceed the queue size."""
 DAILY_EXTRA = 10
 """Daily pages that a credential may publish beyond its share: backfills that fill the share delay no daily page."""
-PRIORITIES: Sequence[Priority] = ("daily", "backfill")
 
 
 class HaltedScopes(NamedTuple):

@@ -119,6 +119,12 @@ def is_active(control: Control, now: datetime) -> bool:
     return control.state == "halted" and (control.until is None or now < control.until)
 
 
+def end_of(halts: Iterable[Control]) -> datetime | None:
+    """Return when the last of some halts ends; None when one has no end. There must be one at least."""
+    ends = [halt.until for halt in halts]
+    return None if None in ends else max(end for end in ends if end is not None)
+
+
 def control_fields(control: Control) -> dict[str, str | None]:
     """Return a record as JSON fields, the same on the command line and over HTTP."""
     return {

@@ -17,6 +17,8 @@ from msgspec import Meta, Struct, field
 SearchType = Literal["web", "image", "video", "news", "discover", "googleNews"]
 DataState = Literal["final", "all", "hourly_all"]
 Priority = Literal["daily", "backfill"]
+PRIORITIES: tuple[Priority, ...] = ("daily", "backfill")
+"""The most urgent first."""
 Cause = Literal["operator", "budget", "permission", "credential", "dead_letters", "unreadable"]
 
 Name = Annotated[str, Meta(min_length=1, max_length=2048, pattern=r"^[^\x00]*$")]

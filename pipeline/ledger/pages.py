@@ -8,7 +8,7 @@ cannot be reached, and Fatal for what trying again cannot change.
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import date
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 from psycopg import AsyncCopy
@@ -21,6 +21,7 @@ from pipeline.postgres import Connection, database_errors, queries
 _SQL = queries("pipeline.ledger", "pages.sql")
 
 State = Literal["pending", "published", "applied", "dead", "cancelled"]
+STATES: tuple[State, ...] = get_args(State)
 FINAL_STATES: tuple[State, ...] = ("applied", "dead", "cancelled")
 """A page in one of them stays there, until an operator acts."""
 _BATCH_FIELDS = (

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from fetcher.quota_limits import QuotaLimits, rate_per_s
 from fetcher.rate_limiter import BusiestProperty, Pace, QuotaWarning, RateLimiter, Refusal
-from fetcher.token_bucket import MINUTE_S, TokenBucket
+from fetcher.token_bucket import TokenBucket
 from pipeline.contracts.messages import Batch
 from pipeline.errors import Invalid
+from pipeline.minute_maximum import MINUTE_S
 from support.examples import a_batch
 
 LIMITS = QuotaLimits(site_qpm=1200, user_qpm=1200, project_qpm=40_000, headroom=0.8, burst=8)
