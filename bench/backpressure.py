@@ -38,7 +38,7 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class Outage:
+class SinkPause:
     """When the sink was stopped, when the fetchers had to stop, and when the sink started, on the monotonic clock."""
 
     stopped: float
@@ -47,8 +47,8 @@ class Outage:
     restarted: float
 
 
-def run(outage_s: float) -> None:
-    """Stop the sink during a backfill, start it again after `outage_s` seconds, and write the figures."""
+def run(pause_s: float) -> None:
+    """Stop the sink during a backfill, start it again after `pause_s` seconds, and write the figures."""
     quotas = Quotas(site_qpm=None, user_qpm=None, project_qpm=None)
     settings = {"GSC_MAX_QUEUE_SIZE": str(MAX_QUEUE_SIZE), **UNLIMITED}
     with (
@@ -57,17 +57,17 @@ def run(outage_s: float) -> None:
     ):
         start_fetcher(driver, "fetcher-1")
         start_fetcher(driver, "fetcher-2")
-        write("backpressure", asyncio.run(_measure(driver, outage_s)))
+        write("backpressure", asyncio.run(_measure(driver, pause_s)))
 
 
-async def _measure(driver: Driver, outage_s: float) -> dict[str, object]:
+async def _measure(driver: Driver, pause_s: float) -> dict[str, object]:
     samples = Samples()
     async with _sampling(driver, samples):
         run = await driver.request_sync(SCENARIO.days)
         while (await driver.pages(run)).get("applied", 0) < PAGES_BEFORE_STOP:
             await asyncio.sleep(0.2)
-        outage = await _stop_sink(driver, samples, outage_s)
-        calls_while_stopped = _calls_while_stopped(driver, outage)
+        pause = await _stop_sink(driver, samples, pause_s)
+        calls_while_stopped = _calls_while_stopped(driver, pause)
         log_progress("starting the sink again")
         driver.services.start("sink")
         pages = await wait_until_finished(driver, run)
@@ -75,7 +75,7 @@ async def _measure(driver: Driver, outage_s: float) -> dict[str, object]:
         "queue_max": max(samples.queue),
         "queue_mark": MAX_QUEUE_SIZE,
         "calls_while_stopped": calls_while_stopped,
-        "seconds_until_stopped": round((outage.limit_reached or outage.restarted) - outage.stopped, 1),
+        "seconds_until_stopped": round((pause.limit_reached or pause.restarted) - pause.stopped, 1),
         "results_behind_max": max(samples.sink_lag),
         "rss_max_mb": round(max(max(values) for values in samples.rss_mb.values()), 1),
         "rss_max_mb_by_service": {name: round(max(values), 1) for name, values in samples.rss_mb.items()},
@@ -84,24 +84,24 @@ async def _measure(driver: Driver, outage_s: float) -> dict[str, object]:
     }
 
 
-async def _stop_sink(driver: Driver, samples: Samples, outage_s: float) -> Outage:
-    """Stop the sink, and watch its lag for the length of the outage."""
+async def _stop_sink(driver: Driver, samples: Samples, pause_s: float) -> SinkPause:
+    """Stop the sink, and watch its lag for the length of the pause."""
     log_progress("stopping the sink")
     driver.services.processes["sink"].stop()
     stopped = monotonic()
     limit_reached = None
-    while monotonic() < stopped + outage_s:
+    while monotonic() < stopped + pause_s:
         await asyncio.sleep(0.5)
         if limit_reached is None and samples.sink_lag and samples.sink_lag[-1] >= STOP_LAG:
             limit_reached = monotonic()
             log_progress(f"the sink's lag is {samples.sink_lag[-1]} results after {limit_reached - stopped:.1f} s")
-    return Outage(stopped, limit_reached, monotonic())
+    return SinkPause(stopped, limit_reached, monotonic())
 
 
-def _calls_while_stopped(driver: Driver, outage: Outage) -> int:
+def _calls_while_stopped(driver: Driver, pause: SinkPause) -> int:
     """Return the number of calls that started after the fetchers had to stop."""
-    quiet_from = (outage.limit_reached or outage.restarted) + SETTLE_S
-    return sum(quiet_from < call["arrived"] < outage.restarted for call in driver.calls())
+    quiet_from = (pause.limit_reached or pause.restarted) + SETTLE_S
+    return sum(quiet_from < call["arrived"] < pause.restarted for call in driver.calls())
 
 
 async def _count_lost(driver: Driver, pages: dict[str, int]) -> int:

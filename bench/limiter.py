@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from time import perf_counter_ns, thread_time_ns
 
 from bench.results import log_progress, write
-from fetcher.partition_status import Conditions, Progress, decide_status, view_of
+from fetcher.partition_status import Conditions, PartitionProgress, decide_status, view_of
 from fetcher.quota_limits import QuotaLimits
 from fetcher.rate_limiter import RateLimiter
 from fetcher.schedule import Job, Schedule, Tenant
@@ -105,7 +105,7 @@ def _start_jobs(schedule: Schedule, limiter: RateLimiter, now: float) -> None:
 def _decide_status(schedule: Schedule, limiter: RateLimiter, now: float) -> None:
     """Decide a status, and read what the metrics show, as the commit loop does."""
     conditions = Conditions(STARTED_AT, now, None, 0, (), lambda _: None)
-    decide_status(view_of(0, conditions, Progress(1, 0.0), schedule, limiter))
+    decide_status(view_of(0, conditions, PartitionProgress(1, 0.0), schedule, limiter))
     limiter.readings(now)
     limiter.busiest_property(now)
 

@@ -84,7 +84,7 @@ def _catalog(properties: int) -> str:
 
 async def _measure(setup: Setup, producer: Process, port: int) -> dict[str, object]:
     samples = Samples()
-    while gauge_at(port, "gsc_publisher_leader") != 1:
+    while gauge_at(port, "gsc_producer_leader") != 1:
         await asyncio.sleep(0.2)
     async with connection(setup.servers.dsn, application="gsc-bench", limits=REPORT) as conn:
         await asyncio.sleep(MINUTE_S)  # after it, pauses of the start of the process do not count

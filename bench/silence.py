@@ -227,7 +227,7 @@ async def _not_ready(services: Supervised, name: str) -> bool:
 
 
 async def _is_leader(services: Supervised, name: str) -> bool:
-    return await services.metric(name, "gsc_publisher_leader") == 1
+    return await services.metric(name, "gsc_producer_leader") == 1
 
 
 async def _publishes(services: Supervised, name: str) -> bool:

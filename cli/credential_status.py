@@ -14,7 +14,7 @@ from pipeline.contracts.records import PendingGroup, UnfinishedPages
 from producer.queue_shares import Shares, halted_scopes, share_size
 
 
-class Wait(NamedTuple):
+class PendingReason(NamedTuple):
     """Why pages wait, and until when, if that is known."""
 
     reason: str
@@ -36,8 +36,8 @@ class Queue:
     partitions: Mapping[int, PartitionStatus]
     """The fetchers' statuses."""
     max_queue_size: int
-    has_publisher: bool
-    """Whether a producer holds the publisher's lock."""
+    has_leader: bool
+    """Whether a producer holds the leader's lock."""
 
 
 def credential_rows(queue: Queue) -> list[dict[str, Any]]:
@@ -59,18 +59,18 @@ def credential_rows(queue: Queue) -> list[dict[str, Any]]:
     return rows
 
 
-def _wait_of(credential: str, items: Sequence[UnfinishedPages], queue: Queue) -> Wait:
+def _wait_of(credential: str, items: Sequence[UnfinishedPages], queue: Queue) -> PendingReason:
     waits = (
         _halt(credential, queue),
-        None if queue.has_publisher else Wait("no producer publishes pages"),
+        None if queue.has_leader else PendingReason("no producer publishes pages"),
         _full_share(credential, items, queue),
         _halted_properties(credential, queue),
         _fetchers(items, queue),
     )
-    return next((wait for wait in waits if wait is not None), Wait(""))
+    return next((wait for wait in waits if wait is not None), PendingReason(""))
 
 
-def _halt(credential: str, queue: Queue) -> Wait | None:
+def _halt(credential: str, queue: Queue) -> PendingReason | None:
     """Return the halt of the credential, or that of every run that it has pending pages of."""
     groups = [group for group in queue.groups if group.credential == credential]
     halted = halted_scopes(queue.halts, queue.projects)
@@ -80,10 +80,10 @@ def _halt(credential: str, queue: Queue) -> Wait | None:
     halts = [halt for halt in queue.halts if halt.scope in scopes]
     if not halts:
         return None
-    return Wait("; ".join(f"{halt.scope} is halted: {halt.reason}" for halt in halts), end_of(halts))
+    return PendingReason("; ".join(f"{halt.scope} is halted: {halt.reason}" for halt in halts), end_of(halts))
 
 
-def _full_share(credential: str, items: Sequence[UnfinishedPages], queue: Queue) -> Wait | None:
+def _full_share(credential: str, items: Sequence[UnfinishedPages], queue: Queue) -> PendingReason | None:
     halted = halted_scopes(queue.halts, queue.projects)
     running = [group for group in queue.groups if not halted.contains(group)]
     published = sum(item.published for item in items)
@@ -92,20 +92,20 @@ def _full_share(credential: str, items: Sequence[UnfinishedPages], queue: Queue)
         return None
     fetchers = _fetchers(items, queue)
     reason = f"its share of the queue is full, {published} of {shares.size} pages"
-    return Wait(f"{reason}: {fetchers.reason}", fetchers.until) if fetchers else Wait(reason)
+    return PendingReason(f"{reason}: {fetchers.reason}", fetchers.until) if fetchers else PendingReason(reason)
 
 
-def _halted_properties(credential: str, queue: Queue) -> Wait | None:
+def _halted_properties(credential: str, queue: Queue) -> PendingReason | None:
     if credential in queue.publishable or credential not in {group.credential for group in queue.groups}:
         return None
-    return Wait("its pending pages are of halted properties")
+    return PendingReason("its pending pages are of halted properties")
 
 
-def _fetchers(items: Iterable[UnfinishedPages], queue: Queue) -> Wait | None:
+def _fetchers(items: Iterable[UnfinishedPages], queue: Queue) -> PendingReason | None:
     """Return what the partitions of the published pages wait for."""
     numbers = sorted({number for item in items for number in item.partitions})
     statuses = {number: queue.partitions[number] for number in numbers if number in queue.partitions}
     for number, status in statuses.items():
         if status.state != "OK":
-            return Wait(f"partition {number} is {status.state}: {status.reason}", status.until)
+            return PendingReason(f"partition {number} is {status.state}: {status.reason}", status.until)
     return None

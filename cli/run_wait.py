@@ -107,10 +107,10 @@ async def wait_until_finished(conn: Connection, run: str, halts: Halts, show: Sh
             return RunEnd(progress)
         if halts.active(now()) and quiet.seconds(done) >= QUIET_S:
             tenants = [
-                Tenant(url, credential, projects.get(credential, DEFAULT_PROJECT))
+                UnfinishedProperty(url, credential, projects.get(credential, DEFAULT_PROJECT))
                 for credential, url in await runs.unfinished_tenants(conn, run)
             ]
-            holding = holding_halts(run, tenants, halts, now())
+            holding = halts_of_run(run, tenants, halts, now())
             if holding and all(_is_long(halt, now()) for halt in holding):
                 return RunEnd(progress, holding)
             text = "\n".join(describe_halt(halt) for halt in holding)
@@ -121,7 +121,7 @@ async def wait_until_finished(conn: Connection, run: str, halts: Halts, show: Sh
         await wait_for_change(conn, POLL_EVERY_S)
 
 
-class Tenant(NamedTuple):
+class UnfinishedProperty(NamedTuple):
     """A property with unfinished pages, its credential, and the Google Cloud project of that."""
 
     property: str
@@ -129,7 +129,7 @@ class Tenant(NamedTuple):
     project: str
 
 
-def holding_halts(run: str, tenants: Iterable[Tenant], halts: Halts, at: datetime) -> tuple[Control, ...]:
+def halts_of_run(run: str, tenants: Iterable[UnfinishedProperty], halts: Halts, at: datetime) -> tuple[Control, ...]:
     """Return the halts that hold all unfinished pages of a run, or none when a page is not halted. Pure."""
     holding = {}
     for tenant in tenants:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from fetcher.partition_status import Progress
+from fetcher.partition_status import PartitionProgress
 from fetcher.rate_limiter import RateLimiter
 from fetcher.schedule import Job, Schedule
 from pipeline.contracts.partition_status import PartitionStatus, read_done, read_status, with_status
@@ -68,9 +68,9 @@ class Assignment:
         """The number of called batches whose end is not committed: the calls that a kill would repeat."""
         return len(self._called)
 
-    def progress(self, partition: int, now: float) -> Progress:
+    def progress(self, partition: int, now: float) -> PartitionProgress:
         """Return how many records of a held partition are in flight, and for how long nothing was started or ended."""
-        return Progress(self._trackers[partition].in_flight, now - self._active_at[partition])
+        return PartitionProgress(self._trackers[partition].in_flight, now - self._active_at[partition])
 
     def commits(self, statuses: Mapping[int, PartitionStatus]) -> list[OffsetCommit]:
         """Return the commit of each of these partitions that is held, with its status in the metadata."""

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 from fetcher.assignment import Partitions
 from fetcher.outcome import Dead, Deferred, Done, HaltOrder, Outcome, Retry
 from fetcher.page_call import BROKER_PAUSE_S, SOON_S, PageCalls
-from fetcher.partition_status import Blocker, Outage
+from fetcher.partition_status import Blocker, OpenCircuit
 from fetcher.ports import Ports
 from fetcher.schedule import Job, Tenant
 from pipeline.clock import monotonic, now
@@ -121,10 +121,10 @@ class CallLoop:
             return "backpressure"
         return None
 
-    def outage_of(self, credential: str) -> Outage | None:
+    def outage_of(self, credential: str) -> OpenCircuit | None:
         """Return the outage that the calls of a credential wait for, or None."""
         reason = self._calls.outages.reason(credential)
-        return Outage(reason, self._calls.outages.wait(credential, monotonic())) if reason else None
+        return OpenCircuit(reason, self._calls.outages.wait(credential, monotonic())) if reason else None
 
     def _start(self, job: Job, moment: float) -> None:
         """Start the call of a job, or defer it when it is halted."""

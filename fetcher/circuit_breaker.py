@@ -16,7 +16,7 @@ LONGEST_TRY_S = 15.0
 NEVER = float("-inf")
 
 
-class Failure(NamedTuple):
+class FailedCall(NamedTuple):
     """A failed call: when and why, and whether other calls of its credential are in flight."""
 
     at: float
@@ -57,13 +57,13 @@ class _Circuit:
     last_opened_at: float = NEVER
     reason: str = ""
 
-    def add(self, failure: Failure) -> None:
+    def add(self, failure: FailedCall) -> None:
         self.failures += 1
         self.reason = failure.reason
         if self.failures == 1:
             self.failing_since = failure.at
 
-    def must_open(self, failure: Failure, limit: int) -> bool:
+    def must_open(self, failure: FailedCall, limit: int) -> bool:
         if self.opened_at is not None or self.failures < limit:
             return False
         return not failure.others_in_flight or failure.at - self.failing_since >= FAILING_S
@@ -97,7 +97,7 @@ class CircuitBreaker:
         if circuit.opened_at is not None:
             self._tries(circuit).plan(now, draw)
 
-    def failed(self, credential: str, failure: Failure, draw: float) -> bool:
+    def failed(self, credential: str, failure: FailedCall, draw: float) -> bool:
         """Record a failed call; return whether this opens the circuit."""
         circuit = self._circuit(credential)
         circuit.add(failure)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from fetcher.circuit_breaker import CircuitBreaker, Failure
+from fetcher.circuit_breaker import CircuitBreaker, FailedCall
 from fetcher.outcome import Done, Outcome, Retry
 from fetcher.schedule import Job
 from pipeline.contracts.messages import Batch
@@ -76,7 +76,7 @@ class Outages:
         others = self._in_flight[job.batch.credential]
         others.discard(job)
         if isinstance(outcome, Retry) and (outcome.counts or outcome.outage):
-            self._failed(job, outcome, Failure(moment, outcome.reason, bool(others)))
+            self._failed(job, outcome, FailedCall(moment, outcome.reason, bool(others)))
         else:
             self._answered(job.batch.credential, moment)
         if isinstance(outcome, Done):
@@ -103,7 +103,7 @@ class Outages:
         page = self._fetched.get(job.batch.credential)
         return page and replace(page, row_limit=1)
 
-    def _failed(self, job: Job, retry: Retry, failure: Failure) -> None:
+    def _failed(self, job: Job, retry: Retry, failure: FailedCall) -> None:
         credential = job.batch.credential
         if retry.counts:
             self._compare_with_others(job, failure.at)

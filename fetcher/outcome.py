@@ -93,7 +93,7 @@ def metric_label(outcome: Outcome) -> str:
     """Return the value of the label `outcome` of the metric gsc_calls_total."""
     match outcome:
         case Done():
-            return "ok"
+            return "done"
         case Retry(refresh_token=True):
             return "unauthorized"
         case Retry(throttled=None):

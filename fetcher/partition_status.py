@@ -27,14 +27,14 @@ _STALLS: dict[str | None, str] = {
 }
 
 
-class Outage(NamedTuple):
+class OpenCircuit(NamedTuple):
     """Why the calls of a credential wait for the end of an outage, and the seconds until the next one tries."""
 
     reason: str
     wait_s: float
 
 
-class Progress(NamedTuple):
+class PartitionProgress(NamedTuple):
     """Records of a partition that are read and not done, and the seconds since one was last started or ended."""
 
     in_flight: int
@@ -51,7 +51,7 @@ class Conditions:
     sink_lag: int
     halts: Sequence[Control]
     """Active halts, of any scope."""
-    outage_of: Callable[[str], Outage | None]
+    outage_of: Callable[[str], OpenCircuit | None]
     """The outage that the calls of a credential wait for, or None."""
 
 
@@ -60,7 +60,7 @@ class View:
     """What is known of one partition."""
 
     conditions: Conditions
-    progress: Progress
+    progress: PartitionProgress
     scopes: Set[str]
     """The halt scopes of its recent batches."""
     wait_reason: str
@@ -69,7 +69,7 @@ class View:
 
 
 def view_of(
-    partition: int, conditions: Conditions, progress: Progress, schedule: Schedule, limiter: RateLimiter
+    partition: int, conditions: Conditions, progress: PartitionProgress, schedule: Schedule, limiter: RateLimiter
 ) -> View:
     """Return what is known of a partition."""
     moment = conditions.monotonic_at
@@ -92,7 +92,7 @@ def _shared_wait(conditions: Conditions, limiter: RateLimiter, tenant: Tenant) -
     return max(tokens, outage.wait_s) if outage else tokens
 
 
-def _wait_end(at: datetime, wait_s: float, outage: Outage | None) -> datetime | None:
+def _wait_end(at: datetime, wait_s: float, outage: OpenCircuit | None) -> datetime | None:
     """Return when the next call may start; None when it may start now and there is no outage."""
     if outage:
         return at + timedelta(seconds=max(wait_s, outage.wait_s))

@@ -52,7 +52,7 @@ class ResultPublisher:
         if following is not None:
             value = codec.encode(next_batch(batch, following))
             await self._publisher.publish(self._batches, batch.credential, value)
-        counter("gsc_pages_total").labels("rows").inc()
+        counter("gsc_pages_total").labels("done").inc()
 
     async def deferred(self, job: Job, reason: str, detail: str) -> None:
         """Publish that the page is pending again, since a scope of it is halted."""

@@ -198,8 +198,8 @@ METRICS = (
         "counter",
         ("outcome",),
         FETCHER,
-        "Pages finished by the fetcher, by outcome: `rows`, `dead` or `deferred`.",
-        ("rows", "dead", "deferred"),
+        "Pages finished by the fetcher, by outcome: `done`, `dead` or `deferred`.",
+        ("done", "dead", "deferred"),
     ),
     Metric(
         "gsc_sink_lag_messages",
@@ -236,7 +236,7 @@ METRICS = (
         PRODUCER,
         "Longest pause of the process's event loop in the last minute.",
     ),
-    Metric("gsc_publisher_leader", "gauge", (), PRODUCER, "1 in the replica that publishes, 0 in the others."),
+    Metric("gsc_producer_leader", "gauge", (), PRODUCER, "1 in the replica that publishes, 0 in the others."),
     Metric("gsc_lag_messages", "gauge", ("group", "partition"), PRODUCER, "Messages that a group has not committed."),
     Metric(
         "gsc_lag_seconds",

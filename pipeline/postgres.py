@@ -30,7 +30,7 @@ CONNECT_S = 20.0
 """Limit for connecting, over all hosts of the DSN."""
 # All advisory locks of a database share one number space; these are "gsc" and a number.
 MIGRATION_LOCK = 0x67736301
-PUBLISHER_LOCK = 0x67736302
+LEADER_LOCK = 0x67736302
 """Its holder is the one producer that publishes."""
 
 _CLIENT: Mapping[str, str] = {
@@ -229,21 +229,21 @@ def queries(package: str, file: str) -> Mapping[str, LiteralString]:
     return {name: cast("LiteralString", body.strip()) for name, body in zip(parts[::2], parts[1::2], strict=True)}
 
 
-async def become_publisher(conn: Connection) -> bool:
-    """Try to take the publisher's lock; returns whether this connection holds it. It keeps it until it is closed."""
+async def become_leader(conn: Connection) -> bool:
+    """Try to take the leader's lock; returns whether this connection holds it. It keeps it until it is closed."""
     async with database_errors():
-        row = await (await conn.execute("select pg_try_advisory_lock(%s)", (PUBLISHER_LOCK,))).fetchone()
+        row = await (await conn.execute("select pg_try_advisory_lock(%s)", (LEADER_LOCK,))).fetchone()
     return bool(row and row[0])
 
 
-async def has_publisher(conn: Connection) -> bool:
-    """Return whether any connection to the database holds the publisher's lock."""
+async def has_leader(conn: Connection) -> bool:
+    """Return whether any connection to the database holds the leader's lock."""
     async with database_errors():
-        row = await (await conn.execute(_PUBLISHER, {"lock": PUBLISHER_LOCK})).fetchone()
+        row = await (await conn.execute(_LEADER_EXISTS, {"lock": LEADER_LOCK})).fetchone()
     return bool(row and row[0])
 
 
-_PUBLISHER = """
+_LEADER_EXISTS = """
 select exists (
     select from pg_locks where locktype = 'advisory' and granted and classid = 0 and objid = %(lock)s and objsubid = 1
         and database = (select oid from pg_database where datname = current_database())

@@ -39,7 +39,7 @@ def kept_since(catalog: Catalog, today: date) -> dict[str, date]:
 
 
 async def delete_superseded(conn: Connection, days: int) -> int:
-    """Delete ledger pages that were finished `days` ago and whose day is complete in a newer generation.
+    """Delete ledger pages whose state has been final for `days` days and whose day is complete in a newer generation.
 
     Returns their number. Each step is a transaction of its own. Raises Retryable.
     """
@@ -74,7 +74,7 @@ async def _delete_rows(conn: Connection, catalog: Catalog, today: date, *, dry_r
                 deleted.rows += row[0] if row else 0
                 continue
             deleted.rows += (await conn.execute(_SQL["delete_rows"], parameters)).rowcount
-            deleted.pages += await pages.delete_settled(conn, series, since)
+            deleted.pages += await pages.delete_expired(conn, series, since)
             await conn.execute(_SQL["delete_days"], parameters)
         if not dry_run:
             await conn.execute(_SQL["delete_orphan_chunks"])

@@ -129,7 +129,7 @@ class PostgresSettings(Settings):
     postgres_dsn: SecretStr
     postgres_timeout_s: Annotated[float, Field(ge=1, le=3600, allow_inf_nan=False)] = 20.0
     """Seconds that a service waits for PostgreSQL before it connects again, and after which PostgreSQL ends a statement
-    of a service, or a session that is silent while it holds the publisher's lock. Commands of an operator that may
+    of a service, or a session that is silent while it holds the leader's lock. Commands of an operator that may
     touch every row have an hour."""
 
 

@@ -41,7 +41,7 @@ from producer.faust_app import ConsumerWatch, build_app, credentials, run_app, s
 from producer.intake import SERVICE, Intake, Ports
 from producer.lag_exporter import LagExporter, WatchedGroup
 from producer.lost_pages import Lags, LostPages
-from producer.outbox import Outbox, Sharing
+from producer.outbox import Outbox, QueueRules
 from producer.queue_metrics import QueueMetrics
 from producer.settings import ProducerSettings
 from producer.sync_request import build_request
@@ -88,8 +88,8 @@ async def _run(
     lags = Lags(_lag(settings, "fetcher", BATCHES), _lag(settings, "sink", RESULTS))
     batches = BATCHES.full_name(settings.topic_prefix)
     leader_tasks = (LostPages(lags), QueueMetrics(connect))
-    sharing = Sharing(settings.max_queue_size, lambda: watcher.catalog.project_by_credential)
-    outbox = Outbox(batches, publisher, control.halts, sharing, leader_tasks)
+    rules = QueueRules(settings.max_queue_size, lambda: watcher.catalog.project_by_credential)
+    outbox = Outbox(batches, publisher, control.halts, rules, leader_tasks)
     control.subscribe(outbox.notify)
     intake = _intake(settings, watcher.catalog, publisher, outbox, database)
     app = build_app(settings, SYNC_REQUESTS.full_name(settings.topic_prefix), intake.process)
@@ -146,7 +146,7 @@ class Heartbeats:
 
 
 def _connect_publisher(database: Database, timeout_s: float, answers: Heartbeat) -> Connect:
-    """Return how to connect for the publisher's lock: the server releases it when nothing is heard of its holder."""
+    """Return how to connect for the leader's lock: the server releases it when nothing is heard of its holder."""
     limits = Limits(timeout_s, idle_s=timeout_s)
 
     @asynccontextmanager

@@ -117,7 +117,7 @@ def credentials(configuration: Mapping[str, str]) -> Any:
             f"the producer supports {', '.join(_SASL)}, got {mechanism!r}", field=kafka_variable("sasl.mechanism")
         )
     if mechanism == _OAUTH:
-        verify = _trusting(configuration, "https.ca.location", "https.ca.pem")
+        verify = _tls_context(configuration, "https.ca.location", "https.ca.pem")
         return faust.OAuthCredentials(oauth_cb=OidcTokens(oidc_client(configuration), verify), ssl_context=context)
     return faust.SASLCredentials(
         username=configuration.get("sasl.username"),
@@ -130,7 +130,7 @@ def credentials(configuration: Mapping[str, str]) -> Any:
 def _ssl_context(configuration: Mapping[str, str]) -> ssl.SSLContext:
     certificate = configuration.get("ssl.certificate.location")
     key, password = configuration.get("ssl.key.location"), configuration.get("ssl.key.password")
-    context = _trusting(configuration, "ssl.ca.location", "ssl.ca.pem")
+    context = _tls_context(configuration, "ssl.ca.location", "ssl.ca.pem")
     if configuration.get("ssl.endpoint.identification.algorithm") == "none":
         context.check_hostname = False
     if configuration.get("enable.ssl.certificate.verification", "true").lower() == "false":
@@ -144,7 +144,7 @@ def _ssl_context(configuration: Mapping[str, str]) -> ssl.SSLContext:
     return context
 
 
-def _trusting(configuration: Mapping[str, str], file_setting: str, pem_setting: str) -> ssl.SSLContext:
+def _tls_context(configuration: Mapping[str, str], file_setting: str, pem_setting: str) -> ssl.SSLContext:
     """Return a context that trusts the authorities of these settings, or else those of the system."""
     ca = configuration.get(file_setting)
     try:

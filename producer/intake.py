@@ -127,7 +127,7 @@ async def _insert_pages(conn: Connection, rows: Iterator[pages.PendingPage]) -> 
     """
     count = 0
     while step := list(islice(rows, PAGES_PER_COPY)):
-        async with pages.inserting_pending(conn) as copy:
+        async with pages.pending_copy(conn) as copy:
             for row in step:
                 await pages.write_pending(copy, row)
         count += len(step)

@@ -1,4 +1,4 @@
-"""The outbox: publishes pending pages of the ledger, in the one producer that holds the publisher's lock."""
+"""The outbox: publishes pending pages of the ledger, in the one producer that holds the leader's lock."""
 
 import asyncio
 from collections import Counter
@@ -16,7 +16,7 @@ from pipeline.errors import Retryable
 from pipeline.ledger import pages as ledger_pages
 from pipeline.log import logger
 from pipeline.metrics import counter, gauge
-from pipeline.postgres import Connect, Connection, become_publisher
+from pipeline.postgres import Connect, Connection, become_leader
 from pipeline.process import event_or_timeout
 from pipeline.watchdog import Heartbeat
 from producer.queue_shares import HaltedScopes, Shares, choose_pages, halted_scopes, share_size
@@ -45,10 +45,10 @@ class LeaderTask(Protocol):
     """What only the replica that publishes does."""
 
     async def run(self, stop: asyncio.Event, conn: Connection) -> None:
-        """Work until `stop` or cancelled. `conn` holds the publisher's lock. Raises Retryable and Fatal."""
+        """Work until `stop` or cancelled. `conn` holds the leader's lock. Raises Retryable and Fatal."""
 
 
-class Sharing(NamedTuple):
+class QueueRules(NamedTuple):
     """The room for published pages, and what their credentials share."""
 
     max_queue_size: int
@@ -60,13 +60,13 @@ class Outbox:
     """Publishes pending pages while their credential's share of `max_queue_size` has room."""
 
     def __init__(
-        self, topic: str, publisher: BatchPublisher, halts: Halts, sharing: Sharing, tasks: Sequence[LeaderTask]
+        self, topic: str, publisher: BatchPublisher, halts: Halts, rules: QueueRules, tasks: Sequence[LeaderTask]
     ) -> None:
         self._topic = topic
         self._publisher = publisher
         self._halts = halts
-        self._max_queue_size = sharing.max_queue_size
-        self._projects = sharing.projects
+        self._max_queue_size = rules.max_queue_size
+        self._projects = rules.projects
         self._tasks = tasks
         self._changed = asyncio.Event()
         self.trouble: str | None = "the ledger has not been read yet"
@@ -90,18 +90,18 @@ class Outbox:
                 self.trouble = str(error)
                 _log.warning("publishing_interrupted", error=str(error), retry_s=RETRY_S)
             finally:
-                gauge("gsc_publisher_leader").set(0)
+                gauge("gsc_producer_leader").set(0)
                 gauge("gsc_publishing_paused").clear()
             await event_or_timeout(stop, RETRY_S)
 
     async def _lead(self, stop: asyncio.Event, conn: Connection, heartbeat: Heartbeat) -> None:
-        while not await become_publisher(conn):
+        while not await become_leader(conn):
             heartbeat.beat(monotonic())
             self.trouble = None
             if await event_or_timeout(stop, RETRY_S):
                 return
-        gauge("gsc_publisher_leader").set(1)
-        _log.info("publisher_elected")
+        gauge("gsc_producer_leader").set(1)
+        _log.info("leader_elected")
         await ledger_pages.use_index_scans(conn)
         tasks = [asyncio.create_task(task.run(stop, conn)) for task in self._tasks]
         try:

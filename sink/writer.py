@@ -21,7 +21,7 @@ _SQL = queries("sink", "writer.sql")
 
 @dataclass(frozen=True)
 class Applied:
-    """What one transaction did, in pages, rows and days. Pages that were finished before do not count."""
+    """What one transaction did, in pages, rows and days. Pages that were applied or cancelled before do not count."""
 
     pages: int = 0
     rows: int = 0
@@ -97,11 +97,11 @@ class Writer:
         results = [item.message for item in (*work.outcomes, *work.parked)]
         results += [chunks[0].message for chunks in work.fetches]
         complete = await lock_days(self._conn, {await self._day_of(result.batch) for result in results})
-        finished = await ledger_pages.finished(self._conn, [result.batch.batch_id for result in results])
+        closed = await ledger_pages.applied_or_cancelled(self._conn, [result.batch.batch_id for result in results])
         for item in work.outcomes:
             await self._record_outcome(item.message)
-        await self._park([item for item in work.parked if item.message.batch.batch_id not in finished])
-        fetches = [chunks for chunks in work.fetches if chunks[0].message.batch.batch_id not in finished]
+        await self._park([item for item in work.parked if item.message.batch.batch_id not in closed])
+        fetches = [chunks for chunks in work.fetches if chunks[0].message.batch.batch_id not in closed]
         written = await write_rows(self._conn, await self._to_write(map(_messages, fetches), complete))
         await self._apply_pages(fetches)
         heads = [_messages(chunks)[0] for chunks in fetches]

@@ -21,7 +21,7 @@ from pipeline.contracts.topics import BATCHES, RESULTS, SYNC_REQUESTS, Topic
 from pipeline.control import read_halts
 from pipeline.kafka import group_id
 from pipeline.ledger import pages
-from pipeline.postgres import REPORT, Connection, connection, database_errors, has_publisher
+from pipeline.postgres import REPORT, Connection, connection, database_errors, has_leader
 from pipeline.retry import with_retries
 from pipeline.settings import QueueSettings
 from pipeline.startup_checks import require_schema, require_topics
@@ -87,7 +87,7 @@ async def _read_queue(
         publishable={batch.credential for batch in some_of_each},
         partitions=statuses,
         max_queue_size=max_queue_size,
-        has_publisher=await has_publisher(conn),
+        has_leader=await has_leader(conn),
     )
 
 

@@ -69,7 +69,7 @@ _LAG = Board(
             "short",
             (
                 Query("sum(gsc_publishing_paused)", "paused credentials"),
-                Query("sum(gsc_publisher_leader)", "publishers"),
+                Query("sum(gsc_producer_leader)", "publishers"),
                 Query("sum(rate(gsc_pages_published_total[$__rate_interval]))", "pages per second"),
             ),
             "A credential is paused while its share of the queue is full. One producer is the publisher.",
@@ -184,7 +184,7 @@ _HEALTH = Board(
         Panel(
             "Publishers",
             "short",
-            (Query("sum(gsc_publisher_leader)"),),
+            (Query("sum(gsc_producer_leader)"),),
             "One producer publishes; the others are on standby.",
             "stat",
             ((0, "red"), (1, "green"), (2, "red")),

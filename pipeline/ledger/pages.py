@@ -70,7 +70,7 @@ class AppliedPage(NamedTuple):
 
 
 @asynccontextmanager
-async def inserting_pending(conn: Connection) -> AsyncIterator[AsyncCopy]:
+async def pending_copy(conn: Connection) -> AsyncIterator[AsyncCopy]:
     """Insert pages by COPY for the length of a block; pass each to `write_pending`."""
     async with database_errors(), conn.cursor() as cursor, cursor.copy(_SQL["insert_pending"]) as copy:
         yield copy
@@ -199,17 +199,17 @@ def _by_column(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 
 async def record_outcome(conn: Connection, series: int, outcome: PageOutcome) -> None:
-    """Mark a page as dead, or as pending again when it was deferred. A finished page stays as it is."""
+    """Mark a page as dead, or as pending again when it was deferred. An applied or cancelled page stays as it is."""
     statement = "mark_dead" if outcome.state == "dead" else "mark_deferred"
     why = {"at": outcome.at, "reason": outcome.reason, "detail": outcome.detail.replace("\x00", "")}
     async with database_errors():
         await conn.execute(_SQL[statement], _identity(outcome.batch, series) | why)
 
 
-async def finished(conn: Connection, batch_ids: Sequence[str]) -> dict[str, State]:
+async def applied_or_cancelled(conn: Connection, batch_ids: Sequence[str]) -> dict[str, State]:
     """Those of the pages whose rows are stored already or whose run was cancelled, with their state."""
     async with database_errors():
-        cursor = await conn.execute(_SQL["finished"], {"batches": list(batch_ids)})
+        cursor = await conn.execute(_SQL["applied_or_cancelled"], {"batches": list(batch_ids)})
         return {row[0].hex: row[1] async for row in cursor}
 
 
@@ -222,15 +222,15 @@ async def day_counts(conn: Connection, days: Sequence[DayGeneration]) -> dict[Da
         return {DayGeneration(*row[:3]): DayCount(*row[3:]) async for row in cursor}
 
 
-async def delete_settled(conn: Connection, series: Sequence[int], before: date) -> int:
-    """Delete finished pages of the series whose day is before the date; returns how many."""
+async def delete_expired(conn: Connection, series: Sequence[int], before: date) -> int:
+    """Delete pages of the series in a final state whose day is before the date; returns how many."""
     async with database_errors():
         parameters = {"series": list(series), "before": before}
-        return (await conn.execute(_SQL["delete_settled"], parameters)).rowcount
+        return (await conn.execute(_SQL["delete_expired"], parameters)).rowcount
 
 
 async def delete_superseded(conn: Connection, series: Sequence[int], days: int) -> int:
-    """Delete pages that were finished `days` ago and whose day is complete in a newer generation; returns how many."""
+    """Delete pages finished `days` days ago whose day is complete in a newer generation; returns how many."""
     async with database_errors():
         parameters = {"series": list(series), "days": days}
         return (await conn.execute(_SQL["delete_superseded"], parameters)).rowcount

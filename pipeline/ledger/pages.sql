@@ -78,18 +78,18 @@ where batch_id = any(%(batches)s) and state = 'published'
 select batch_id, state from gsc.pages where batch_id = any(%(batches)s)
 
 -- name: redrive
-update gsc.pages set state = 'pending', reason = null, detail = null, settled_at = null
+update gsc.pages set state = 'pending', reason = null, detail = null, final_at = null
 where batch_id = %(batch)s and state = 'dead'
 
 -- name: cancel
-update gsc.pages set state = 'cancelled', settled_at = now(), reason = 'cancelled'
+update gsc.pages set state = 'cancelled', final_at = now(), reason = 'cancelled'
 where run_id = %(run_id)s and state in ('pending', 'published')
 
 -- name: apply
 -- In the order of the ids, so that two transactions cannot deadlock.
 insert into gsc.pages as p (
     batch_id, run_id, generation, series, date, start_row, row_limit, data_state, credential, priority,
-    state, settled_at, rows, next_start_row, fetch_id, fetched_at, result_partition, result_offset
+    state, final_at, rows, next_start_row, fetch_id, fetched_at, result_partition, result_offset
 )
 select
     batch_id, run_id, generation, series, date, start_row, row_limit, data_state, credential, priority,
@@ -105,7 +105,7 @@ from unnest(
 )
 order by batch_id
 on conflict (batch_id) do update set
-    state = excluded.state, settled_at = excluded.settled_at, rows = excluded.rows,
+    state = excluded.state, final_at = excluded.final_at, rows = excluded.rows,
     next_start_row = excluded.next_start_row, fetch_id = excluded.fetch_id, fetched_at = excluded.fetched_at,
     result_partition = excluded.result_partition, result_offset = excluded.result_offset,
     reason = null, detail = null
@@ -130,13 +130,13 @@ on conflict do nothing
 -- name: mark_dead
 insert into gsc.pages as p (
     batch_id, run_id, generation, series, date, start_row, row_limit, data_state, credential, priority,
-    state, settled_at, reason, detail
+    state, final_at, reason, detail
 ) values (
     %(batch_id)s, %(run_id)s, %(generation)s, %(series)s, %(date)s, %(start_row)s, %(row_limit)s, %(data_state)s,
     %(credential)s, %(priority)s, 'dead', %(at)s, %(reason)s, %(detail)s
 )
 on conflict (batch_id) do update set
-    state = excluded.state, settled_at = excluded.settled_at, reason = excluded.reason, detail = excluded.detail
+    state = excluded.state, final_at = excluded.final_at, reason = excluded.reason, detail = excluded.detail
 where p.state in ('pending', 'published')
 
 -- name: mark_deferred
@@ -150,7 +150,7 @@ insert into gsc.pages as p (
 on conflict (batch_id) do update set state = excluded.state, reason = excluded.reason, detail = excluded.detail
 where p.state = 'published'
 
--- name: finished
+-- name: applied_or_cancelled
 -- Pages that rows do not change any more: their rows are stored, or their run was cancelled.
 select batch_id, state from gsc.pages where batch_id = any(%(batches)s) and state in ('applied', 'cancelled')
 
@@ -164,7 +164,7 @@ join unnest(%(series)s::integer[], %(dates)s::date[], %(generations)s::bigint[])
   on (p.series, p.date, p.generation) = (w.series, w.date, w.generation)
 group by p.series, p.date, p.generation
 
--- name: delete_settled
+-- name: delete_expired
 delete from gsc.pages
 where series = any(%(series)s) and date < %(before)s and state in ('applied', 'dead', 'cancelled')
 
@@ -172,4 +172,4 @@ where series = any(%(series)s) and date < %(before)s and state in ('applied', 'd
 -- The day is complete in a newer generation, which is what reconcile and the sink read.
 delete from gsc.pages p using gsc.days d
 where d.series = any(%(series)s) and (p.series, p.date) = (d.series, d.date) and p.generation < d.complete_generation
-  and p.state in ('applied', 'dead', 'cancelled') and p.settled_at < now() - make_interval(days => %(days)s)
+  and p.state in ('applied', 'dead', 'cancelled') and p.final_at < now() - make_interval(days => %(days)s)

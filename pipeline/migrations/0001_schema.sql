@@ -39,7 +39,7 @@ create table gsc.pages (
     published_at     timestamptz,
     batch_partition  integer,
     batch_offset     bigint,
-    settled_at       timestamptz,
+    final_at       timestamptz,
     rows             integer,
     next_start_row   integer,
     fetch_id         text,
@@ -54,7 +54,7 @@ comment on table gsc.pages is
     'Every page that was planned, until it is superseded; each ends in exactly one of applied, dead, cancelled.';
 comment on column gsc.pages.round is
     'Position of the page among those of its property in its run: publishing by round is fair between properties.';
-comment on column gsc.pages.settled_at is 'When the page reached a final state.';
+comment on column gsc.pages.final_at is 'When the page reached a final state.';
 comment on column gsc.pages.next_start_row is 'Of an applied page: where the next begins, null on the last.';
 
 -- `series` is included so that pages of halted properties are skipped within the index.

@@ -89,7 +89,7 @@ SERIES = {
     'gsc_publishing_paused{credential="has room"}': "1x110 0x10",
     'gsc_pending_pages{credential="slow"}': "1100x120",
     'gsc_published_pages{credential="slow"}': "100x120",
-    'gsc_calls_total{credential="slow",outcome="ok"}': "0+60x120",
+    'gsc_calls_total{credential="slow",outcome="done"}': "0+60x120",
     'gsc_calls_total{credential="slow",outcome="throttled"}': "0+600x120",
 }
 ANSWERS = {

@@ -115,9 +115,9 @@ async def test_airflow_asks_once_for_a_day_and_tells_what_went_wrong(
     assert states == [state for *_, state in expected]
     late = PAGES + 2 * PAGES_OF_A_DAY  # asked two days later by HTTP, when two more days are final
     assert await taken(folder, 5) == [late, PAGES, 0, 0, PAGES]
-    assert await running.settled(run_id(ids[0])) == {"applied": PAGES}
-    assert await running.settled(run_id(ids[1])) == {"applied": PAGES}
-    assert await running.settled(run_id(ids[2])) == {"applied": late - 1, "dead": 1}
+    assert await running.finished(run_id(ids[0])) == {"applied": PAGES}
+    assert await running.finished(run_id(ids[1])) == {"applied": PAGES}
+    assert await running.finished(run_id(ids[2])) == {"applied": late - 1, "dead": 1}
     assert await request_ids(running) == sorted(ids)
     assert len(running.calls()) == late + 2 * PAGES
     assert [letter["reason"] for letter in run_json(running, "dead-letters", "list")] == ["bad_request"]
@@ -136,7 +136,7 @@ async def test_a_status_of_http_or_a_dead_letter_tells_what_is_wrong(running: Ru
             assert client.post("/v1/syncs", json=sent).status_code == status
         assert client.post("/v1/syncs", json=body, headers={"Authorization": ""}).status_code == 401
         assert client.get("/v1/runs/nobody").status_code == 404
-        assert await running.settled(run_id("r")) == {"applied": PAGES_OF_A_DAY}
+        assert await running.finished(run_id("r")) == {"applied": PAGES_OF_A_DAY}
         other = {**body, "reports": ["by_date"]}
         assert client.post("/v1/syncs", json=other).status_code == 409
         request = build_request(other, now=now(), today=pacific_date(now()), requested_by="test")

@@ -59,5 +59,5 @@ async def test_services_take_a_new_catalog_one_after_the_other_without_a_restart
         assert (await running.pages(run))["applied"] == 6
 
         _replace(own["fetcher"], whole)
-        assert await running.settled(run) == {"applied": 12}
+        assert await running.finished(run) == {"applied": 12}
         assert await running.differences(2) == []

@@ -91,7 +91,7 @@ async def test_each_budget_and_each_permission_halts_its_own_scope_and_nothing_e
             assert refused.status_code == 400
             assert "known: all, project:ID, credential:ID" in refused.json()["error"]["message"]
             assert refused.json()["error"]["field"] == "scope"
-        assert await running.settled(run) == {"applied": 7 * PAGES_OF_A_PROPERTY - 2, "dead": 2}
+        assert await running.finished(run) == {"applied": 7 * PAGES_OF_A_PROPERTY - 2, "dead": 2}
         assert {item.property for item in await running.differences(3)} <= {SITES[FORBIDDEN], SITES[MISSING]}
     _lines_have_one_shape(folder)
 
@@ -134,7 +134,7 @@ async def test_an_unreadable_control_record_is_a_halt_and_quota_answers_are_told
         resumed = Control(scope=halt["scope"], state="running", reason="fixed", actor="test", at=now())
         await publisher.publish(topic, resumed.scope, codec.encode(resumed))
         await publisher.close()
-        assert await running.settled(run) == {"applied": 12}
+        assert await running.finished(run) == {"applied": 12}
     assert [line["retry_after"] for line in read_log(folder, "fetcher", "quota_refused")] == [1.0, 1.0]
 
 
@@ -146,7 +146,7 @@ async def test_the_http_batch_fetches_the_same_rows(
     )
     with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_TRANSPORT="batch") as running:
         run = await running.request_sync(6)
-        assert set(await running.settled(run)) == {"applied"}
+        assert set(await running.finished(run)) == {"applied"}
         assert await running.differences(6) == []
         calls = running.calls()
         assert all(call["in_batch"] for call in calls)
@@ -207,7 +207,7 @@ async def test_the_classic_group_protocol_through_a_join_and_a_leave(
         await running.applied(run, 60)
         assert first.stop() == 0
         del running.services.processes["fetcher-1"]
-        assert await running.settled(run) == {"applied": 300}
+        assert await running.finished(run) == {"applied": 300}
         assert await running.differences(25) == []
         assert second.running
         # While a rebalance of this protocol lasts, commits may be refused and calls go on: the next owner repeats
@@ -228,12 +228,12 @@ async def test_a_fatal_error_of_the_client_ends_the_process(
     with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
         running.services.processes["sink"].stop()
         first = running.services.start("sink", **one)
-        assert await running.settled(await running.request_sync(3)) == {"applied": 18}
+        assert await running.finished(await running.request_sync(3)) == {"applied": 18}
         running.services.start("sink", **one)
         await until(lambda: not first.running, 40, "the first has ended")
         assert first.wait() == 1
         assert "fenced" in read_log(folder, "sink", "failed")[0]["error"]
-        assert await running.settled(await running.request_sync(3)) == {"applied": 18}
+        assert await running.finished(await running.request_sync(3)) == {"applied": 18}
 
 
 async def test_status_tells_what_a_partition_waits_for_and_until_when(
@@ -274,7 +274,7 @@ async def test_every_metric_that_a_service_promises_is_there_and_true(
         for name, port in ports.items():
             running.services.processes[name].stop()
             running.services.start(name, GSC_HTTP_PORT=str(port))
-        assert await running.settled(await running.request_sync(5)) == {"applied": 30}
+        assert await running.finished(await running.request_sync(5)) == {"applied": 30}
 
         def scraped(name: str) -> dict[str, float]:
             text = httpx.get(f"http://127.0.0.1:{ports[name]}/metrics").raise_for_status().text
@@ -297,7 +297,7 @@ async def test_every_metric_that_a_service_promises_is_there_and_true(
     )
     assert producer["gsc_pages_published_total"] == 30
     assert sum(value for name, value in fetcher.items() if name.startswith("gsc_calls_last_minute{")) == 30
-    assert fetcher['gsc_calls_total{credential="reader-1",outcome="ok"}'] == 15
+    assert fetcher['gsc_calls_total{credential="reader-1",outcome="done"}'] == 15
     assert round(fetcher['gsc_calls_allowed_per_minute{credential="reader-1"}']) == 936
     assert fetcher["gsc_property_calls_last_minute_max"] == 15
     assert 0.015 < fetcher["gsc_property_utilisation_max"] < 0.02

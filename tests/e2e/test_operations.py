@@ -49,7 +49,7 @@ async def test_replay_beside_live_work_and_into_an_empty_database(
     world = simulator_settings(Scenario(days=6, rows=60))
     with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
         first = await running.request_sync(3)
-        await running.settled(first)
+        await running.finished(first)
         middle = now()
         for site in SITES:
             for number in range(3):  # changed, new and vanished rows on three days
@@ -59,7 +59,7 @@ async def test_replay_beside_live_work_and_into_an_empty_database(
         live = await running.request_sync(6)
         old = await asyncio.to_thread(run_json, running, "replay", "--to", middle.isoformat())
         assert (old["selected"] > 0, old["pages"]) == (True, 0)  # every page is applied already
-        assert set(await running.settled(live)) == {"applied"}
+        assert set(await running.finished(live)) == {"applied"}
         assert await running.differences(6) == []
 
         before = await facts(dsn)
@@ -116,7 +116,7 @@ async def test_dead_letters_are_listed_shown_and_redriven(
     world = simulator_settings(Scenario(days=3, rows=20, full_days=False), faults=faults)
     with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
         run = await running.request_sync(3)
-        assert await running.settled(run) == {"applied": 15, "dead": 3}
+        assert await running.finished(run) == {"applied": 15, "dead": 3}
         publisher = Publisher(running.setup.kafka, "test")
         await publisher.publish(RESULTS.full_name(topic_prefix), SITES[0], b"\xff{poison")
         await publisher.close()
@@ -141,7 +141,7 @@ async def test_dead_letters_are_listed_shown_and_redriven(
         assert dry == {"dry_run": True, "dead_letters": 3, "skipped": 0}
         done = run_json(running, "dead-letters", "redrive", "--reason", "bad_request", "--rate", "100")
         assert done == {"dead_letters": 3, "pending": 3, "halted": 0, "forwarded": 0, "skipped": 0}
-        assert await running.settled(run) == {"applied": 18}
+        assert await running.finished(run) == {"applied": 18}
         assert await running.differences(3) == []
         done = run_json(running, "dead-letters", "redrive", "--all", "--rate", "100")
         assert done == {"dead_letters": 4, "pending": 0, "halted": 0, "forwarded": 1, "skipped": 3}
@@ -160,7 +160,7 @@ async def test_a_cancelled_run_ends_and_another_goes_on(
         assert run_json(running, "cancel", long, "--reason", "again")["cancelled_pages"] == 0
         pages = await running.pages(long)
         short = await running.request_sync(2)
-        assert await running.settled(short) == {"applied": 12}
+        assert await running.finished(short) == {"applied": 12}
         finished = run_command(running, "cancel", short, "--reason", "late")
         assert finished.stdout == f"run {short} has no unfinished pages: nothing to cancel\n"
         assert [halt["scope"] for halt in run_json(running, "halts")["halts"]] == [f"run:{long}"]
@@ -220,7 +220,7 @@ async def test_reconcile_finds_what_is_wrong_and_asks_for_it(
 ) -> None:
     world = simulator_settings(Scenario(days=5, rows=50, full_days=False))
     with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
-        await running.settled(await running.request_sync(5))
+        await running.finished(await running.request_sync(5))
         clean = run_json(running, "reconcile", "--sample", "2")
         assert (clean["findings"], clean["days"]) == ([], 5 * 2 * 3)
         # Somebody deletes rows; Google corrects another day, unseen; a day was never asked for.
@@ -270,7 +270,7 @@ async def test_the_timer_asks_for_the_window_once_a_day_and_deletes_what_is_not_
         await until(planned, 60, "the timer has asked")
         [(run, request_id)] = await runs()
         assert request_id.startswith(f"rolling-{TODAY}-8-")
-        assert set(await running.settled(run)) == {"applied"}
+        assert set(await running.finished(run)) == {"applied"}
         planned_days = dict(
             await query(
                 dsn,
@@ -320,7 +320,7 @@ async def test_a_search_console_that_starts_again_takes_the_credentials_it_gave(
         running.simulator.process.stop()
         running.simulator = await asyncio.to_thread(start_simulator, world, folder, listening=("--port", port))
         try:
-            assert await running.settled(run) == {"applied": 180}
+            assert await running.finished(run) == {"applied": 180}
             assert await running.differences(20) == []
             assert run_json(running, "halts")["halts"] == []
             assert {call["user"] for call in running.calls()} == {user.id for user in world.users}

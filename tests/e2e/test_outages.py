@@ -61,7 +61,7 @@ async def test_tokens_that_are_refused_earlier_than_promised_are_replaced_and_wo
     running.post("expire-tokens", {})
     before = tokens_issued(running)
     run = await running.request_sync(2)
-    assert await running.settled(run) == {"applied": 2 * PAGES_OF_A_DAY}
+    assert await running.finished(run) == {"applied": 2 * PAGES_OF_A_DAY}
     refused = sum(call["status"] == 401 for call in running.calls())
     assert 0 < refused <= 32 * (tokens_issued(running) - before)  # of each token at most the calls in flight
     assert await halts(running) == {}
@@ -72,7 +72,7 @@ async def test_tokens_of_a_short_life_are_shared_by_calls(running: Running) -> N
     running.post("expire-tokens", {})
     before = tokens_issued(running)
     run = await running.request_sync(2)
-    assert await running.settled(run) == {"applied": 2 * PAGES_OF_A_DAY}
+    assert await running.finished(run) == {"applied": 2 * PAGES_OF_A_DAY}
     assert 0 < tokens_issued(running) - before < PAGES_OF_A_DAY / 2
 
 
@@ -92,7 +92,7 @@ async def test_an_outage_of_twenty_seconds_costs_no_page_and_few_calls(running: 
     await asyncio.sleep(10)
     assert len(running.calls()) - before < 20
     running.post("faults", [])
-    assert await running.settled(run) == {"applied": 3 * PAGES_OF_A_DAY}
+    assert await running.finished(run) == {"applied": 3 * PAGES_OF_A_DAY}
     assert await asyncio.to_thread(run_json, running, "dead-letters", "list") == []
     assert await halts(running) == {}
     events = [line["event"] for line in read_log(running.setup.folder, "fetcher")]
@@ -104,7 +104,7 @@ async def test_pages_that_fail_while_others_succeed_are_dead_letters(running: Ru
     site = "sc-domain:shop-1.example"
     running.post("faults", [{"kind": "500", "site": site, "day": a_day(0).isoformat()}])
     run = await running.request_sync(1)
-    assert await running.settled(run) == {"applied": PAGES_OF_A_DAY - 3, "dead": 3}
+    assert await running.finished(run) == {"applied": PAGES_OF_A_DAY - 3, "dead": 3}
     letters = await asyncio.to_thread(run_json, running, "dead-letters", "list")
     assert {(letter["property"], letter["reason"]) for letter in letters} == {(site, "attempts_exhausted")}
 
@@ -115,7 +115,7 @@ async def test_the_answers_of_a_proxy_halt_nothing_and_delay_no_other_credential
     run = await running.request_sync(1)
     await running.applied(run, PAGES_OF_A_DAY // 2)  # those of the other credential
     running.post("faults", [{"kind": "proxy_404", "user": OTHER, "count": 2}])
-    assert await running.settled(run) == {"applied": PAGES_OF_A_DAY}
+    assert await running.finished(run) == {"applied": PAGES_OF_A_DAY}
     assert len(await asyncio.to_thread(run_json, running, "dead-letters", "list")) == before
     assert await halts(running) == {}
 
@@ -143,7 +143,7 @@ async def test_a_broken_key_file_halts_its_credential_until_it_is_repaired_and_r
     running.services.start("fetcher")
     file.write_text(content)
     await asyncio.to_thread(run_json, running, "resume", "credential:reader-2")
-    assert await running.settled(run) == {"applied": PAGES_OF_A_DAY}
+    assert await running.finished(run) == {"applied": PAGES_OF_A_DAY}
     assert await halts(running) == {}
 
 
@@ -162,7 +162,7 @@ async def test_a_credential_that_loses_its_permissions_is_halted_once_and_resume
     running.post("faults", [])
     resumed = await asyncio.to_thread(run_json, running, "resume", "--cause", "permission")
     assert [item["scope"] for item in resumed["resumed"]] == ["credential:reader-2"]
-    pages = await running.settled(run)
+    pages = await running.finished(run)
     assert pages["applied"] + pages["dead"] == PAGES_OF_A_DAY
     assert pages["dead"] <= SITES_OF_A_CREDENTIAL
     assert await halts(running) == {}

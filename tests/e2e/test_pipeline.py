@@ -85,7 +85,7 @@ def test_a_killed_service_loses_and_doubles_nothing(
             await running.applied(run, 20)
             running.services.processes[victim].kill()
             running.services.start(victim)
-            assert await running.settled(run) == {"applied": PAGES}
+            assert await running.finished(run) == {"applied": PAGES}
             assert await running.differences(SMALL.days) == []
 
         asyncio.run(scene())
@@ -101,7 +101,7 @@ def test_sequential_mode_makes_the_same_calls_and_rows_one_call_of_a_credential_
 
         async def scene() -> None:
             run = await running.request_sync(5)
-            assert await running.settled(run) == {"applied": 30}
+            assert await running.finished(run) == {"applied": 30}
             assert await running.differences(5) == []
 
         asyncio.run(scene())
@@ -123,7 +123,7 @@ def test_passing_faults_cost_no_row(servers: Servers, dsn: str, topic_prefix: st
 
         async def scene() -> None:
             run = await running.request_sync(8)
-            assert set(await running.settled(run)) == {"applied"}
+            assert set(await running.finished(run)) == {"applied"}
             assert await running.differences(8) == []
 
         asyncio.run(scene())
@@ -141,7 +141,7 @@ def test_what_can_never_succeed_is_dead_and_the_rest_goes_on(
 
         async def scene() -> None:
             run = await running.request_sync(4)
-            assert await running.settled(run) == {"applied": 21, "dead": 3}
+            assert await running.finished(run) == {"applied": 21, "dead": 3}
             different = await running.differences(4)
             assert {(item.property, item.date) for item in different} <= {("sc-domain:shop-1.example", a_day(1))}
 
@@ -169,7 +169,7 @@ def test_a_halt_stops_calls_and_a_resume_loses_nothing(
             assert len(running.calls()) == before
             running.post("settings", {"latency_s": 0.0})
             run_command(running, "resume", "all").check_returncode()
-            assert await running.settled(run) == {"applied": 120}
+            assert await running.finished(run) == {"applied": 120}
             assert await running.differences(20) == []
 
         asyncio.run(scene())
@@ -180,12 +180,12 @@ def test_a_revised_day_follows_the_source(servers: Servers, dsn: str, topic_pref
     with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
 
         async def scene() -> None:
-            await running.settled(await running.request_sync(3))
+            await running.finished(await running.request_sync(3))
             change = {"date": LAST_DAY.isoformat(), "change": 5, "add": 7, "vanish": 9}
             for site in world.sites:
                 running.post("revise", {"site": site.url, **change})
             assert await running.differences(3) != []
-            await running.settled(await running.request_sync(3))
+            await running.finished(await running.request_sync(3))
             assert await running.differences(3) == []
 
         asyncio.run(scene())
@@ -202,7 +202,7 @@ def test_sigterm_is_a_clean_stop(servers: Servers, dsn: str, topic_prefix: str, 
                 running.services.processes[name].signal(signal.SIGTERM)
                 assert running.services.processes[name].wait() == 0, running.services.processes[name].tail()
                 running.services.start(name)
-            assert await running.settled(run) == {"applied": 120}
+            assert await running.finished(run) == {"applied": 120}
 
         asyncio.run(scene())
         assert repeated(running) == 0
@@ -219,7 +219,7 @@ def test_poison_goes_to_the_dead_letters_and_the_partition_goes_on(
             for topic, poison in product((SYNC_REQUESTS, BATCHES, RESULTS), POISON):
                 await publisher.publish(topic.full_name(topic_prefix), f"key-{POISON.index(poison)}", poison)
             await publisher.close()
-            assert await running.settled(await running.request_sync(3)) == {"applied": 18}
+            assert await running.finished(await running.request_sync(3)) == {"applied": 18}
             assert await running.differences(3) == []
             lag = LagReader(running.setup.kafka, group="nobody", topic=DEAD_LETTERS.full_name(topic_prefix))
 
@@ -265,7 +265,7 @@ def test_a_producer_that_cannot_go_on_says_why_and_loses_no_request(
                 assert logged in read_log(folder, "producer", "failed")[-1]["error"]
                 await conn.execute(fixed.encode())
             running.services.start("producer")
-            assert await running.settled(run) == {"applied": 18}
+            assert await running.finished(run) == {"applied": 18}
 
         asyncio.run(scene())
 
@@ -313,7 +313,7 @@ def test_requests_over_http(servers: Servers, dsn: str, topic_prefix: str, folde
             assert (status, reported["error"]["field"]) == (400, "start")
             status, reported = post({**days, "all": True, "request_id": "daily-1"})
             assert (status, reported["request_id"]) == (202, "daily-1")
-            assert await running.settled(reported["run_id"]) == {"applied": 18}
+            assert await running.finished(reported["run_id"]) == {"applied": 18}
             assert post({**days, "all": True, "request_id": "daily-1"})[0] == 202
             status, reported = post({**days, "all": True, "reports": ["by_date"], "request_id": "daily-1"})
             assert (status, reported["error"]["field"]) == (409, "request_id")
@@ -372,7 +372,7 @@ def test_a_second_planner_takes_over(servers: Servers, dsn: str, topic_prefix: s
             first = running.services.processes.pop("producer")
             running.services.start("producer")
             first.kill()
-            assert await running.settled(run) == {"applied": 120}
+            assert await running.finished(run) == {"applied": 120}
 
         asyncio.run(scene())
         assert repeated(running) == 0

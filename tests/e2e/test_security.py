@@ -151,7 +151,7 @@ def test_with_tls_passwords_and_least_privileges(secured: Secured, folder: Path)
 
 
 async def _synced(running: Running) -> dict[str, int]:
-    return await running.settled(await running.request_sync(DAYS))
+    return await running.finished(await running.request_sync(DAYS))
 
 
 def _command(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:

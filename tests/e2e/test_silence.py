@@ -36,7 +36,7 @@ def test_services_reconnect_lose_nothing_and_end_on_sigterm(
                 proxy.freeze_open()
                 await until(lambda: noticed("sink", "write_failed"), 60, "the sink notices the silence")
                 await until(lambda: noticed("producer", "publishing_interrupted"), 60, "the producer notices it")
-                assert await running.settled(run) == {"applied": PAGES}
+                assert await running.finished(run) == {"applied": PAGES}
                 direct = replace(running, setup=replace(running.setup, servers=replace(servers, dsn=dsn)))
                 assert await direct.differences(SMALL.days) == []
 

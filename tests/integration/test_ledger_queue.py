@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.contracts.records import Position, SeriesKey
 from pipeline.ledger import pages, runs
-from pipeline.postgres import Connection, become_publisher, connection, has_publisher
+from pipeline.postgres import Connection, become_leader, connection, has_leader
 from support.ledger import add_pages, create_ledger, group
 
 
@@ -73,10 +73,10 @@ async def test_unfinished_pages_are_counted_by_credential_and_run_with_their_par
 
 
 async def test_whether_a_producer_publishes_is_seen_from_another_connection(conn: Connection, dsn: str) -> None:
-    assert not await has_publisher(conn)
+    assert not await has_leader(conn)
     async with connection(dsn, application="test") as other:
-        assert await become_publisher(other)
-        assert await has_publisher(conn)
+        assert await become_leader(other)
+        assert await has_leader(conn)
 
 
 async def test_the_statements_read_indexes_only_as_far_as_they_need(conn: Connection) -> None:

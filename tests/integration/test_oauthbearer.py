@@ -127,7 +127,7 @@ async def test_the_services_work_with_tokens(
     secured = Servers(kafka["bootstrap.servers"], servers.dsn)
     with running_pipeline(secured, dsn, topic_prefix, folder, world, **settings) as running:
         run = await running.request_sync(3)
-        assert set(await running.settled(run)) == {"applied"}
+        assert set(await running.finished(run)) == {"applied"}
 
 
 async def test_a_wrong_secret_is_refused(kafka: dict[str, str]) -> None:

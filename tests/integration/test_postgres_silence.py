@@ -11,7 +11,7 @@ from lab.tcp_proxy import TcpProxy, running_proxy
 from pipeline.clock import monotonic
 from pipeline.database import kept_alive
 from pipeline.errors import Retryable
-from pipeline.postgres import Limits, become_publisher, connect, connection, database_errors
+from pipeline.postgres import Limits, become_leader, connect, connection, database_errors
 from support.wait import until
 
 LIMITS = Limits(answer_s=1.0, idle_s=1.0)
@@ -81,13 +81,13 @@ async def test_the_server_releases_the_publishers_lock_of_a_silent_session(proxi
         connection(proxied.dsn, application="test", limits=LIMITS) as leader,
         kept_alive(leader, 0.2),
     ):
-        assert await become_publisher(leader)
+        assert await become_leader(leader)
         await asyncio.sleep(2 * (LIMITS.idle_s or 0))  # longer than the server waits for a silent session
-        assert not await become_publisher(standby)
+        assert not await become_leader(standby)
         proxied.proxy.freeze_open()
-        await until(lambda: become_publisher(standby), DEADLINE_S, "the standby has the lock")
+        await until(lambda: become_leader(standby), DEADLINE_S, "the standby has the lock")
         with pytest.raises(Retryable):
-            await become_publisher(leader)
+            await become_leader(leader)
 
 
 async def test_a_slow_statement_is_ended_by_the_server_and_the_connection_stays(dsn: str) -> None:

@@ -34,7 +34,7 @@ async def add_pages(
 ) -> None:
     """Add pending pages of a property to a group."""
     series = await runs.series_number(conn, SeriesKey(site, "by_date", search_type, ("date",)))
-    async with pages.inserting_pending(conn) as copy:
+    async with pages.pending_copy(conn) as copy:
         for number in range(count):
             start = 25_000 * number
             page = batch_id(Page(site, "by_date", search_type, DAY, start, of.generation))

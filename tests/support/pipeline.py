@@ -26,7 +26,7 @@ from support.wait import until
 
 COMMAND = Path(sys.executable).with_name("gsc-stream")
 LAST_DAY = last_day()
-SETTLED_S = 120.0
+FINISHED_S = 120.0
 
 
 class Running(Driver):
@@ -38,16 +38,16 @@ class Running(Driver):
         async def enough() -> bool:
             return (await self.pages(run)).get("applied", 0) >= at_least
 
-        await until(enough, SETTLED_S, f"{at_least} pages applied")
+        await until(enough, FINISHED_S, f"{at_least} pages applied")
 
-    async def settled(self, run: str) -> dict[str, int]:
+    async def finished(self, run: str) -> dict[str, int]:
         """Wait until every page is in its last state; returns the pages by state."""
 
-        async def all_settled() -> bool:
+        async def all_final() -> bool:
             assert not self.services.ended(), self.services.ended()
             return all_finished(await self.pages(run))
 
-        await until(all_settled, SETTLED_S, "every page settled")
+        await until(all_final, FINISHED_S, "every page finished")
         return await self.pages(run)
 
 

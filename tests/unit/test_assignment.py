@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from fetcher.assignment import Assignment
-from fetcher.partition_status import Progress
+from fetcher.partition_status import PartitionProgress
 from fetcher.schedule import Job
 from pipeline.contracts.partition_status import PartitionStatus, read_done, read_status, with_status
 from pipeline.contracts.records import Record
@@ -38,7 +38,7 @@ def test_records_of_a_held_partition_are_started_until_they_are_done() -> None:
     assignment.mark_done(a_record(0))
     assert not assignment.start(a_record(0))
     assert not assignment.start(a_record(0, partition=7))
-    assert assignment.progress(0, 12.0) == Progress(in_flight=1, idle_s=2.0)
+    assert assignment.progress(0, 12.0) == PartitionProgress(in_flight=1, idle_s=2.0)
 
 
 def test_offsets_that_the_previous_owner_has_done_are_not_started() -> None:

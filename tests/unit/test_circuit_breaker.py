@@ -7,12 +7,12 @@ from fetcher.circuit_breaker import (
     LONGEST_TRY_S,
     CircuitBreaker,
     Closed,
-    Failure,
+    FailedCall,
 )
 
 
 def fail(breaker: CircuitBreaker, credential: str, now: float, *, others: bool = False) -> bool:
-    return breaker.failed(credential, Failure(now, "http_503", others), 1.0)
+    return breaker.failed(credential, FailedCall(now, "http_503", others), 1.0)
 
 
 def opened(*credentials: str, now: float = 0.0) -> CircuitBreaker:

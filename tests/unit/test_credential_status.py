@@ -31,7 +31,7 @@ def row_of(**changes: Any) -> dict[str, Any]:
         "publishable": {"acme"},
         "partitions": {3: OK},
         "max_queue_size": 1000,
-        "has_publisher": True,
+        "has_leader": True,
     }
     [row] = credential_rows(Queue(**{**values, **changes}))
     return row
@@ -76,7 +76,7 @@ def test_published_pages_wait_for_their_partition() -> None:
 
 
 def test_a_missing_publisher_and_halted_properties_are_named() -> None:
-    assert row_of(has_publisher=False)["reason"] == "no producer publishes pages"
+    assert row_of(has_leader=False)["reason"] == "no producer publishes pages"
     assert row_of(publishable=set())["reason"] == "its pending pages are of halted properties"
 
 

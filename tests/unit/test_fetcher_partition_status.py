@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 
-from fetcher.partition_status import STALLED_AFTER_S, Conditions, Outage, Progress, View, decide_status, view_of
+from fetcher.partition_status import (
+    STALLED_AFTER_S,
+    Conditions,
+    OpenCircuit,
+    PartitionProgress,
+    View,
+    decide_status,
+    view_of,
+)
 from fetcher.quota_limits import QuotaLimits
 from fetcher.rate_limiter import RateLimiter, Refusal
 from fetcher.schedule import Job, Schedule
@@ -30,7 +38,7 @@ def some_conditions(**changes: Any) -> Conditions:
 def a_view(
     in_flight: int = 3, idle_s: float = 1.0, wait_reason: str = "", wait_end: Any = None, **conditions: Any
 ) -> View:
-    progress = Progress(in_flight, idle_s)
+    progress = PartitionProgress(in_flight, idle_s)
     return View(some_conditions(**conditions), progress, {"property:x"}, wait_reason, wait_end)
 
 
@@ -73,7 +81,7 @@ def test_the_status_ends_with_the_last_of_several_halts() -> None:
 
 
 def view_of_partition_0(schedule: Schedule, limiter: RateLimiter, moment: float = 0.0) -> View:
-    return view_of(0, some_conditions(monotonic_at=moment), Progress(1, 0.0), schedule, limiter)
+    return view_of(0, some_conditions(monotonic_at=moment), PartitionProgress(1, 0.0), schedule, limiter)
 
 
 def a_limiter() -> RateLimiter:
@@ -105,8 +113,8 @@ def test_a_batch_of_a_credential_in_an_outage_waits_for_the_next_try() -> None:
     schedule, limiter = Schedule(), a_limiter()
     schedule.assigned([0])
     schedule.add(Job(a_batch(), 0, 0), 0.0)
-    conditions = some_conditions(monotonic_at=60.0, outage_of=lambda name: Outage(f"{name}: calls fail", 3.0))
-    status = decide_status(view_of(0, conditions, Progress(1, 0.0), schedule, limiter))
+    conditions = some_conditions(monotonic_at=60.0, outage_of=lambda name: OpenCircuit(f"{name}: calls fail", 3.0))
+    status = decide_status(view_of(0, conditions, PartitionProgress(1, 0.0), schedule, limiter))
     assert (status.state, status.reason, status.until) == ("THROTTLED", "acme: calls fail", SOON)
 
 

@@ -20,7 +20,7 @@ from pipeline.watchdog import Heartbeat
 from producer import lost_pages as lost_pages_module
 from producer import outbox as outbox_module
 from producer.lost_pages import Lags, LostPages
-from producer.outbox import ROUND_PAGES, WINDOW, Outbox, Sharing
+from producer.outbox import ROUND_PAGES, WINDOW, Outbox, QueueRules
 from producer.queue_shares import DAILY_EXTRA
 from support.examples import NOW, a_batch
 from support.wait import until
@@ -52,7 +52,7 @@ class World:
         self.connections += 1
         yield cast("Connection", self)
 
-    async def become_publisher(self, _: Connection) -> bool:
+    async def become_leader(self, _: Connection) -> bool:
         return self.leader
 
     async def use_index_scans(self, _: Connection) -> None:
@@ -117,7 +117,7 @@ def some_pages(credential: str, count: int, **changes: Any) -> list[Batch]:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     world = World()
-    monkeypatch.setattr(outbox_module, "become_publisher", world.become_publisher)
+    monkeypatch.setattr(outbox_module, "become_leader", world.become_leader)
     for name in ("use_index_scans", "pending_groups", "published_by_credential", "next_pending", "mark_published"):
         monkeypatch.setattr(ledger_pages, name, getattr(world, name))
     monkeypatch.setattr(ledger_pages, "overdue", world.find_overdue)
@@ -128,8 +128,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def an_outbox(world: World, *, halts: Halts | None = None, max_queue_size: int = 1000) -> Outbox:
-    sharing = Sharing(max_queue_size, lambda: {"held": "held-project"})
-    return Outbox("gsc.batches", world, halts or Halts(), sharing, [LostPages(Lags(world, world))])
+    rules = QueueRules(max_queue_size, lambda: {"held": "held-project"})
+    return Outbox("gsc.batches", world, halts or Halts(), rules, [LostPages(Lags(world, world))])
 
 
 async def publish_round(world: World, outbox: Outbox) -> int:

@@ -16,7 +16,7 @@ def test_a_failure_is_described_by_its_reason_and_detail() -> None:
 @pytest.mark.parametrize(
     ("outcome", "label"),
     [
-        (Done(FetchedPage((), [], [], [], None)), "ok"),
+        (Done(FetchedPage((), [], [], [], None)), "done"),
         (Retry("http_500"), "retry"),
         (Retry("quota", counts=False, throttled="property"), "throttled"),
         (Retry("unauthorized", counts=False, refresh_token=True), "unauthorized"),

@@ -11,10 +11,10 @@ from cli.run_wait import (
     NewDeadLetters,
     RefusedError,
     RunEnd,
-    Tenant,
+    UnfinishedProperty,
     describe_end,
     exit_code,
-    holding_halts,
+    halts_of_run,
     wait_until_finished,
     wait_until_planned,
 )
@@ -87,8 +87,8 @@ def test_halts_hold_a_run_when_none_of_its_pages_can_be_fetched(
     halted: list[str], tenants: list[tuple[str, str]], holding: list[str]
 ) -> None:
     projects = {"acme": "p"}
-    held = [Tenant(url, credential, projects.get(credential, "q")) for credential, url in tenants]
-    found = holding_halts("r", held, halts_of(*map(a_halt, halted)), NOW)
+    held = [UnfinishedProperty(url, credential, projects.get(credential, "q")) for credential, url in tenants]
+    found = halts_of_run("r", held, halts_of(*map(a_halt, halted)), NOW)
     assert [halt.scope for halt in found] == holding
 
 
