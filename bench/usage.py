@@ -46,7 +46,7 @@ class Usage:
 
     cpu_s: dict[str, float] = field(default_factory=dict)
     rss_max_mb: dict[str, float] = field(default_factory=dict)
-    """Of the largest process of the service. PostgreSQL's includes the shared buffers it has touched."""
+    """Taken from the largest process of the service. PostgreSQL's includes the shared buffers it has touched."""
 
 
 async def written(driver: Driver) -> Written:

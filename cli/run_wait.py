@@ -24,7 +24,7 @@ from pipeline.topic_reader import OffsetRange, OffsetRanges, TopicReader
 POLL_EVERY_S = 0.5
 """The longest time between two looks at the ledger; a change of any page ends it."""
 REST_RATIO = 4
-"""The command rests for so many durations of a query between two: a large run takes a while to count."""
+"""Between two queries the command rests this many times as long as one took: a large run takes a while to count."""
 QUIET_S = 10.0
 """Halts are looked at when no page was finished for this long."""
 UNPLANNED_S = 30.0

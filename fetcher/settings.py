@@ -44,9 +44,9 @@ class Capacity:
     max_in_flight: int
     """Pages in memory, from the first byte of a response until the broker has acknowledged its rows."""
     max_in_flight_bytes: int
-    """Bytes of their decoded bodies."""
+    """Limit of the bytes of their decoded bodies."""
     max_attempts: int
-    """Calls for one page, of which all fail for a passing reason."""
+    """Calls for one page, all of which fail for a passing reason, before it is dead."""
     drain_s: float
     """Seconds that a revocation waits for calls in flight."""
 
@@ -77,7 +77,7 @@ class FetcherSettings(KafkaSettings, CatalogSettings, HttpSettings, DeadLetterSe
     """`batch`: Google's HTTP batch, several calls in one request; each of them counts towards the quota."""
     batch_size: Annotated[int, Field(ge=1, le=100)] = 10
     batch_linger_ms: Annotated[int, Field(ge=0, le=900)] = 300
-    """How long an HTTP batch waits for more calls. It must be less than rate_limiter.SPREAD_S."""
+    """How long an HTTP batch waits for more calls. It must be less than `quota_limits.SPREAD_S`."""
     drain_s: Seconds = 10.0
     """How long a revocation or a stop waits for calls in flight."""
 

@@ -92,7 +92,7 @@ class TokenBucket:
         return max(0.0, self._ceiling - self._rate) / self._climb if self._climb else 0.0
 
     def _time_for(self, tokens: float) -> float:
-        """Return the seconds in which so many tokens are earned."""
+        """Return the seconds in which this number of tokens is earned."""
         climb_s = self._climb_s()
         earned = climb_s * (self._rate + self._ceiling) / 2
         if not climb_s or tokens >= earned:

@@ -93,6 +93,10 @@ def lock_holder(folder: Path) -> int | None:
         return None
 
 
+STOP_TIMEOUT_S = 90.0
+"""How long a pipeline may take to stop: its services finish what they have begun."""
+
+
 def wait_until_free(folder: Path, deadline_s: float) -> bool:
     """Wait until no pipeline runs in the folder; return False when one still runs after `deadline_s` seconds."""
     deadline = time.monotonic() + deadline_s

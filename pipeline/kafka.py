@@ -54,12 +54,12 @@ def _is_producer_only(name: str) -> bool:
 
 
 _DEADLINES: Mapping[str, str] = {
-    "socket.timeout.ms": "10000",  # of a request without an answer; librdkafka's default is a minute
+    "socket.timeout.ms": "10000",  # how long a request waits for its answer; librdkafka's default is a minute
     "socket.connection.setup.timeout.ms": "10000",
     "socket.keepalive.enable": "true",
     "reconnect.backoff.max.ms": "5000",
 }
-"""Of all clients; the user's settings override them."""
+"""Deadlines that every client has, unless the user's settings override them."""
 
 
 def consumer_configuration(configuration: Mapping[str, str], required: Mapping[str, Any]) -> dict[str, Any]:

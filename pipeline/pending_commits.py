@@ -14,7 +14,7 @@ _Key = frozenset[tuple[int, int]]
 class PendingCommits:
     """Matches acknowledgements with commits by their offsets.
 
-    Of several commits of the same offsets an acknowledgement counts for the oldest, so a commit is never believed to be
+    An acknowledgement counts for the oldest of several commits of the same offsets, so a commit is never believed to be
     newer than it is: the lease on the partitions depends on when it was sent.
     """
 

@@ -73,9 +73,9 @@ class Limits:
 
 
 REPORT = Limits(answer_s=120.0)
-"""Of queries that count the whole ledger."""
+"""The limits of queries that count the whole ledger."""
 MAINTENANCE = Limits(answer_s=3600.0)
-"""Of migrations, retention, replays and repairs, whose statements may touch every row."""
+"""The limits of migrations, retention, replays and repairs, whose statements may touch every row."""
 
 
 class Connection(AsyncConnection[TupleRow]):

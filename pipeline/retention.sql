@@ -24,8 +24,8 @@ where i.inhparent = 'gsc.facts'::regclass
 order by c.relname
 
 -- name: delete_orphan_chunks
--- Of pages in a final state after a day, in which the other chunks of their fetches have been read; of all others after a
--- month.
+-- Chunks of finished pages are deleted after a day, in which the other chunks of their fetches have been read; all others
+-- after a month.
 delete from gsc.parked_chunks c
 where c.parked_at < now() - interval '30 days'
    or c.parked_at < now() - interval '1 day' and exists (

@@ -22,7 +22,7 @@ POOLED = (
     " server directly"
 )
 
-# Of clients that are never used. Clients that are used will log the same warnings.
+# The log of clients that are never used. Clients that are used will log the same warnings.
 _silent = logging.getLogger("librdkafka.checking")
 _silent.setLevel(logging.CRITICAL)
 

@@ -139,7 +139,7 @@ class Heartbeats:
 
     def __init__(self, postgres_timeout_s: float, now: float) -> None:
         self.postgres = Heartbeat("PostgreSQL", ANSWER_LIMIT_S, now)
-        """Of the readiness: beats whenever the outbox's connection gets an answer."""
+        """Decides readiness: beats whenever the outbox's connection gets an answer."""
         self.consumer = Heartbeat("Faust's consumer", 120.0, now)
         self.outbox = Heartbeat("outbox", 120.0 + 3 * postgres_timeout_s, now)
         self.exporter = Heartbeat("lag exporter", 120.0 + REPORT.answer_s, now)

@@ -61,7 +61,7 @@ def assemble(received: Iterable[ReceivedResult], parked: Mapping[FetchKey, list[
     complete: dict[str, list[ReceivedResult]] = {}
     for (page, _), chunks in open_fetches.items():
         if _is_complete(chunks):
-            # Of two complete fetches of a page in one batch the first is applied, as in two batches.
+            # When a batch holds two complete fetches of a page, the first is applied, as in two batches.
             complete.setdefault(page, [chunks[number] for number in sorted(chunks)])
     work.fetches = list(complete.values())
     incomplete = (chunks for (page, _), chunks in open_fetches.items() if page not in complete)

@@ -70,7 +70,7 @@ def copy_text(message: Rows, series: int) -> Iterator[tuple[str, str]]:
 def day_text(chunks: Iterable[Rows], series: int) -> bytes:
     """Return the lines of one day, sorted by key: PostgreSQL then fills its index from left to right.
 
-    Of a key that occurs several times, the first row counts.
+    The first row counts when a key occurs several times.
     """
     lines: dict[str, str] = {}
     for chunk in chunks:

@@ -62,9 +62,9 @@ with written as (
 select count(*) from written
 
 -- name: count_days
--- Of a generation that is complete, or was: pages may be added to it. Of a page that was fetched twice, the first fetch may
--- have been the last of its day, and the second a full one, whose next page is fetched and applied later. Until then the
--- day has no `completed_at`. It still keeps older generations out.
+-- Pages may be added to a generation that is complete, or was: when a page is fetched twice, the first fetch may be the last
+-- of its day, and the second a full one, whose next page is fetched and applied later. Until then the day has no
+-- `completed_at`. It still keeps older generations out.
 update gsc.days d set
     rows = c.rows, truncated = c.rows >= %(cap)s,
     completed_at = case when c.complete then coalesce(d.completed_at, now()) end
@@ -75,7 +75,7 @@ where (d.series, d.date, d.complete_generation) = (c.series, c.date, c.generatio
   and (d.rows <> c.rows or (d.completed_at is not null) <> c.complete)
 
 -- name: complete_days
--- Of two generations of a day in one transaction, the newer one.
+-- When one transaction completes two generations of a day, the newer one counts.
 update gsc.days d set
     complete_generation = c.generation, completed_at = now(), rows = c.rows,
     truncated = c.rows >= %(cap)s, may_change = c.may_change, vanished_kept = 0

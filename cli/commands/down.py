@@ -11,9 +11,7 @@ from cli.context import fail
 from cli.local_servers import folder_option
 from cli.options import json_option
 from cli.output import print_json
-from lab.run_folder import lock_holder, wait_until_free
-
-STOP_S = 90.0
+from lab.run_folder import STOP_TIMEOUT_S, lock_holder, wait_until_free
 
 
 @click.command()
@@ -26,8 +24,8 @@ def down(folder: Path, as_json: bool) -> None:
     if pid is not None:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
-        if not wait_until_free(folder, STOP_S):
-            fail(f"{folder}: process {pid} has not ended within {STOP_S:.0f} s", 1)
+        if not wait_until_free(folder, STOP_TIMEOUT_S):
+            fail(f"{folder}: process {pid} has not ended within {STOP_TIMEOUT_S:.0f} s", 1)
     if as_json:
         print_json({"folder": str(folder), "ended": pid})
     else:

@@ -18,11 +18,10 @@ from cli.options import json_option
 from cli.output import log_progress, print_json
 from lab.embedded import Plan, find_problems, running_embedded
 from lab.processes import PYTHON
-from lab.run_folder import Endpoints, current_endpoints, lock_holder, make_folder
+from lab.run_folder import STOP_TIMEOUT_S, Endpoints, current_endpoints, lock_holder, make_folder
 from pipeline.settings import PREFIX, kafka_configuration
 
 POLL_EVERY_S = 0.2
-STOP_S = 90.0
 _SET_HERE = (
     "GSC_KAFKA_BOOTSTRAP_SERVERS", "GSC_POSTGRES_DSN", "GSC_CATALOG", "GSC_API_ROOT", "GSC_HTTP_PORT", "GSC_LAB",
 )  # fmt: skip
@@ -102,7 +101,7 @@ def _start_detached(folder: Path) -> Endpoints:
                 click.echo(lines.read(), err=True, nl=False)
         except KeyboardInterrupt:
             child.terminate()
-            child.wait(STOP_S)
+            child.wait(STOP_TIMEOUT_S)
             raise
         if not endpoints:
             click.echo(lines.read(), err=True, nl=False)

@@ -135,7 +135,7 @@ async def mark_published(conn: Connection, batches: Sequence[Batch], positions: 
 
 
 async def overdue(conn: Connection, seconds: float) -> list[OverduePage]:
-    """Pages that were published at least so many seconds ago and have no result."""
+    """Return pages that were published at least this number of seconds ago and have no result."""
     async with database_errors():
         rows = await (await conn.execute(_SQL["overdue"], {"seconds": seconds})).fetchall()
     return [OverduePage(row[0].hex, None if row[2] is None else Position(row[1], row[2])) for row in rows]

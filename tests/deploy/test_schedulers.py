@@ -38,7 +38,7 @@ WORLD = Scenario(days=16, rows=10, full_days=False)
 PAGES_OF_A_DAY = 2 * 3
 """Two properties in three reports."""
 PAGES = 8 * PAGES_OF_A_DAY
-"""Of the last ten days eight are final."""
+"""Eight of the last ten days are final."""
 READY_S = 40.0
 
 
@@ -66,7 +66,7 @@ def replaced(text: str, changes: Mapping[str, str]) -> str:
 
 
 async def taken(folder: Path, count: int) -> list[int]:
-    """The pages that each request made, when the producer has taken so many."""
+    """The pages that each request made, once the producer has taken `count` requests."""
     await until(lambda: len(read_log(folder, "producer", "run_planned")) >= count, 60, f"{count} requests taken")
     return [line["pages"] for line in read_log(folder, "producer", "run_planned")]
 

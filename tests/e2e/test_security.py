@@ -58,7 +58,7 @@ class Secured:
         return {**named, "GSC_POSTGRES_DSN": self.dsn(f"gsc_{user}")}
 
     def dsn(self, role: str) -> str:
-        """Of one of the roles; all have the password of the Kafka user."""
+        """Return the DSN of a role; each role has the password of its Kafka user."""
         parts = urlsplit(self.servers.dsn)
         password = self.security.passwords[role.removeprefix("gsc_")]
         return parts._replace(netloc=f"{role}:{password}@127.0.0.1:{parts.port}").geturl()

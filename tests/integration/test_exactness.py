@@ -261,7 +261,7 @@ class Exactness(RuleBasedStateMachine):
 
     @invariant()
     def the_table_has_the_rows_that_the_ledger_counts(self) -> None:
-        """Of each applied page, the rows of the fetch in the ledger; of a complete day, those of all its pages.
+        """The table has the rows of each applied page's fetch in the ledger, and a complete day those of all its pages.
 
         A day may have more rows than that when pages of a newer generation are applied, and its pages may count a row
         twice that moved from one to the other. A day is complete only while no page of its generation waits.

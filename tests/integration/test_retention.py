@@ -109,7 +109,7 @@ async def test_months_that_no_report_keeps_are_dropped(conn: Connection) -> None
 
 
 async def test_superseded_pages_are_deleted_and_what_exactness_needs_is_kept(conn: Connection) -> None:
-    """Of a day that generation 7 has completed, and of one that it has not."""
+    """Generation 7 has completed one day, and not the other."""
     writer = Writer(conn, delete_ratio=0.5)
     young = a_batch(report="short", date=YOUNG, generation=7, run_id="run-7")
     old = a_batch(report="short", date=OLD, generation=7, run_id="run-7", row_limit=1)

@@ -30,7 +30,7 @@ class Http2Server:
         self._port = free_port()
         self.root = ""
         self.calls: list[tuple[str, Any]] = []
-        """Of each its protocol, and where its connection comes from."""
+        """The protocol of each call, and where its connection comes from."""
 
     async def app(self, scope: Any, receive: Any, send: Any) -> None:
         """An ASGI application."""

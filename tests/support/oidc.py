@@ -23,7 +23,7 @@ class Issuer:
     def __init__(self, lifetime_s: int) -> None:
         self.lifetime_s = lifetime_s
         self.scopes: list[str] = []
-        """Of each token that was issued."""
+        """The scope of each token that was issued."""
         self.url = ""
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 

@@ -33,7 +33,7 @@ class Running(Driver):
     """A pipeline that runs, and how to wait for it."""
 
     async def applied(self, run: str, at_least: int) -> None:
-        """Wait until so many pages are applied."""
+        """Wait until at least this number of pages is applied."""
 
         async def enough() -> bool:
             return (await self.pages(run)).get("applied", 0) >= at_least

@@ -10,7 +10,7 @@ OTHER = a_batch(property="sc-domain:other.com")
 
 
 def slots_with(count: int, per_credential: int = 4) -> CallSlots:
-    """Slots with so many calls of one property in flight."""
+    """Slots with `count` calls of one property in flight."""
     slots = CallSlots(per_credential)
     for _ in range(count):
         slots.take(HANGING)

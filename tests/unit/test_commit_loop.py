@@ -28,7 +28,7 @@ class Setup:
     batch_ended: asyncio.Event
 
     async def commit(self, after_s: float) -> list[tuple[int, int]]:
-        """Commit so many seconds after the start; returns what was committed as (partition, offset)."""
+        """Commit `after_s` seconds after the start; returns what was committed as (partition, offset)."""
         self.world.committed.clear()
         await self.loop.commit(START + after_s, NOW + timedelta(seconds=after_s))
         return [(commit.partition, commit.offset) for commit in self.world.committed]
