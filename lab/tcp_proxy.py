@@ -2,12 +2,13 @@
 
 import asyncio
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from lab.event_loop import close_listener, loop_in_thread
+
 _CHUNK = 65536
-_STOP_S = 5.0
+_DEADLINE_S = 60.0
 
 
 class TcpProxy:
@@ -84,32 +85,11 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, gate
 @contextmanager
 def running_proxy(target: int, port: int = 0) -> Iterator[TcpProxy]:
     """Forward `port` (0: any free one) to the port `target` of this machine for the length of the block."""
-    with socket.create_server(("127.0.0.1", port)) as listener, _loop_in_thread() as loop:
+    with socket.create_server(("127.0.0.1", port)) as listener, loop_in_thread("tcp-proxy") as loop:
         proxy = TcpProxy(target, listener.getsockname()[1], loop)
         starting = asyncio.start_server(proxy.handle, sock=listener)
-        server = asyncio.run_coroutine_threadsafe(starting, loop).result(_STOP_S)
+        server = asyncio.run_coroutine_threadsafe(starting, loop).result(_DEADLINE_S)
         try:
             yield proxy
         finally:
-            loop.call_soon_threadsafe(server.close)
-
-
-@contextmanager
-def _loop_in_thread() -> Iterator[asyncio.AbstractEventLoop]:
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="tcp-proxy", daemon=True)
-    thread.start()
-    try:
-        yield loop
-    finally:
-        asyncio.run_coroutine_threadsafe(_cancel_all(), loop).result(_STOP_S)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(_STOP_S)
-        loop.close()
-
-
-async def _cancel_all() -> None:
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+            asyncio.run_coroutine_threadsafe(close_listener(server), loop).result(_DEADLINE_S)

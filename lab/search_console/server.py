@@ -5,11 +5,12 @@ import gzip
 import json
 from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote
 
 from aiohttp import web
 
+from lab.event_loop import close_listener
 from lab.search_console import batches
 from lab.search_console.control_api import ControlApi
 from lab.search_console.engine import Engine, Request
@@ -32,6 +33,7 @@ class Simulator:
         self.root = ""
         self._shuffle = Random(settings.seed)  # noqa: S311 - only the order of batch answers
         self._runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=_STOP_S)
+        self._listeners: list[asyncio.Server] = []
 
     def _app(self) -> web.Application:
         app = web.Application(client_max_size=64 << 20)
@@ -51,11 +53,15 @@ class Simulator:
     async def start(self, host: str = "127.0.0.1", port: int = 0, root: str | None = None) -> None:
         """Listen; `root` is the address for clients if it differs from host and port."""
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port).start()
-        self.root = root or f"http://{host}:{self._runner.addresses[0][1]}"
+        server = cast("web.Server", self._runner.server)
+        listener = await asyncio.get_running_loop().create_server(server, host, port)
+        self._listeners.append(listener)
+        self.root = root or f"http://{host}:{listener.sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
-        """Close the port."""
+        """Close the port and every connection."""
+        for listener in self._listeners:
+            await close_listener(listener)
         await self._runner.cleanup()
         self.engine.close()
 

@@ -2,11 +2,11 @@
 
 import asyncio
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from lab.certificates import Certificates
+from lab.event_loop import close_listener, loop_in_thread
 
 SSL_REQUEST = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")
 
@@ -14,7 +14,6 @@ SSL_REQUEST = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")
 @contextmanager
 def tls_front(host: str, port: int, certificates: Certificates) -> Iterator[int]:
     """Listen on a free port, take TLS only, and pass everything on; yields the port."""
-    loop = asyncio.new_event_loop()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificates.certificate, certificates.key)
 
@@ -27,17 +26,13 @@ def tls_front(host: str, port: int, certificates: Certificates) -> Iterator[int]
                 await _join(reader, writer, host, port)
         writer.close()
 
-    server = loop.run_until_complete(asyncio.start_server(serve, "127.0.0.1", 0))
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        loop.call_soon_threadsafe(server.close)
-        asyncio.run_coroutine_threadsafe(_end_all(), loop).result(10)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
-        loop.close()
+    with loop_in_thread("tls-front") as loop:
+        starting = asyncio.start_server(serve, "127.0.0.1", 0)
+        server = asyncio.run_coroutine_threadsafe(starting, loop).result(60)
+        try:
+            yield server.sockets[0].getsockname()[1]
+        finally:
+            asyncio.run_coroutine_threadsafe(close_listener(server), loop).result(60)
 
 
 async def _join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, port: int) -> None:
@@ -53,10 +48,3 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.write(data)
         await writer.drain()
     writer.close()
-
-
-async def _end_all() -> None:
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
