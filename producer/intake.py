@@ -147,4 +147,5 @@ def _ledger_row(page: PlannedPage, request: SyncRequest, generation: int, series
         credential=page.credential,
         priority=request.priority,
         round=page.round,
+        conditional=not request.full,
     )

@@ -134,7 +134,7 @@ class Writer:
         ]
         if pages:
             await ledger_pages.apply(self._conn, pages)
-            await self._conn.execute(_SQL["unpark"], {"batches": [page.rows.batch.batch_id for page in pages]})
+            await self._conn.execute(_SQL["unpark"], {"batches": [page.result.batch.batch_id for page in pages]})
 
     async def _park(self, items: Iterable[ReceivedResult]) -> None:
         new = [

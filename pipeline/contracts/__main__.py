@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 
 from pipeline.contracts.codec import schema
-from pipeline.contracts.messages import Batch, Control, Message, PageOutcome, Rows, SyncRequest
+from pipeline.contracts.messages import Batch, Control, Message, PageOutcome, Rows, SyncRequest, Unchanged
 
 MESSAGES: dict[str, type[Message]] = {
     "sync": SyncRequest,
     "batch": Batch,
     "rows": Rows,
+    "unchanged": Unchanged,
     "outcome": PageOutcome,
     "control": Control,
 }

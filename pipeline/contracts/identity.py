@@ -24,6 +24,12 @@ def page_of(batch: Batch) -> Page:
     return Page(batch.property, batch.report, batch.search_type, batch.date, batch.start_row, batch.generation)
 
 
+def base_digest(batch: Batch) -> str | None:
+    """Return the digest that the page of a batch has in the batch's base, or None."""
+    number = batch.start_row // batch.row_limit
+    return batch.base.digests[number] if batch.base and number < len(batch.base.digests) else None
+
+
 def batch_id(page: Page) -> str:
     """Return 32 hex digits. Each part is hashed with its length, so that no two pages hash the same bytes."""
     digest = blake2b(digest_size=16)

@@ -31,6 +31,10 @@ Moment = Annotated[datetime, Meta(tz=True)]
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 RowLimit = Annotated[int, Meta(ge=1, le=25_000)]
+Digest = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+"""Equal for two fetches of a page only if they have the same rows, in whatever order."""
+MAX_BASE_PAGES = 10
+"""Search Console lists at most two full pages of a day; a day of more pages than this is fetched without a base."""
 
 YEARS = range(2000, 2200)
 DEFAULT_PROJECT = "default"
@@ -64,12 +68,22 @@ class SyncRequest(Message, frozen=True, kw_only=True, tag="sync"):
     priority: Priority = "backfill"
     requested_at: Moment
     requested_by: str = ""
+    full: bool = False
+    """Whether the rows of every page are sent and written, even when they are the stored ones."""
     rolling: bool = False
     """True for a window that ends with the newest day. Days for which a report has no data yet, on the Pacific date of
     `requested_at`, are left out."""
 
     def __post_init__(self) -> None:
         _check_years(start=self.start, end=self.end, requested_at=self.requested_at)
+
+
+class Base(Struct, frozen=True, kw_only=True):
+    """The complete generation that the table has of a day. Rows that it has already need not be sent again."""
+
+    generation: Positive
+    digests: Annotated[tuple[Digest, ...], Meta(max_length=MAX_BASE_PAGES)]
+    """Of the pages of the day, in the order of their start rows."""
 
 
 class Batch(Message, frozen=True, kw_only=True, tag="batch"):
@@ -93,6 +107,8 @@ class Batch(Message, frozen=True, kw_only=True, tag="batch"):
     row_limit: RowLimit
     project: Name = DEFAULT_PROJECT
     """The Google Cloud project whose quota calls with the credential use, by the catalog of the publisher."""
+    base: Base | None = None
+    """What a fetch is compared with. None: its rows are sent in any case."""
 
     def __post_init__(self) -> None:
         _check_years(date=self.date)
@@ -124,6 +140,30 @@ class Rows(Message, frozen=True, kw_only=True, tag="rows"):
     first_incomplete_date: date | None = None
     """Rows from this date on may still change: from the metadata of the response, or the date of the batch when it is
     recent and the page is empty. An empty day that may still change is not published yet, and stays incomplete."""
+    digest: Digest | None = None
+    """Of all rows of the page. Without it, later batches of the day have no base."""
+
+    def __post_init__(self) -> None:
+        _check_years(fetched_at=self.fetched_at)
+
+
+class Unchanged(Message, frozen=True, kw_only=True, tag="unchanged"):
+    """A message of `gsc.results` about a page whose rows have the digest that they have in the base of its batch.
+
+    The rows are not sent. If the table has another generation meanwhile, the page is fetched again, without a base.
+    """
+
+    batch: Batch
+    fetch_id: Name
+    """Unique for each fetch of a page."""
+    fetched_at: Moment
+    base_generation: Positive
+    digest: Digest
+    page_rows: Count
+    next_start_row: Positive | None
+    """The first row of the next page, or None on the last page of the day."""
+    first_incomplete_date: date | None = None
+    """Rows from this date on may still change, as in `Rows`."""
 
     def __post_init__(self) -> None:
         _check_years(fetched_at=self.fetched_at)
@@ -165,4 +205,4 @@ class Control(Message, frozen=True, kw_only=True, tag="control"):
 
 
 Result = Rows | PageOutcome
-AnyMessage = SyncRequest | Batch | Rows | PageOutcome | Control
+AnyMessage = SyncRequest | Batch | Rows | Unchanged | PageOutcome | Control

@@ -9,12 +9,13 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import date
 from typing import Any, Literal, NamedTuple, get_args
+from uuid import UUID
 
 import msgspec
 from psycopg import AsyncCopy
 
 from pipeline.contracts.identity import batch_id, page_of
-from pipeline.contracts.messages import Batch, PageOutcome, Rows
+from pipeline.contracts.messages import Batch, PageOutcome, Rows, Unchanged
 from pipeline.contracts.records import OverduePage, PendingGroup, Position, Record, UnfinishedPages
 from pipeline.postgres import Connection, database_errors, queries
 
@@ -31,7 +32,10 @@ _BATCH_FIELDS = (
 
 
 class PendingPage(NamedTuple):
-    """The first page of a day, as the planner writes it. `round` counts the pages of its property in its run."""
+    """The first page of a day, as the planner writes it. `round` counts the pages of its property in its run.
+
+    A page that is not `conditional` is fetched without a base: its rows are sent in any case.
+    """
 
     batch_id: str
     run_id: str
@@ -44,6 +48,7 @@ class PendingPage(NamedTuple):
     credential: str
     priority: str
     round: int
+    conditional: bool = True
 
 
 class DayGeneration(NamedTuple):
@@ -55,18 +60,27 @@ class DayGeneration(NamedTuple):
 
 
 class DayCount(NamedTuple):
-    """The rows of the applied pages of a day in one generation, and whether every page is applied."""
+    """The rows of the applied pages of a day in one generation, and whether every page is applied.
+
+    `digests` and `unchanged` are those columns of its pages, in order.
+    """
 
     rows: int
     complete: bool
+    digests: Sequence[UUID | None]
+    unchanged: Sequence[bool]
 
 
 class AppliedPage(NamedTuple):
-    """A page whose rows are stored: its series, its last chunk, and the record of that."""
+    """A page whose rows are stored: its series, its result (the last chunk of rows), and the record of that.
+
+    `current` is false when the table has newer rows, so that these were not written.
+    """
 
     series: int
-    rows: Rows
+    result: Rows | Unchanged
     record: Record
+    current: bool = True
 
 
 @asynccontextmanager
@@ -108,7 +122,7 @@ async def unfinished(conn: Connection) -> list[UnfinishedPages]:
 async def next_pending(
     conn: Connection, counts: Mapping[PendingGroup, int], halted_properties: Iterable[str]
 ) -> list[Batch]:
-    """The first pages of each group, at most as many as its count, without those of halted properties."""
+    """The first pages of each group, with their bases, up to its count, without those of halted properties."""
     parameters = {
         "credentials": [group.credential for group in counts],
         "priorities": [group.priority for group in counts],
@@ -118,9 +132,14 @@ async def next_pending(
     }
     async with database_errors():
         rows = await (await conn.execute(_SQL["next_pending"], parameters)).fetchall()
-    return [
-        msgspec.convert({**dict(zip(_BATCH_FIELDS, row, strict=True)), "batch_id": row[0].hex}, Batch) for row in rows
-    ]
+    return [_batch(row) for row in rows]
+
+
+def _batch(row: Sequence[Any]) -> Batch:
+    *page, generation, digests = row
+    base = generation and {"generation": generation, "digests": [digest.hex for digest in digests]}
+    fields = dict(zip(_BATCH_FIELDS, page, strict=True))
+    return msgspec.convert({**fields, "batch_id": row[0].hex, "base": base}, Batch)
 
 
 async def mark_published(conn: Connection, batches: Sequence[Batch], positions: Sequence[Position]) -> None:
@@ -168,9 +187,9 @@ async def cancel(conn: Connection, run: str) -> int:
 
 async def apply(conn: Connection, pages: Sequence[AppliedPage]) -> None:
     """Mark pages as applied. The next page of each full one becomes known, too."""
-    following = [_following(page) for page in pages if page.rows.next_start_row is not None]
+    following = [_following(page) for page in pages if page.result.next_start_row is not None]
     async with database_errors():
-        await conn.execute(_SQL["apply"], _by_column([_identity(p.rows.batch, p.series) | _result(p) for p in pages]))
+        await conn.execute(_SQL["apply"], _by_column([_identity(p.result.batch, p.series) | _result(p) for p in pages]))
         if following:
             await conn.execute(_SQL["add_next"], _by_column(following))
 
@@ -178,10 +197,12 @@ async def apply(conn: Connection, pages: Sequence[AppliedPage]) -> None:
 def _result(page: AppliedPage) -> dict[str, Any]:
     """The columns that say what was fetched."""
     return {
-        "rows": page.rows.page_rows,
-        "next_start_row": page.rows.next_start_row,
-        "fetch_id": page.rows.fetch_id,
-        "fetched_at": page.rows.fetched_at,
+        "rows": page.result.page_rows,
+        "next_start_row": page.result.next_start_row,
+        "digest": page.result.digest if page.current else None,
+        "unchanged": isinstance(page.result, Unchanged),
+        "fetch_id": page.result.fetch_id,
+        "fetched_at": page.result.fetched_at,
         "partition": page.record.partition,
         "offset": page.record.offset,
     }
@@ -189,9 +210,13 @@ def _result(page: AppliedPage) -> dict[str, Any]:
 
 def _following(page: AppliedPage) -> dict[str, Any]:
     """The identity of the page after a full one."""
-    batch, start_row = page.rows.batch, page.rows.next_start_row or 0
+    batch, start_row = page.result.batch, page.result.next_start_row or 0
     changed = {"batch_id": batch_id(page_of(batch)._replace(start_row=start_row)), "start_row": start_row}
-    return _identity(batch, page.series) | changed
+    return _identity(batch, page.series) | changed | {"after": batch.batch_id}
+
+
+def _day_columns(days: Sequence[DayGeneration]) -> dict[str, list[Any]]:
+    return dict(zip(("series", "dates", "generations"), map(list, zip(*days, strict=True)), strict=True))
 
 
 def _by_column(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
@@ -206,6 +231,19 @@ async def record_outcome(conn: Connection, series: int, outcome: PageOutcome) ->
         await conn.execute(_SQL[statement], _identity(outcome.batch, series) | why)
 
 
+async def refetch(conn: Connection, series: int, batch: Batch) -> None:
+    """Make a page pending again, to be fetched without a base. A finished page stays as it is."""
+    async with database_errors():
+        await conn.execute(_SQL["refetch"], _identity(batch, series))
+
+
+async def written_by_others(conn: Connection, days: Sequence[DayGeneration]) -> set[DayGeneration]:
+    """Those of the days that have rows of a generation that is neither the complete one, nor older, nor this one."""
+    async with database_errors():
+        cursor = await conn.execute(_SQL["written_by_others"], _day_columns(days))
+        return {DayGeneration(*row) async for row in cursor}
+
+
 async def applied_or_cancelled(conn: Connection, batch_ids: Sequence[str]) -> dict[str, State]:
     """Those of the pages whose rows are stored already or whose run was cancelled, with their state."""
     async with database_errors():
@@ -215,10 +253,8 @@ async def applied_or_cancelled(conn: Connection, batch_ids: Sequence[str]) -> di
 
 async def day_counts(conn: Connection, days: Sequence[DayGeneration]) -> dict[DayGeneration, DayCount]:
     """The rows of the applied pages of each day, and whether all its pages are applied."""
-    series, dates, generations = (list(column) for column in zip(*days, strict=True))
-    parameters = {"series": series, "dates": dates, "generations": generations}
     async with database_errors():
-        cursor = await conn.execute(_SQL["day_counts"], parameters)
+        cursor = await conn.execute(_SQL["day_counts"], _day_columns(days))
         return {DayGeneration(*row[:3]): DayCount(*row[3:]) async for row in cursor}
 
 

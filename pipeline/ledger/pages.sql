@@ -2,7 +2,8 @@
 
 -- name: insert_pending
 copy gsc.pages (
-    batch_id, run_id, generation, series, date, start_row, row_limit, data_state, credential, priority, round, state
+    batch_id, run_id, generation, series, date, start_row, row_limit, data_state, credential, priority, round,
+    conditional, state
 ) from stdin
 
 -- name: use_index_scans
@@ -45,7 +46,7 @@ from (
 -- name: next_pending
 -- The first pages of each group. `limit 1` keeps the planner from reading whole tables for a hash join.
 select p.batch_id, p.run_id, p.generation, p.priority, p.credential, s.property, s.report, s.search_type,
-       s.dimensions, p.data_state, p.date, p.start_row, p.row_limit
+       s.dimensions, p.data_state, p.date, p.start_row, p.row_limit, base.complete_generation, base.digests
 from unnest(%(credentials)s::text[], %(priorities)s::text[], %(generations)s::bigint[], %(counts)s::integer[])
     as g (credential, priority, generation, count)
 cross join lateral (
@@ -57,6 +58,12 @@ cross join lateral (
 ) as next
 cross join lateral (select * from gsc.pages p where p.batch_id = next.batch_id limit 1) as p
 cross join lateral (select * from gsc.series s where s.series = p.series limit 1) as s
+left join lateral (
+    select d.complete_generation, d.digests from gsc.days d
+    where (d.series, d.date) = (p.series, p.date) and p.conditional
+      and d.complete_generation < p.generation and d.completed_at is not null and d.digests is not null
+    limit 1
+) as base on true
 order by p.priority desc, p.round, p.batch_id
 
 -- name: mark_published
@@ -97,33 +104,35 @@ select
 from unnest(
     %(batch_id)s::uuid[], %(run_id)s::text[], %(generation)s::bigint[], %(series)s::integer[], %(date)s::date[],
     %(start_row)s::integer[], %(row_limit)s::integer[], %(data_state)s::text[], %(credential)s::text[],
-    %(priority)s::text[], %(rows)s::integer[], %(next_start_row)s::integer[], %(fetch_id)s::text[],
-    %(fetched_at)s::timestamptz[], %(partition)s::integer[], %(offset)s::bigint[]
+    %(priority)s::text[], %(rows)s::integer[], %(next_start_row)s::integer[], %(digest)s::uuid[],
+    %(unchanged)s::boolean[], %(fetch_id)s::text[], %(fetched_at)s::timestamptz[], %(partition)s::integer[],
+    %(offset)s::bigint[]
 ) as a (
     batch_id, run_id, generation, series, date, start_row, row_limit, data_state, credential, priority,
-    rows, next_start_row, fetch_id, fetched_at, result_partition, result_offset
+    rows, next_start_row, digest, unchanged, fetch_id, fetched_at, result_partition, result_offset
 )
 order by batch_id
 on conflict (batch_id) do update set
     state = excluded.state, final_at = excluded.final_at, rows = excluded.rows,
-    next_start_row = excluded.next_start_row, fetch_id = excluded.fetch_id, fetched_at = excluded.fetched_at,
+    next_start_row = excluded.next_start_row, digest = excluded.digest, unchanged = excluded.unchanged, fetch_id = excluded.fetch_id, fetched_at = excluded.fetched_at,
     result_partition = excluded.result_partition, result_offset = excluded.result_offset,
     reason = null, detail = null
 
 -- name: add_next
 insert into gsc.pages (
     batch_id, run_id, generation, series, date, start_row, row_limit, data_state, credential, priority,
-    state, published_at
+    conditional, state, published_at
 )
 select
     n.batch_id, n.run_id, n.generation, n.series, n.date, n.start_row, n.row_limit, n.data_state, n.credential, n.priority,
-    case when r.cancelled_at is null then 'published' else 'cancelled' end, now()
+    p.conditional, case when r.cancelled_at is null then 'published' else 'cancelled' end, now()
 from unnest(
     %(batch_id)s::uuid[], %(run_id)s::text[], %(generation)s::bigint[], %(series)s::integer[], %(date)s::date[],
     %(start_row)s::integer[], %(row_limit)s::integer[], %(data_state)s::text[], %(credential)s::text[],
-    %(priority)s::text[]
-) as n (batch_id, run_id, generation, series, date, start_row, row_limit, data_state, credential, priority)
+    %(priority)s::text[], %(after)s::uuid[]
+) as n (batch_id, run_id, generation, series, date, start_row, row_limit, data_state, credential, priority, after)
 join gsc.runs r using (run_id)
+join gsc.pages p on p.batch_id = n.after
 order by n.batch_id
 on conflict do nothing
 
@@ -150,6 +159,27 @@ insert into gsc.pages as p (
 on conflict (batch_id) do update set state = excluded.state, reason = excluded.reason, detail = excluded.detail
 where p.state = 'published'
 
+-- name: refetch
+insert into gsc.pages as p (
+    batch_id, run_id, generation, series, date, start_row, row_limit, data_state, credential, priority,
+    conditional, state
+) values (
+    %(batch_id)s, %(run_id)s, %(generation)s, %(series)s, %(date)s, %(start_row)s, %(row_limit)s, %(data_state)s,
+    %(credential)s, %(priority)s, false, 'pending'
+)
+on conflict (batch_id) do update set conditional = false, state = excluded.state
+where p.state in ('pending', 'published')
+
+-- name: written_by_others
+-- The days to which a generation was written that is newer than the complete one, and is not the given one.
+select c.series, c.date, c.generation
+from unnest(%(series)s::integer[], %(dates)s::date[], %(generations)s::bigint[]) as c (series, date, generation)
+where exists (
+    select from gsc.pages p join gsc.days d using (series, date)
+    where (p.series, p.date) = (c.series, c.date) and p.generation > d.complete_generation
+      and p.generation <> c.generation and p.state = 'applied' and not p.unchanged
+)
+
 -- name: applied_or_cancelled
 -- Pages that rows do not change any more: their rows are stored, or their run was cancelled.
 select batch_id, state from gsc.pages where batch_id = any(%(batches)s) and state in ('applied', 'cancelled')
@@ -158,7 +188,8 @@ select batch_id, state from gsc.pages where batch_id = any(%(batches)s) and stat
 -- A day is complete when every page of the generation is applied and they reach from the first to the last without a gap.
 select p.series, p.date, p.generation, coalesce(sum(p.rows) filter (where p.state = 'applied'), 0)::integer,
     bool_and(p.state = 'applied') and bool_or(p.next_start_row is null)
-        and max(p.start_row) = (count(*) - 1) * min(p.row_limit)
+        and max(p.start_row) = (count(*) - 1) * min(p.row_limit),
+    array_agg(p.digest order by p.start_row), array_agg(p.unchanged order by p.start_row)
 from gsc.pages p
 join unnest(%(series)s::integer[], %(dates)s::date[], %(generations)s::bigint[]) as w (series, date, generation)
   on (p.series, p.date, p.generation) = (w.series, w.date, w.generation)

@@ -35,6 +35,7 @@ create table gsc.pages (
     credential       text not null,
     priority         text not null check (priority in ('daily', 'backfill')),
     round            integer not null default 0,
+    conditional      boolean not null default true,
     state            text not null check (state in ('pending', 'published', 'applied', 'dead', 'cancelled')),
     published_at     timestamptz,
     batch_partition  integer,
@@ -42,6 +43,8 @@ create table gsc.pages (
     final_at       timestamptz,
     rows             integer,
     next_start_row   integer,
+    digest           uuid,
+    unchanged        boolean not null default false,
     fetch_id         text,
     fetched_at       timestamptz,
     result_partition integer,
@@ -85,9 +88,15 @@ create table gsc.days (
     truncated             boolean not null default false,
     may_change            boolean not null default false,
     vanished_kept         integer not null default 0,
+    confirmed_generation  bigint,
+    digests               uuid[],
     primary key (series, date)
 );
 comment on table gsc.days is 'A day of a series; complete when every page of one generation is applied.';
+comment on column gsc.days.confirmed_generation is
+    'The newest generation that found a page unchanged: older ones write no rows from then on.';
+comment on column gsc.days.digests is
+    'Of the pages of the complete generation, in order; null unless each row of the table is on exactly one of them.';
 comment on column gsc.days.completed_at is
     'Null while another page of the complete generation waits: it was planned after the day was complete.';
 comment on column gsc.days.truncated is 'At the cap of rows that Google lists for a day: some rows are missing.';

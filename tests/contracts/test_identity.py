@@ -5,7 +5,8 @@ from datetime import date
 import msgspec
 import pytest
 
-from pipeline.contracts.identity import batch_id, page_of, rolling_request_id, run_id
+from pipeline.contracts.identity import base_digest, batch_id, page_of, rolling_request_id, run_id
+from pipeline.contracts.messages import Base
 from support.examples import DAY, a_batch
 
 PAGE = page_of(a_batch())
@@ -40,6 +41,13 @@ def test_a_batch_id_differs_with_each_part_of_the_page(change: dict[str, object]
 
 def test_a_batch_id_does_not_depend_on_the_run() -> None:
     assert page_of(msgspec.structs.replace(a_batch(), run_id="run-2", credential="other")) == PAGE
+
+
+@pytest.mark.parametrize(("start_row", "digest"), [(0, "a" * 32), (25_000, "b" * 32), (50_000, None)])
+def test_a_page_has_the_digest_of_its_number_in_the_base(start_row: int, digest: str | None) -> None:
+    base = Base(generation=4, digests=("a" * 32, "b" * 32))
+    assert base_digest(a_batch(start_row=start_row, base=base)) == digest
+    assert base_digest(a_batch(start_row=start_row)) is None
 
 
 def test_the_order_of_names_does_not_change_a_rolling_request() -> None:

@@ -105,6 +105,7 @@ def test_input_that_is_not_a_message_is_invalid(expected: type[Message], data: b
         ("sync-v1-all", "requested_at"),
         ("rows-v1-empty", "fetched_at"),
         ("outcome-v1-dead", "at"),
+        ("unchanged-v1-full-page", "fetched_at"),
         ("control-v1-halted", "at"),
         ("control-v1-budget", "until"),
     ],
@@ -125,6 +126,12 @@ def test_a_message_without_a_version_has_version_1() -> None:
     assert codec.decode(Control, json.dumps(fields).encode()).version == 1
     with pytest.raises(Invalid, match=r"Expected `str`, got `int` - at `\$\.scope`"):
         codec.decode(Control, json.dumps({**fields, "scope": 1}).encode())
+
+
+def test_a_base_has_few_pages() -> None:
+    codec.decode(Batch, example("batch-v1-base", base={"generation": 4, "digests": ["0" * 32] * 10}))
+    with pytest.raises(Invalid, match=r"length <= 10 - at `\$\.base\.digests`"):
+        codec.decode(Batch, example("batch-v1-base", base={"generation": 4, "digests": ["0" * 32] * 11}))
 
 
 def test_a_result_is_rows_or_an_outcome() -> None:

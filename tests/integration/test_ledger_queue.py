@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.contracts.messages import Base
 from pipeline.contracts.records import Position, SeriesKey
 from pipeline.ledger import pages, runs
 from pipeline.postgres import Connection, become_leader, connection, has_leader
@@ -60,6 +61,28 @@ async def test_published_pages_are_counted_by_credential_until_they_are_finished
     assert (await runs.cancel(conn, "run-1")).pages == 4
     assert await pages.published_by_credential(conn) == {"b": 1}
     assert await pages.pending_groups(conn) == [group("b", 2)]
+
+
+async def test_a_page_has_a_base_when_an_older_generation_is_complete(conn: Connection) -> None:
+    await add_pages(conn, group("a", 2), 1)
+    await add_pages(conn, group("a", 3), 1, conditional=False)
+
+    async def base_with(generation: int, completed: str, digests: str) -> Base | None:
+        await conn.execute(
+            "insert into gsc.days (series, date, complete_generation, completed_at, digests)"
+            f" select distinct series, date, {generation}, {completed}, {digests} from gsc.pages"
+            " on conflict (series, date) do update set complete_generation = excluded.complete_generation,"
+            " completed_at = excluded.completed_at, digests = excluded.digests"
+        )
+        batches = await pages.next_pending(conn, {group("a", 2): 1, group("a", 3): 1}, [])
+        assert {batch.generation: batch.base for batch in batches}[3] is None
+        return {batch.generation: batch.base for batch in batches}[2]
+
+    digests = f"array['{'a' * 32}', '{'b' * 32}']::uuid[]"
+    assert await base_with(1, "now()", digests) == Base(generation=1, digests=("a" * 32, "b" * 32))
+    assert await base_with(1, "now()", "null::uuid[]") is None
+    assert await base_with(1, "null::timestamptz", digests) is None
+    assert await base_with(2, "now()", digests) is None
 
 
 async def test_unfinished_pages_are_counted_by_credential_and_run_with_their_partitions(conn: Connection) -> None:

@@ -31,6 +31,7 @@ async def add_pages(
     *,
     site: str = "sc-domain:a.example",
     search_type: SearchType = "web",
+    conditional: bool = True,
 ) -> None:
     """Add pending pages of a property to a group."""
     series = await runs.series_number(conn, SeriesKey(site, "by_date", search_type, ("date",)))
@@ -39,4 +40,4 @@ async def add_pages(
             start = 25_000 * number
             page = batch_id(Page(site, "by_date", search_type, DAY, start, of.generation))
             row = (page, of.run_id, of.generation, series, DAY, start, 25_000, "final", of.credential, of.priority)
-            await pages.write_pending(copy, pages.PendingPage(*row, number))
+            await pages.write_pending(copy, pages.PendingPage(*row, number, conditional))
