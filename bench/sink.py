@@ -22,8 +22,20 @@ from pipeline.postgres import connection
 from pipeline.schema import migrate
 
 Row = tuple[Any, ...]
-COLUMNS = ("series", "date", "key", "generation", "clicks", "impressions", "ctr", "position", "query", "page")
-TYPES = ("integer", "date", "uuid", "bigint", *["double precision"] * 4, "text", "text")
+COLUMNS = (
+    "series",
+    "date",
+    "key",
+    "generation",
+    "clicks",
+    "impressions",
+    "ctr",
+    "position",
+    "page_number",
+    "query",
+    "page",
+)
+TYPES = ("integer", "date", "uuid", "bigint", *["double precision"] * 4, "smallint", "text", "text")
 _LIST = ", ".join(COLUMNS)
 _COPY = f"copy {{table}} ({_LIST}) from stdin"
 _UPSERT = (
@@ -41,7 +53,7 @@ def _rows(load: Load) -> Iterator[list[Row]]:
         keys = [
             UUID(bytes=blake2b("".join(key).encode(), digest_size=16).digest()) for key in zip(*page.keys, strict=True)
         ]
-        numbers = (page.clicks, page.impressions, page.ctr, page.position or [])
+        numbers = (page.clicks, page.impressions, page.ctr, page.position or [], [0] * page.rows)
         head = ([series] * page.rows, [batch.date] * page.rows, keys, [batch.generation] * page.rows)
         yield list(zip(*head, *numbers, *page.keys, strict=True))
 

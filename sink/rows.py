@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from math import isfinite
 
-from pipeline.contracts.messages import Rows
+from pipeline.contracts.messages import Batch, Rows
 from pipeline.contracts.reports import value_dimensions
 from pipeline.contracts.text import storable
 from pipeline.errors import Invalid
@@ -53,6 +53,11 @@ def _hash(text: str) -> str:
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
+def page_number(batch: Batch) -> int:
+    """Return which page of its day a batch requests: 0 for the first."""
+    return batch.start_row // batch.row_limit
+
+
 def copy_text(message: Rows, series: int) -> Iterator[tuple[str, str]]:
     r"""Yield (key, line) of every row, with the columns of the staging table; `\N` is null."""
     dimensions = value_dimensions(message.batch.dimensions)
@@ -62,9 +67,10 @@ def copy_text(message: Rows, series: int) -> Iterator[tuple[str, str]]:
     position = nulls if message.position is None else [r"\N" if p is None else repr(p) for p in message.position]
     head = f"{series}\t{message.batch.date.isoformat()}\t"
     generation = f"\t{message.batch.generation}\t"
+    number = page_number(message.batch)
     columns = (keys(message), message.clicks, message.impressions, message.ctr, position, text)
     for key, clicks, impressions, ctr, rank, values in zip(*columns, strict=True):
-        yield key, f"{head}{key}{generation}{clicks!r}\t{impressions!r}\t{ctr!r}\t{rank}\t{values}\n"
+        yield key, f"{head}{key}{generation}{clicks!r}\t{impressions!r}\t{ctr!r}\t{rank}\t{number}\t{values}\n"
 
 
 def day_text(chunks: Iterable[Rows], series: int) -> bytes:

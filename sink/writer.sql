@@ -35,13 +35,13 @@ create temporary table if not exists staged (like gsc.facts) on commit delete ro
 
 -- name: copy
 copy gsc.facts (
-    series, date, key, generation, clicks, impressions, ctr, position,
+    series, date, key, generation, clicks, impressions, ctr, position, page_number,
     query, page, country, device, search_appearance, hour
 ) from stdin
 
 -- name: copy_staged
 copy staged (
-    series, date, key, generation, clicks, impressions, ctr, position,
+    series, date, key, generation, clicks, impressions, ctr, position, page_number,
     query, page, country, device, search_appearance, hour
 ) from stdin
 
@@ -55,7 +55,7 @@ with written as (
     select * from staged order by series, date, key
     on conflict (series, date, key) do update set
         generation = excluded.generation, clicks = excluded.clicks, impressions = excluded.impressions,
-        ctr = excluded.ctr, position = excluded.position
+        ctr = excluded.ctr, position = excluded.position, page_number = excluded.page_number
     where t.generation < excluded.generation
     returning 1
 )

@@ -134,6 +134,7 @@ create table gsc.facts (
     impressions       double precision not null,
     ctr               double precision not null,
     position          double precision,
+    page_number       smallint not null,
     query             text,
     page              text,
     country           text,
@@ -144,6 +145,7 @@ create table gsc.facts (
 ) partition by range (date);
 comment on table gsc.facts is 'One row per combination of dimensions, day and series. Read it through the view of a report. Partitioned by month.';
 comment on column gsc.facts.key is '16-byte hash of the values of the dimensions.';
+comment on column gsc.facts.page_number is 'Of the page of results that has the row: its first row, divided by the rows of a page.';
 comment on column gsc.facts.generation is 'Of the run that wrote the row last: an older one never overwrites it.';
 
 -- The next two functions run as the schema's owner, so that the services need not own any table.

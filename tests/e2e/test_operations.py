@@ -290,7 +290,7 @@ async def test_the_timer_asks_for_the_window_once_a_day_and_deletes_what_is_not_
         old = TODAY - timedelta(days=6)
         await query(
             dsn,
-            "insert into gsc.facts select series, date '" + str(old) + "', gen_random_uuid(), 1, 0, 0, 0"
+            "insert into gsc.facts select series, date '" + str(old) + "', gen_random_uuid(), 1, 0, 0, 0, 0, 0"
             " from gsc.series where report = 'fresh' returning 1",
         )
 

@@ -91,7 +91,7 @@ async def test_a_month_that_is_read_delays_no_insert_and_is_kept(
             deleting = asyncio.create_task(delete_old(conn, catalog, TODAY))
             await sink.execute("set lock_timeout = '5s'")
             while not deleting.done():
-                await sink.execute("insert into gsc.facts select 1, %s, gen_random_uuid(), 1, 1, 1, 1", (YOUNG,))
+                await sink.execute("insert into gsc.facts select 1, %s, gen_random_uuid(), 1, 1, 1, 1, 1, 0", (YOUNG,))
             deleted = await deleting
         assert deleted == Deleted(rows=4, pages=2, months=0)
         assert await delete_old(conn, catalog, TODAY) == Deleted(months=1)

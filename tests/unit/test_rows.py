@@ -19,12 +19,17 @@ def test_a_row_becomes_a_line_of_copy_text() -> None:
     (cells,) = cells_of(some_rows(a_batch(), ["kafka"]))
     assert cells[:2] == ["7", "2026-03-01"]
     assert cells[2] == keys(some_rows(a_batch(), ["kafka"]))[0]
-    assert cells[3:] == ["5", "1.0", "10.0", "0.1", "1.5", "kafka", "https://example.com/kafka", *[r"\N"] * 4]
+    assert cells[3:] == ["5", "1.0", "10.0", "0.1", "1.5", "0", "kafka", "https://example.com/kafka", *[r"\N"] * 4]
+
+
+def test_a_row_has_the_number_of_its_page() -> None:
+    (cells,) = cells_of(some_rows(a_batch(start_row=50_000), ["kafka"]))
+    assert cells[8] == "2"
 
 
 def test_text_is_escaped_for_copy() -> None:
     (cells,) = cells_of(some_rows(a_batch(), ["a\tb\nc\\d\re\x00"]))
-    assert cells[8] == r"a\tb\nc\\d\re\\x00"
+    assert cells[9] == r"a\tb\nc\\d\re\\x00"
 
 
 def test_a_missing_position_is_null() -> None:
@@ -35,7 +40,7 @@ def test_a_missing_position_is_null() -> None:
 def test_every_dimension_has_its_column() -> None:
     batch = a_batch(dimensions=("hour", "device", "date", "country", "searchAppearance"))
     message = some_rows(batch, ["x"], keys=(["7"], ["MOBILE"], ["fra"], ["AMP"]))
-    assert cells_of(message)[0][8:] == [r"\N", r"\N", "fra", "MOBILE", "AMP", "7"]
+    assert cells_of(message)[0][9:] == [r"\N", r"\N", "fra", "MOBILE", "AMP", "7"]
 
 
 def test_lone_surrogates_are_hashed_as_they_are() -> None:
@@ -58,7 +63,7 @@ def test_the_lines_of_a_day_are_sorted_by_key_and_the_first_of_two_equal_rows_co
     chunks = [some_rows(a_batch(), ["a", "b", "c", "d"]), some_rows(a_batch(start_row=25_000), ["d", "e"])]
     lines = [line.split("\t") for line in day_text(chunks, 7).decode().splitlines()]
     assert [line[2] for line in lines] == sorted(set(keys(chunks[0]) + keys(chunks[1])))
-    assert {line[8]: line[4] for line in lines} == {"a": "1.0", "b": "2.0", "c": "3.0", "d": "4.0", "e": "2.0"}
+    assert {line[9]: line[4] for line in lines} == {"a": "1.0", "b": "2.0", "c": "3.0", "d": "4.0", "e": "2.0"}
 
 
 def test_a_day_without_rows_has_no_text() -> None:
