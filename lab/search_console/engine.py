@@ -13,6 +13,7 @@ from lab.search_console import clock
 from lab.search_console.call_journal import Call, Journal
 from lab.search_console.faults import Answer, Faults, answer_of, refusal_of, with_fault
 from lab.search_console.keys import Keys
+from lab.search_console.listings import get_sitemap, list_sitemaps, list_sites, may_query
 from lab.search_console.pages import Pages
 from lab.search_console.quotas import Attempt, Enforcer
 from lab.search_console.refusals import Refused, bad_request, forbidden, of_oauth
@@ -25,11 +26,11 @@ _LOAD_OF_PAGE_AND_QUERY = 10
 
 
 class Request(Struct, frozen=True):
-    """A query as it was received."""
+    """A call for a property as it was received."""
 
     authorization: str
     site: str
-    body: bytes
+    body: bytes = b""
     in_batch: bool = False
 
 
@@ -69,6 +70,11 @@ class Engine:
         call = self.journal.add("sites", in_batch=in_batch)
         return await self._run(call, lambda call: self._sites_answer(authorization, call))
 
+    async def sitemaps(self, request: Request, path: str | None = None) -> Answer:
+        """List the sitemaps of a property, or answer with the one at `path`."""
+        call = self.journal.add("sitemaps", in_batch=request.in_batch)
+        return await self._run(call, lambda call: self._sitemaps_answer(request, path, call))
+
     async def token(self, user: str, grant: Callable[[float], dict[str, Any]], *, oauth: bool = True) -> Answer:
         """Answer a token request: call `grant` with the current time. `oauth`: whether errors have OAuth's format."""
         as_error = of_oauth if oauth else None
@@ -99,9 +105,14 @@ class Engine:
     async def _sites_answer(self, authorization: str, call: Call) -> Answer:
         call.user = self._user(authorization)
         fault = self.faults.hit(call)
-        urls = [site.url for site in self.settings.sites if call.user in site.users]
-        entries = [{"siteUrl": url, "permissionLevel": "siteFullUser"} for url in urls]
-        return await self._apply_fault(_json_answer({"siteEntry": entries} if entries else {}), fault, call)
+        return await self._apply_fault(_json_answer(list_sites(self.settings.sites, call.user)), fault, call)
+
+    async def _sitemaps_answer(self, request: Request, path: str | None, call: Call) -> Answer:
+        call.site, call.user = request.site, self._user(request.authorization)
+        fault = self.faults.hit(call)
+        site = self._readable(request.site, call.user)
+        body = list_sitemaps(site) if path is None else get_sitemap(site, path)
+        return await self._apply_fault(_json_answer(body), fault, call)
 
     async def _token_answer(self, grant: Callable[[float], dict[str, Any]], call: Call) -> Answer:
         fault = self.faults.hit(call)
@@ -123,16 +134,21 @@ class Engine:
         call.day, call.search_type = query.start, query.search_type
         call.dimensions, call.start_row = query.dimensions, query.start_row
         fault = self.faults.hit(call)
-        check_site(request.site)
-        site = self._site(request.site)
-        if site is None or call.user not in site.users:
-            raise forbidden(request.site)
+        site = self._readable(request.site, call.user)
         load = _LOAD_OF_PAGE_AND_QUERY if {"page", "query"} <= set(query.dimensions) else 1
         attempt = Attempt(site.url, call.user, load, self.today)
         kind = self._enforcer.refusal(self.settings.quotas, attempt, call.arrived)
         if kind and (refusal := refusal_of(kind)):
             raise refusal
         return query, site, fault
+
+    def _readable(self, url: str, user: str) -> Site:
+        """Return a property that the user may read. Raises Refused."""
+        check_site(url)
+        site = self._site(url)
+        if site is None or not may_query(site, user):
+            raise forbidden(url)
+        return site
 
     def _user(self, authorization: str) -> str:
         user = self.tokens.user_of(authorization, clock.wall())

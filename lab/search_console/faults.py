@@ -41,6 +41,7 @@ _PROXY_STATUS: dict[FaultKind, int] = {"content_type": 200, "proxy_403": 403, "p
 _WRONG_SHAPE: dict[CallKind, bytes] = {
     "query": b'{"rows": [{"keys": 7}]}',
     "sites": b'{"siteEntry": [7]}',
+    "sitemaps": b'{"sitemap": [7]}',
     "token": b'{"token": 7}',
 }
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from lab.search_console.enums import known_value
 from lab.search_console.refusals import bad_request, check_names
 
 _DIMENSIONS = ("query", "page", "country", "device", "searchAppearance")
@@ -35,7 +36,7 @@ def parse_filters(groups: object) -> tuple[Filter, ...]:
 
 def _filters_of(group: dict[str, Any]) -> list[dict[str, Any]]:
     check_names(group, {"groupType", "filters"})
-    if group.get("groupType", "and") != "and":
+    if known_value(group.get("groupType", "and"), ("and",)) is None:
         raise bad_request(f"Invalid value at 'dimension_filter_groups.group_type': {group['groupType']!r}")
     return _objects(group.get("filters", []), "dimension_filter_groups.filters")
 
@@ -52,13 +53,17 @@ def _filter(item: dict[str, Any]) -> Filter:
     expression: object = item.get("expression")
     if not isinstance(expression, str) or not expression:
         raise bad_request(f"Invalid value at 'filters.expression': {expression!r}")
-    found = Filter(item.get("dimension", ""), item.get("operator", "equals"), expression)
-    if found.dimension not in _DIMENSIONS:
-        raise bad_request(f"Invalid value at 'filters.dimension': {found.dimension!r}")
-    if found.operator not in _OPERATORS:
-        raise bad_request(f"Invalid value at 'filters.operator': {found.operator!r}")
-    if "Regex" in found.operator:
-        _compiled(found.expression)
+    dimension = _known(item.get("dimension", ""), "dimension", _DIMENSIONS)
+    operator = _known(item.get("operator", "equals"), "operator", _OPERATORS)
+    if "Regex" in operator:
+        _compiled(expression)
+    return Filter(dimension, operator, expression)
+
+
+def _known(value: object, name: str, known: tuple[str, ...]) -> str:
+    found = known_value(value, known)
+    if found is None:
+        raise bad_request(f"Invalid value at 'filters.{name}': {value!r}")
     return found
 
 

@@ -96,9 +96,9 @@ def _metadata(query: Query, today: date) -> dict[str, str]:
     if first > query.end:
         return {}
     if query.data_state == "all" and "date" in query.dimensions:
-        return {"first_incomplete_date": first.isoformat()}
+        return {"firstIncompleteDate": first.isoformat()}
     if query.data_state == "hourly_all" and "hour" in query.dimensions:
-        return {"first_incomplete_hour": hours_of(first)[0]}
+        return {"firstIncompleteHour": hours_of(first)[0]}
     return {}
 
 

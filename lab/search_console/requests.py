@@ -7,6 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from lab.search_console.clock import HISTORY
+from lab.search_console.enums import known_value
 from lab.search_console.filters import Filter, parse_filters
 from lab.search_console.refusals import bad_request, check_names
 from lab.search_console.world import PAGE_LIMIT
@@ -108,9 +109,10 @@ def _dimensions(value: object) -> tuple[str, ...]:
 
 
 def _text(value: object, name: str, known: tuple[str, ...]) -> str:
-    if value not in known:
+    found = known_value(value, known)
+    if found is None:
         raise bad_request(f"Invalid value at '{name}': {value!r}")
-    return str(value)
+    return found
 
 
 def _number(body: dict[str, Any], name: str, default: int, least: int, most: int) -> int:

@@ -22,6 +22,7 @@ from lab.search_console.settings import SimulatorSettings
 _SITES_PATH = "/webmasters/v3/sites"
 _QUERY_PATH = f"{_SITES_PATH}/"
 _QUERY_END = "/searchAnalytics/query"
+_SITEMAPS = "/sitemaps"
 _STOP_S = 1.0  # stop does not wait for stalled calls
 
 
@@ -41,6 +42,8 @@ class Simulator:
             [
                 web.get(_SITES_PATH, self._sites),
                 web.post(f"{_QUERY_PATH}{{site}}{_QUERY_END}", self._query),
+                web.get(f"{_QUERY_PATH}{{site}}{_SITEMAPS}", self._sitemaps),
+                web.get(f"{_QUERY_PATH}{{site}}{_SITEMAPS}/{{feedpath}}", self._sitemaps),
                 web.post("/token", self._token),
                 web.post("/v1/token", self._exchange),
                 web.post("/v1/projects/-/serviceAccounts/{user}:generateAccessToken", self._impersonate),
@@ -71,6 +74,11 @@ class Simulator:
     async def _query(self, request: web.Request) -> web.StreamResponse:
         asked = Request(request.headers.get("Authorization", ""), _site(request.raw_path), await request.read())
         return await send(await self.engine.query(asked), request)
+
+    async def _sitemaps(self, request: web.Request) -> web.StreamResponse:
+        site, _, path = request.raw_path.partition("?")[0].removeprefix(_QUERY_PATH).partition(f"{_SITEMAPS}")
+        asked = Request(request.headers.get("Authorization", ""), unquote(site))
+        return await send(await self.engine.sitemaps(asked, unquote(path[1:]) or None), request)
 
     async def _token(self, request: web.Request) -> web.StreamResponse:
         form = await _form(request)

@@ -5,13 +5,32 @@ from typing import Literal
 
 from msgspec import Struct, field
 
+PermissionLevel = Literal["siteOwner", "siteFullUser", "siteRestrictedUser", "siteUnverifiedUser"]
+
+
+class Sitemap(Struct, frozen=True, kw_only=True):
+    """A sitemap of a property. Times have RFC 3339's form."""
+
+    path: str
+    last_submitted: str = "2026-01-02T03:04:05.678Z"
+    last_downloaded: str = "2026-01-03T04:05:06.789Z"
+    """Not listed while the sitemap is pending."""
+    is_pending: bool = False
+    is_sitemaps_index: bool = False
+    warnings: int = 0
+    errors: int = 0
+    submitted: int = 100
+
 
 class Site(Struct, frozen=True, kw_only=True):
     """A simulated property."""
 
     url: str
     users: tuple[str, ...]
-    """Ids of the users who may read it."""
+    """Ids of the users in whose list it is."""
+    permissions: tuple[tuple[str, PermissionLevel], ...] = ()
+    """Users with their permission levels; others have `siteFullUser`."""
+    sitemaps: tuple[Sitemap, ...] = ()
     rows: int = 500
     """Distinct combinations of query, page, country and device on an ordinary day."""
     full_days: tuple[date, ...] = ()
@@ -49,8 +68,8 @@ FaultKind = Literal[
 ]  # fmt: skip
 
 
-CallKind = Literal["query", "sites", "token"]
-"""A query of Search Analytics, the list of sites, or any request of an access token."""
+CallKind = Literal["query", "sites", "sitemaps", "token"]
+"""A query of Search Analytics, the list of sites, sitemaps of a site, or any request of an access token."""
 
 
 class Fault(Struct, kw_only=True):

@@ -188,14 +188,14 @@ def test_an_answer_has_googles_shape() -> None:
 
 def test_recent_days_are_marked_incomplete() -> None:
     query = parsed(startDate="2026-03-09", endDate="2026-03-09", dataState="all", dimensions=["date"])
-    assert json.loads(render_body(query, [], TODAY))["metadata"] == {"first_incomplete_date": "2026-03-09"}
+    assert json.loads(render_body(query, [], TODAY))["metadata"] == {"firstIncompleteDate": "2026-03-09"}
 
 
 def test_hourly_data_has_the_first_incomplete_hour() -> None:
     days = {"startDate": "2026-03-01", "endDate": str(TODAY)}
     query = parsed(**days, dataState="hourly_all", dimensions=["date", "hour"])
     [(name, value)] = json.loads(render_body(query, [], TODAY))["metadata"].items()
-    assert (name, value) == ("first_incomplete_hour", f"{TODAY - timedelta(days=2)}T00:00:00-08:00")
+    assert (name, value) == ("firstIncompleteHour", f"{TODAY - timedelta(days=2)}T00:00:00-08:00")
 
 
 @pytest.mark.parametrize(("state", "dimensions"), [("all", ["page"]), ("hourly_all", ["page"]), ("final", ["date"])])
