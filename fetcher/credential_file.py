@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from google.auth import identity_pool
@@ -25,6 +26,11 @@ ADDRESSES = ("token_uri", "token_url", "token_info_url", "service_account_impers
 """Fields with an address that google-auth calls, with secrets. The same holds for `credential_source.url`."""
 
 
+_CLIENT_SECRETS = (
+    "the client secrets of an OAuth client, not a credential; `gsc-stream login` makes a credential with them"
+)
+
+
 def load_credential(credential: Credential, hosts: TokenHosts) -> Any:
     """Return google-auth's credentials. Raises Invalid with the place in the catalog and the file."""
     try:
@@ -33,20 +39,42 @@ def load_credential(credential: Credential, hosts: TokenHosts) -> Any:
         raise Invalid(f"{credential.file}: {' '.join(str(error).split())}", field=credential.file_field) from error
 
 
+def type_of_key_file(path: Path) -> str:
+    """Return the type of credential that a key file names. Raises Invalid."""
+    try:
+        info = _content(path)
+    except OSError as error:
+        raise Invalid(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise Invalid(f"{path}: {error}") from error
+    if (kind := info.get("type")) not in REQUIRED_TEXTS:
+        raise Invalid(f"{path}: type: must be one of {', '.join(REQUIRED_TEXTS)}, got {kind!r}")
+    return str(kind)
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """Return the content of a key file. Raises OSError or ValueError."""
+    try:
+        info = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON: {error}") from error
+    if not isinstance(info, dict):
+        raise ValueError("not a JSON object")  # noqa: TRY004 - the value of a file is wrong, not a type
+    if "installed" in info or "web" in info:
+        raise ValueError(_CLIENT_SECRETS)
+    return info
+
+
 def _read(credential: Credential, hosts: TokenHosts) -> dict[str, Any]:
     """Return the content of a credential's file. Raises Invalid or ValueError."""
     try:
-        text = credential.file.read_bytes()
+        info = _content(credential.file)
     except FileNotFoundError as error:
         raise Invalid(f"no such file: {credential.file}", field=credential.file_field) from error
     except OSError as error:
         raise ValueError(error.strerror) from error
-    try:
-        info = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"not JSON: {error}") from error
-    if not isinstance(info, dict) or info.get("type", credential.type) != credential.type:
-        raise ValueError(f"not a file of type {credential.type}")
+    if info.get("type", credential.type) != credential.type:
+        raise ValueError(f"not a file of type {credential.type}, but of type {str(info['type'])[:50]}")
     _check_texts(info, REQUIRED_TEXTS[credential.type])
     _check_addresses(info, hosts)
     return info

@@ -61,6 +61,7 @@ class _Response(msgspec.Struct):
 
 class _Site(msgspec.Struct):
     site_url: str = msgspec.field(name="siteUrl")
+    permission_level: str = msgspec.field(name="permissionLevel", default="")
 
 
 class _Sites(msgspec.Struct):
@@ -116,10 +117,10 @@ def decode_totals(data: bytes) -> dict[date, tuple[float, float]]:
         raise Retryable(f"the response has rows without a date: {error}") from error
 
 
-def decode_sites(data: bytes) -> list[str]:
-    """Return the URLs of a list of properties. Raises Invalid."""
+def decode_sites(data: bytes) -> dict[str, str]:
+    """Return the permission levels of a list of properties by URL. Raises Invalid."""
     try:
-        return [entry.site_url for entry in msgspec.json.decode(data, type=_Sites).entries]
+        return {entry.site_url: entry.permission_level for entry in msgspec.json.decode(data, type=_Sites).entries}
     except UNDECODABLE as error:
         raise Invalid(f"the response is not a list of properties: {error}") from error
 

@@ -18,6 +18,7 @@ from pipeline.contracts.messages import Batch, SearchType
 from pipeline.errors import Invalid, Retryable
 
 CONNECT_TIMEOUT_S = 10.0
+UNVERIFIED = "siteUnverifiedUser"
 KEPT_ALIVE = 256
 """Idle connections."""
 
@@ -96,8 +97,11 @@ class SearchConsole:
         _require_ok(response, site)
         return decode_totals(response.content)
 
-    async def sites(self, token: str) -> list[str]:
-        """Return the URLs of the properties that the owner of the token may read. Raises Retryable or Invalid."""
+    async def sites(self, token: str) -> dict[str, str]:
+        """Return the properties in the list of the token's owner, with permission levels. Raises Retryable or Invalid.
+
+        The data of a property with the level `UNVERIFIED` cannot be read.
+        """
         try:
             response = await self._client.get(f"{self._root}/webmasters/v3/sites", headers=_headers(token))
         except httpx.HTTPError as error:

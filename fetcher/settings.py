@@ -18,6 +18,7 @@ from pipeline.settings import (
     KafkaSettings,
     QuotaSettings,
     Seconds,
+    Settings,
 )
 
 # For the Helm chart, which checks its values by the JSON Schema of the settings.
@@ -51,12 +52,24 @@ class Capacity:
     """Seconds that a revocation waits for calls in flight."""
 
 
-class FetcherSettings(KafkaSettings, CatalogSettings, HttpSettings, DeadLetterSettings, QuotaSettings):
-    """Environment variables of the same names in capitals, after `GSC_`."""
+class GoogleSettings(Settings):
+    """Where Google is, and where key files may send secrets."""
 
     api_root: Annotated[HttpAddress, AfterValidator(_check_root), Field(json_schema_extra=_ADDRESS_SCHEMA)] = (
         "https://searchconsole.googleapis.com"
     )
+    token_hosts: Annotated[str, AfterValidator(_check_hosts)] = ""
+    """Hosts besides Google's that key files may name, separated by commas; `http://HOST` for one without TLS."""
+
+    @property
+    def allowed_token_hosts(self) -> TokenHosts:
+        """The hosts that key files may name."""
+        return TokenHosts(parse_hosts(self.token_hosts))
+
+
+class FetcherSettings(GoogleSettings, KafkaSettings, CatalogSettings, HttpSettings, DeadLetterSettings, QuotaSettings):
+    """Environment variables of the same names in capitals, after `GSC_`."""
+
     max_concurrency: Annotated[int, Field(ge=1, le=2000)] = 32
     """Calls in flight of one credential; 1 is the sequential mode: a credential's calls are made one at a time."""
     max_in_flight: Annotated[int, Field(ge=1, le=2000)] = 10
@@ -64,8 +77,6 @@ class FetcherSettings(KafkaSettings, CatalogSettings, HttpSettings, DeadLetterSe
     max_in_flight_bytes: Annotated[int, Field(ge=1024, le=2**40)] = 16 * 2**20
     """Bytes of the decoded bodies of these pages; a larger body is taken alone. A body needs some six times its size in
     memory until its rows are published."""
-    token_hosts: Annotated[str, AfterValidator(_check_hosts)] = ""
-    """Hosts besides Google's that key files may name, separated by commas; `http://HOST` for one without TLS."""
     burst: Annotated[int, Field(ge=1, le=10_000)] = 8
     """Calls that may start at the same time after a pause, for each property, credential and project."""
     site_qps: Annotated[float, Field(ge=0.001, le=1000, allow_inf_nan=False)] | None = None
@@ -100,11 +111,6 @@ class FetcherSettings(KafkaSettings, CatalogSettings, HttpSettings, DeadLetterSe
             max_attempts=self.max_attempts,
             drain_s=self.drain_s,
         )
-
-    @property
-    def allowed_token_hosts(self) -> TokenHosts:
-        """The hosts that key files may name."""
-        return TokenHosts(parse_hosts(self.token_hosts))
 
     def limits(self, catalog: Catalog) -> QuotaLimits:
         """Return the quotas, with the overrides in the catalog."""

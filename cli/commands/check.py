@@ -5,12 +5,13 @@ from collections.abc import Awaitable, Callable, Sequence
 import click
 
 from cli.context import load_catalog, read_environment, run
+from cli.google import TIMEOUT_S, permissions_of
 from cli.options import json_option
 from cli.output import print_json
-from fetcher.credentials import AccessTokens
 from fetcher.rate_limiter import RateLimiter
-from fetcher.search_console import SearchConsole
+from fetcher.search_console import UNVERIFIED, SearchConsole
 from fetcher.settings import FetcherSettings
+from fetcher.token_hosts import TokenHosts
 from pipeline.catalog import Catalog, CatalogError, Credential
 from pipeline.contracts.topics import BATCHES
 from pipeline.errors import PipelineError, Retryable
@@ -18,8 +19,6 @@ from pipeline.process import StartError
 from pipeline.startup_checks import require_schema, require_topics
 from producer.settings import ProducerSettings
 from sink.settings import SinkSettings
-
-GOOGLE_TIMEOUT_S = 20.0
 
 
 class AllSettings(ProducerSettings, FetcherSettings, SinkSettings):  # type: ignore[misc]  # of pydantic's plugin
@@ -55,12 +54,13 @@ async def _problems(settings: AllSettings, catalog: Catalog) -> dict[str, str | 
         "Kafka": await _problem(lambda: require_topics(settings)),
         "PostgreSQL": await _problem(lambda: require_schema(settings, "gsc-stream")),
     }
-    async with SearchConsole(settings.api_root, timeout_s=GOOGLE_TIMEOUT_S, connections=4) as search_console:
+    async with SearchConsole(settings.api_root, timeout_s=TIMEOUT_S, connections=4) as search_console:
         for credential in catalog.credentials:
             name = f"Google, credential {credential.id}"
-            tokens = AccessTokens([credential], settings.allowed_token_hosts)
             urls = [item.url for item in catalog.properties if item.credential == credential.id]
-            problems[name] = await _problem_of_credential(search_console, tokens, credential, urls)
+            problems[name] = await _problem_of_credential(
+                search_console, settings.allowed_token_hosts, credential, urls
+            )
     # Most errors begin with the name of what failed, as the line does.
     return {name: text and text.removeprefix(f"{name.rpartition(', ')[2]}: ") for name, text in problems.items()}
 
@@ -75,16 +75,13 @@ async def _problem(attempt: Callable[[], Awaitable[None]]) -> str | None:
 
 
 async def _problem_of_credential(
-    search_console: SearchConsole, tokens: AccessTokens, credential: Credential, urls: Sequence[str]
+    search_console: SearchConsole, hosts: TokenHosts, credential: Credential, urls: Sequence[str]
 ) -> str | None:
     """Return why the credential gets no access token or cannot read its properties, or None."""
 
     async def attempt() -> None:
-        try:
-            readable = await search_console.sites(await tokens.token(credential.id))
-        finally:
-            tokens.close()
-        if missing := [url for url in urls if url not in readable]:
+        permissions = await permissions_of(search_console, credential, hosts)
+        if missing := [url for url in urls if permissions.get(url, UNVERIFIED) == UNVERIFIED]:
             raise Retryable(f"cannot read {', '.join(missing)}")
 
     return await _problem(attempt)

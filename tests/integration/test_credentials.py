@@ -56,7 +56,7 @@ async def test_a_token_is_valid_shared_and_replaced_once(
 ) -> None:
     tokens = AccessTokens(a_catalog(simulator, folder, kind).credentials, LOOPBACK)
     [token] = {*await asyncio.gather(*(tokens.token("acme") for _ in range(20)))}
-    assert await console.sites(token) == [URL]
+    assert list(await console.sites(token)) == [URL]
     assert [tokens.refused("acme", token) for _ in range(20)] == [False] * 20
     [other] = {*await asyncio.gather(*(tokens.token("acme") for _ in range(20)))}
     assert other != token
@@ -98,13 +98,13 @@ async def test_short_lived_tokens_are_shared_by_calls_and_replaced_in_time(
     first = await tokens.token("acme")
     for _ in range(10):
         assert await tokens.token("acme") == first
-    assert await console.sites(first) == [URL]
+    assert list(await console.sites(first)) == [URL]
 
     async def is_replaced() -> bool:
         return await tokens.token("acme") != first
 
     await until(is_replaced, 20, "another token is obtained")
-    assert await console.sites(await tokens.token("acme")) == [URL]
+    assert list(await console.sites(await tokens.token("acme"))) == [URL]
     assert simulator.engine.tokens.issued_count == 2
     tokens.close()
 
@@ -136,9 +136,9 @@ async def test_credentials_are_valid_after_a_restart_with_the_same_keys(folder: 
         token = await tokens.token("acme")
     with serving(settings, Keys(folder / "keys"), port) as after:
         async with SearchConsole(after.root, timeout_s=10, connections=1) as console:
-            assert await console.sites(token) == [URL]
+            assert list(await console.sites(token)) == [URL]
             tokens.refused("acme", token)
-            assert await console.sites(await tokens.token("acme")) == [URL]
+            assert list(await console.sites(await tokens.token("acme"))) == [URL]
         assert after.engine.tokens.issued_count == 1
     tokens.close()
 
@@ -163,9 +163,9 @@ async def test_a_broken_key_file_is_fatal_for_its_credential_only_and_is_read_ag
     ) as caught:
         await tokens.token("acme")
     assert caught.value.scope == "credential:acme"
-    assert await console.sites(await tokens.token("healthy")) == [URL]
+    assert list(await console.sites(await tokens.token("healthy"))) == [URL]
     broken.file.write_text(content)
-    assert await console.sites(await tokens.token("acme")) == [URL]
+    assert list(await console.sites(await tokens.token("acme"))) == [URL]
     tokens.close()
 
 
@@ -180,7 +180,7 @@ async def test_a_key_file_that_is_replaced_is_used_from_the_next_call_on(
     assert await tokens.token("acme") == first
     credential.file.write_text(replacement)
     assert await tokens.token("acme") != first
-    assert await console.sites(await tokens.token("acme")) == []
+    assert await console.sites(await tokens.token("acme")) == {}
     tokens.close()
 
 

@@ -103,11 +103,10 @@ def test_rows_of_another_day_or_with_too_few_keys_are_invalid() -> None:
         decoded({**row("q", "p"), "keys": ["2026-03-01", "q"]})
 
 
-def test_a_list_of_properties_gives_their_urls() -> None:
-    assert decode_sites(b'{"siteEntry": [{"siteUrl": "sc-domain:a.com", "permissionLevel": "siteOwner"}]}') == [
-        "sc-domain:a.com"
-    ]
-    assert decode_sites(b"{}") == []
+def test_a_list_of_properties_gives_permission_levels() -> None:
+    body = b'{"siteEntry": [{"siteUrl": "sc-domain:a.com", "permissionLevel": "siteOwner"}, {"siteUrl": "https://b/"}]}'
+    assert decode_sites(body) == {"sc-domain:a.com": "siteOwner", "https://b/": ""}
+    assert decode_sites(b"{}") == {}
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"\xff", b"[]", b'{"siteEntry": [{}]}', NESTED])
