@@ -28,8 +28,9 @@ from pipeline.minute_maximum import MINUTE_S
 from pipeline.pacific import pacific_date
 from pipeline.postgres import REPORT, Connection, connection
 from pipeline.publisher import open_publisher, publish_request
-from producer.intake import plan_run
+from producer.intake import accept
 from producer.outbox import WINDOW
+from producer.plan_writer import write_chunk
 from producer.planner import HISTORY_DAYS
 from producer.queue_shares import Shares, choose_pages
 from producer.sync_request import build_request
@@ -91,7 +92,7 @@ async def _measure(setup: Setup, producer: Process, port: int) -> dict[str, obje
         log_progress("planning")
         began = monotonic()
         run_ = await _request(setup)
-        while await runs.request_of(conn, run_) is None:
+        while await runs.progress(conn, run_) is None:
             await _sample(producer, port, samples)
         seconds = monotonic() - began
         for _ in range(20):  # the outbox begins to publish
@@ -201,6 +202,8 @@ async def _longest_step_ms(conn: Connection, setup: Setup) -> float:
             steps_ms.append(1000 * (thread_time() - began))
 
     watcher = asyncio.create_task(watch())
-    await plan_run(conn, _sync_request(days=STEP_DAYS), catalog, now())
+    await accept(conn, _sync_request(days=STEP_DAYS), catalog, now())
+    while waiting := await runs.unplanned(conn):
+        await write_chunk(conn, waiting[0], catalog)
     watcher.cancel()
     return round(max(steps_ms), 1)

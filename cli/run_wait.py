@@ -70,14 +70,19 @@ class NewDeadLetters:
 
 
 async def wait_until_planned(conn: Connection, run: str, source: Source, dead_letters: NewDeadLetters) -> None:
-    """Wait until the ledger has the run. Raises RefusedError when the producer has dead-lettered its request."""
+    """Wait until the ledger has the run with all its pages.
+
+    Raises RefusedError when the producer has dead-lettered its request.
+    """
     late_at = monotonic() + UNPLANNED_S
     while not await runs.progress(conn, run):
         if reason := await dead_letters.reason_of(source):
             raise RefusedError(reason)
         if monotonic() > late_at:
             late_at = float("inf")
-            click.echo(f"run {run} is not planned yet: is a producer running and ready?", err=True)
+            accepted = await runs.request_of(conn, run) is not None
+            waits_for = "a producer adds its pages" if accepted else "is a producer running and ready?"
+            click.echo(f"run {run} is not planned yet: {waits_for}", err=True)
         await wait_for_change(conn, POLL_EVERY_S)
 
 

@@ -1,7 +1,7 @@
 -- name: days
 -- Every day of every series in the period that the ledger has, or that lies between such days.
 with pages as (
-    select p.series, p.date, p.generation, p.state, p.rows, p.published_at, r.planned_at
+    select p.series, p.date, p.generation, p.state, p.rows, p.published_at, r.accepted_at
     from gsc.pages p join gsc.runs r using (run_id)
     where p.state <> 'cancelled' and p.date between %(start)s and %(end)s
 ), newest as (
@@ -10,7 +10,7 @@ with pages as (
     select series, date, generation, count(*)::integer as pages,
         count(*) filter (where state = 'dead')::integer as dead,
         count(*) filter (where state in ('pending', 'published'))::integer as pending,
-        min(coalesce(published_at, planned_at)) filter (where state in ('pending', 'published')) as pending_since,
+        min(coalesce(published_at, accepted_at)) filter (where state in ('pending', 'published')) as pending_since,
         bool_and(state = 'applied' and rows = 0) as empty
     from pages join newest using (series, date, generation) group by series, date, generation
 ), spans as (

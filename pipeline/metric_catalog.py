@@ -237,6 +237,13 @@ METRICS = (
         "Longest pause of the process's event loop in the last minute.",
     ),
     Metric("gsc_producer_leader", "gauge", (), PRODUCER, "1 in the replica that publishes, 0 in the others."),
+    Metric(
+        "gsc_oldest_unplanned_seconds",
+        "gauge",
+        ("priority",),
+        PRODUCER,
+        "Age of the oldest accepted request that is not planned; no value without one. Only in the leader.",
+    ),
     Metric("gsc_lag_messages", "gauge", ("group", "partition"), PRODUCER, "Messages that a group has not committed."),
     Metric(
         "gsc_lag_seconds",

@@ -42,14 +42,13 @@ from producer.intake import SERVICE, Intake, Ports
 from producer.lag_exporter import LagExporter, WatchedGroup
 from producer.lost_pages import Lags, LostPages
 from producer.outbox import Outbox, QueueRules
+from producer.plan_writer import PlanWriter
 from producer.queue_metrics import QueueMetrics
 from producer.settings import ProducerSettings
 from producer.sync_request import build_request
 
 DAILY_ATTEMPTS = 600
 """About ten hours, one attempt a minute: an outage at the time of the daily request must not cost a day."""
-PLANNING = Limits(statement_s=3600.0)
-"""Limits for planning a run: the transaction of a large one takes many COPYs."""
 
 
 def main() -> NoReturn:
@@ -87,11 +86,12 @@ async def _run(
     connect = partial(database.connection, Limits(timeout_s))
     lags = Lags(_lag(settings, "fetcher", BATCHES), _lag(settings, "sink", RESULTS))
     batches = BATCHES.full_name(settings.topic_prefix)
-    leader_tasks = (LostPages(lags), QueueMetrics(connect))
+    plan_writer = PlanWriter(connect, lambda: watcher.catalog)
+    leader_tasks = (plan_writer, LostPages(lags), QueueMetrics(connect))
     rules = QueueRules(settings.max_queue_size, lambda: watcher.catalog.project_by_credential)
     outbox = Outbox(batches, publisher, control.halts, rules, leader_tasks)
     control.subscribe(outbox.notify)
-    intake = _intake(settings, watcher.catalog, publisher, outbox, database)
+    intake = _intake(settings, watcher.catalog, publisher, connect)
     app = build_app(settings, SYNC_REQUESTS.full_name(settings.topic_prefix), intake.process)
     api = Api(watcher.catalog, publisher, settings.topic_prefix, connect, control.halts)
     watcher.subscribe(intake.replace_catalog)
@@ -100,6 +100,10 @@ async def _run(
         schedule(app, settings.daily_cron, lambda: _run_daily(settings, watcher.catalog, api, database))
     beats = Heartbeats(timeout_s, monotonic())
     watchdog = Watchdog([beats.consumer, beats.outbox, beats.exporter, control.heartbeat], monotonic())
+
+    def on_ledger_change() -> None:
+        outbox.notify()
+        plan_writer.notify()
 
     def not_ready() -> str | None:
         return outbox.trouble or beats.postgres.stalled(monotonic()) or control.unreadable(monotonic())
@@ -118,7 +122,7 @@ async def _run(
             stop,
             run_app(app, intake, stop, ConsumerWatch(beats.consumer, control.readable)),
             outbox.run(stop, _connect_publisher(database, timeout_s, beats.postgres), beats.outbox),
-            follow_changes(stop, connect, outbox.notify),
+            follow_changes(stop, connect, on_ledger_change),
             exporter.run(stop, beats.exporter),
             control.followed(stop),
             watcher.run(stop),
@@ -127,10 +131,8 @@ async def _run(
         )
 
 
-def _intake(
-    settings: ProducerSettings, catalog: Catalog, publisher: Publisher, outbox: Outbox, database: Database
-) -> Intake:
-    ports = Ports(settings.topic_prefix, publisher, outbox, partial(database.connection, PLANNING))
+def _intake(settings: ProducerSettings, catalog: Catalog, publisher: Publisher, connect: Connect) -> Intake:
+    ports = Ports(settings.topic_prefix, publisher, connect)
     return Intake(catalog, ports, DeadLetterLimit(settings.dead_letter_limit, settings.dead_letter_ratio))
 
 

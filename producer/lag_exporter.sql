@@ -1,7 +1,7 @@
 -- name: pages
 -- Newer runs only: older ones are finished, and may have millions of pages.
 select state, count(*) from gsc.pages
-where run_id in (select run_id from gsc.runs where planned_at > now() - interval '30 days')
+where run_id in (select run_id from gsc.runs where accepted_at > now() - interval '30 days')
 group by state
 
 -- name: days

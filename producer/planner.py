@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
-from itertools import count
+from itertools import count, groupby
 
 from pipeline.catalog import Catalog, Property, Report
 from pipeline.contracts.identity import Page, batch_id
 from pipeline.contracts.messages import SearchType, SyncRequest
-from pipeline.contracts.records import SeriesKey
+from pipeline.contracts.records import PlanCursor, SeriesKey
 from pipeline.contracts.reports import FINAL_AFTER_DAYS
 
 ROW_LIMIT = 25_000
@@ -36,8 +36,9 @@ class PlannedPage:
 
 
 def properties_of(request: SyncRequest, catalog: Catalog) -> list[Property]:
-    """Return the properties of a valid request, in the catalog's order."""
-    return [item for item in catalog.properties if request.all_properties or item.url in request.properties]
+    """Return the properties of a valid request, by URL: a change of the catalog changes the order of no others."""
+    requested = [item for item in catalog.properties if request.all_properties or item.url in request.properties]
+    return sorted(requested, key=lambda item: item.url)
 
 
 def reports_of(request: SyncRequest, catalog: Catalog, item: Property) -> list[Report]:
@@ -72,14 +73,34 @@ def has_data(report: Report, day: date, today: date, *, rolling: bool) -> bool:
     return youngest <= age <= oldest
 
 
-def plan(request: SyncRequest, catalog: Catalog, generation: int, today: date) -> Iterator[PlannedPage]:
-    """Yield the first page of every day of every series of the request. `today` is the request's Pacific date."""
+def plan(
+    request: SyncRequest, catalog: Catalog, generation: int, today: date, after: PlanCursor | None = None
+) -> Iterator[PlannedPage]:
+    """Yield the first page of every day of every series of the request, one day of a property after the other.
+
+    `today` is the request's Pacific date. `after` is the last page of the part to leave out.
+    """
     for item in properties_of(request, catalog):
-        rounds = count()
+        if after and item.url < after.property:
+            continue
+        done = after if after and item.url == after.property else None
+        rounds = count(done.round + 1 if done else 0)
         for day in days_of(request):
+            if done and day >= done.date:
+                continue
             for report in reports_of(request, catalog, item):
                 if not has_data(report, day, today, rolling=request.rolling):
                     continue
                 for search_type in report.search_types:
                     page = Page(item.url, report.name, search_type, day, 0, generation)
                     yield PlannedPage(batch_id(page), item.url, item.credential, report, search_type, day, next(rounds))
+
+
+def next_chunk(pages: Iterator[PlannedPage], size: int) -> list[PlannedPage]:
+    """Return the first pages of a plan, at least `size` unless there are fewer, without a part of a day."""
+    chunk: list[PlannedPage] = []
+    for _, day in groupby(pages, key=lambda page: (page.property, page.date)):
+        chunk += day
+        if len(chunk) >= size:
+            break
+    return chunk

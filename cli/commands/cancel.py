@@ -10,6 +10,7 @@ from cli.output import print_json
 from pipeline.clock import now
 from pipeline.contracts.messages import Control
 from pipeline.ledger import runs
+from pipeline.ledger.runs import Cancelled
 from pipeline.postgres import MAINTENANCE, connection
 from pipeline.publisher import open_publisher, publish_control
 from pipeline.startup_checks import require_schema, require_topics
@@ -28,25 +29,25 @@ def cancel(run_id: str, reason: str, as_json: bool) -> None:
     \b
     Example: gsc-stream cancel RUN_ID --reason "wrong days"
     """
-    pages = run(_cancel(read_environment(LedgerSettings), run_id, reason))
+    cancelled = run(_cancel(read_environment(LedgerSettings), run_id, reason))
     if as_json:
-        print_json({"run_id": run_id, "cancelled_pages": pages})
-    elif pages:
-        click.echo(f"cancelled {pages} pages of run {run_id}")
+        print_json({"run_id": run_id, "cancelled_pages": cancelled.pages})
+    elif cancelled.pages or cancelled.unplanned:
+        click.echo(f"cancelled {cancelled.pages} pages of run {run_id}")
     else:
         click.echo(f"run {run_id} has no unfinished pages: nothing to cancel")
 
 
-async def _cancel(settings: LedgerSettings, run_id: str, reason: str) -> int:
-    """Cancel the unfinished pages, and halt the run, so that no fetcher starts a batch of it. Return their number."""
+async def _cancel(settings: LedgerSettings, run_id: str, reason: str) -> Cancelled:
+    """Cancel the unfinished pages, and halt the run, so that no fetcher starts a batch of it."""
     await require_topics(settings)
     await require_schema(settings, "gsc-stream")
     async with connection(
         settings.postgres_dsn.get_secret_value(), application="gsc-stream", limits=MAINTENANCE
     ) as conn:
         cancelled = await runs.cancel(conn, run_id)
-    if cancelled == (0, 0):
-        return 0
+    if cancelled.pages == cancelled.before == 0:
+        return cancelled
     moment = now()
     halt = Control(
         scope=f"run:{run_id}",
@@ -58,4 +59,4 @@ async def _cancel(settings: LedgerSettings, run_id: str, reason: str) -> int:
     )
     async with open_publisher(settings.kafka, "gsc-stream") as publisher:
         await publish_control(publisher, settings.topic_prefix, halt)
-    return cancelled.pages
+    return cancelled

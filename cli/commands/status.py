@@ -20,7 +20,7 @@ from pipeline.contracts.records import PartitionLag
 from pipeline.contracts.topics import BATCHES, RESULTS, SYNC_REQUESTS, Topic
 from pipeline.control import read_halts
 from pipeline.kafka import group_id
-from pipeline.ledger import pages
+from pipeline.ledger import pages, runs
 from pipeline.postgres import REPORT, Connection, connection, database_errors, has_leader
 from pipeline.retry import with_retries
 from pipeline.settings import QueueSettings
@@ -30,6 +30,7 @@ from producer.queue_shares import halted_scopes
 WATCH_EVERY_S = 2.0
 NOTHING_PUBLISHED = "no batches: see why the pages of the credentials wait"
 """Instead of `NOTHING_TO_DO` while pages are pending."""
+ALL_PLANNED = "every accepted request is planned"
 
 
 class StatusSettings(LedgerSettings, QueueSettings):
@@ -63,12 +64,23 @@ async def _read_status(settings: StatusSettings) -> dict[str, Any]:
     async with connection(settings.postgres_dsn.get_secret_value(), application="gsc-stream", limits=REPORT) as conn:
         ledger = await _read_ledger(conn)
         queue = await _read_queue(conn, halts, statuses, settings.max_queue_size)
+        unplanned = await runs.unplanned(conn)
     return {
         "partitions": _partitions(lags["fetcher"], statuses, pending=bool(queue.groups)),
         "credentials": credential_rows(queue),
+        "unplanned": list(map(_unplanned, unplanned)),
         "lag": {service: {number: item.lag for number, item in lag.items()} for service, lag in lags.items()},
         **ledger,
         "halts": [control.scope for control in halts],
+    }
+
+
+def _unplanned(item: runs.UnplannedRun) -> dict[str, Any]:
+    return {
+        "run_id": item.run_id,
+        "priority": item.priority,
+        "pages": item.cursor.pages if item.cursor else 0,
+        "age_s": round(item.age_s),
     }
 
 
@@ -134,7 +146,9 @@ def _print_status(current: dict[str, Any]) -> None:
     print_table("Partitions", ("partition", "status", "fetcher lag", "sink lag", "reason"), [*rows, totals])
     columns = ("credential", "pending", "published", "oldest", "waits because")
     print_table("Credentials with unfinished pages", columns, map(_credential, current["credentials"]))
-    click.echo(f"sync requests not planned yet: {sum(lag['producer'].values())}")
+    click.echo(f"sync requests not accepted yet: {sum(lag['producer'].values())}")
+    runs_ = [(run["run_id"], run["priority"], run["pages"], _age(run["age_s"])) for run in current["unplanned"]]
+    print_table("Runs that are not planned yet", ("run", "priority", "pages so far", "age"), runs_, empty=ALL_PLANNED)
     print_table("Pages", ("state", "pages"), sorted(current["pages"].items()))
     days = current["days"]
     click.echo(f"complete days: {days['complete']}, of which truncated by Google: {days['truncated']}")
@@ -142,8 +156,11 @@ def _print_status(current: dict[str, Any]) -> None:
 
 
 def _credential(row: dict[str, Any]) -> tuple[object, ...]:
-    age = str(timedelta(seconds=row["oldest_s"]))
-    return row["credential"], row["pending"], row["published"], age, _reason(row)
+    return row["credential"], row["pending"], row["published"], _age(row["oldest_s"]), _reason(row)
+
+
+def _age(seconds: int) -> str:
+    return str(timedelta(seconds=seconds))
 
 
 def _reason(item: dict[str, Any]) -> str:

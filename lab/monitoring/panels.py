@@ -93,7 +93,13 @@ _FRESHNESS = Board(
             f"Age of the oldest unfinished run (top {TOP})",
             "s",
             (Query(top("max by (credential, priority) (gsc_oldest_pending_seconds)"), "{{credential}}, {{priority}}"),),
-            "Time since the run was planned, by credential and priority.",
+            "Time since the request was accepted, by credential and priority.",
+        ),
+        Panel(
+            "Oldest request that is not planned",
+            "s",
+            (Query("max by (priority) (gsc_oldest_unplanned_seconds)", "{{priority}}"),),
+            "Time since the request was accepted. Planning a million pages takes minutes; daily requests go first.",
         ),
         Panel(
             "Days by state",

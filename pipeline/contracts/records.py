@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pipeline.contracts.messages import Priority
+from msgspec import Struct
+
+from pipeline.contracts.messages import Day, Priority
 
 
 class Record(NamedTuple):
@@ -50,6 +52,15 @@ class SeriesKey(NamedTuple):
     dimensions: tuple[str, ...]
 
 
+class PlanCursor(Struct, frozen=True):
+    """The last page that is planned of a run. `round` counts the pages of its property, `pages` those of the run."""
+
+    property: str
+    date: Day
+    round: int
+    pages: int
+
+
 class PendingGroup(NamedTuple):
     """The pending pages of one credential in one run."""
 
@@ -67,6 +78,6 @@ class UnfinishedPages(NamedTuple):
     pending: int
     published: int
     age_s: float
-    """Seconds since the run was planned."""
+    """Seconds since the request of the run was accepted."""
     partitions: Sequence[int]
     """Where batches of the published pages lie."""

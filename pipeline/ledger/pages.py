@@ -102,7 +102,7 @@ async def use_index_scans(conn: Connection) -> None:
 
 
 async def pending_groups(conn: Connection) -> list[PendingGroup]:
-    """Every group of pending pages, the oldest run of a credential and priority first."""
+    """Every group of pending pages of planned runs, the oldest run of a credential and priority first."""
     async with database_errors():
         return [PendingGroup(*row) async for row in await conn.execute(_SQL["pending_groups"])]
 
@@ -114,7 +114,7 @@ async def published_by_credential(conn: Connection) -> dict[str, int]:
 
 
 async def unfinished(conn: Connection) -> list[UnfinishedPages]:
-    """Every credential and run with pending pages, and every one with published pages. Counts all of them."""
+    """Every credential and planned run with pending pages, and every one with published pages. Counts all of them."""
     async with database_errors():
         return [UnfinishedPages(*row) async for row in await conn.execute(_SQL["unfinished"])]
 

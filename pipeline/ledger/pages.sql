@@ -24,19 +24,21 @@ with recursive pending as (
     ) as following
 )
 select credential, priority, generation, run_id from pending
+where exists (select from gsc.runs r where r.generation = pending.generation and r.planned_at is not null)
 
 -- name: published_by_credential
 select credential, count(*) from gsc.pages where state = 'published' group by credential
 
 -- name: unfinished
 -- Counts every pending page, but reads indexes only.
-select p.credential, p.priority, p.pages, 0, extract(epoch from now() - r.planned_at)::float8, '{}'::integer[]
+select p.credential, p.priority, p.pages, 0, extract(epoch from now() - r.accepted_at)::float8, '{}'::integer[]
 from (
     select credential, priority, generation, count(*) as pages from gsc.pages
     where state = 'pending' group by credential, priority, generation
 ) as p join gsc.runs r using (generation)
+where r.planned_at is not null
 union all
-select p.credential, p.priority, 0, p.pages, extract(epoch from now() - r.planned_at)::float8, p.partitions
+select p.credential, p.priority, 0, p.pages, extract(epoch from now() - r.accepted_at)::float8, p.partitions
 from (
     select credential, priority, generation, count(*) as pages,
         coalesce(array_agg(distinct batch_partition) filter (where batch_partition is not null), '{}') as partitions

@@ -11,8 +11,8 @@ import msgspec
 
 from pipeline.contracts import codec
 from pipeline.contracts.identity import run_id
-from pipeline.contracts.messages import Batch, SyncRequest
-from pipeline.contracts.records import SeriesKey
+from pipeline.contracts.messages import Batch, Priority, SyncRequest
+from pipeline.contracts.records import PlanCursor, SeriesKey
 from pipeline.contracts.text import utc_text
 from pipeline.errors import Invalid
 from pipeline.ledger import pages
@@ -38,19 +38,53 @@ def series_of(batch: Batch) -> SeriesKey:
     return SeriesKey(batch.property, batch.report, batch.search_type, batch.dimensions)
 
 
-async def create_run(conn: Connection, request: SyncRequest, now: datetime) -> int | None:
-    """Insert the run of a request; returns its generation, or None when the run or its generation exists already."""
+class UnplannedRun(NamedTuple):
+    """A run that has not all of its pages. `age_s` is the time since its request was accepted."""
+
+    run_id: str
+    generation: int
+    priority: Priority
+    credentials: frozenset[str]
+    request: SyncRequest
+    cursor: PlanCursor | None
+    age_s: float
+
+
+async def create_run(conn: Connection, request: SyncRequest, credentials: Iterable[str], now: datetime) -> bool:
+    """Insert the run of a request, not planned; returns False when the run or its generation exists already."""
     parameters = {
         "run_id": run_id(request.request_id),
         "request_id": request.request_id,
         "milliseconds": round(now.timestamp() * 1000),
         "priority": request.priority,
         "request": codec.encode(request).decode(),
+        "credentials": sorted(credentials),
         "now": now,
     }
     async with database_errors():
-        row = await (await conn.execute(_SQL["create_run"], parameters)).fetchone()
-    return row[0] if row else None
+        return (await conn.execute(_SQL["create_run"], parameters)).rowcount == 1
+
+
+async def unplanned(conn: Connection) -> list[UnplannedRun]:
+    """Every run that has not all of its pages, the oldest first."""
+    async with database_errors():
+        rows = await (await conn.execute(_SQL["unplanned"])).fetchall()
+    return [msgspec.convert(row, UnplannedRun) for row in rows]
+
+
+async def advance_plan(conn: Connection, run: UnplannedRun, cursor: PlanCursor | None, *, ended: bool) -> bool:
+    """Move the cursor of a run, and lock it until the end of the transaction.
+
+    Returns False when the run was cancelled, or when its cursor is not where this process has seen it.
+    """
+    parameters = {
+        "run_id": run.run_id,
+        "before": msgspec.json.encode(run.cursor).decode() if run.cursor else None,
+        "cursor": msgspec.json.encode(cursor).decode() if cursor else None,
+        "ended": ended,
+    }
+    async with database_errors():
+        return (await conn.execute(_SQL["advance_plan"], parameters)).rowcount == 1
 
 
 async def create_replay_run(conn: Connection, run: str, now: datetime) -> RunKey:
@@ -100,10 +134,11 @@ async def unknown_runs(conn: Connection, runs: Sequence[RunKey]) -> set[RunKey]:
 
 
 class Cancelled(NamedTuple):
-    """Numbers of cancelled pages: by this command, and by earlier ones."""
+    """Numbers of cancelled pages: by this command, and by earlier ones; and whether the run was not planned yet."""
 
     pages: int
     before: int
+    unplanned: bool
 
 
 async def cancel(conn: Connection, run: str) -> Cancelled:
@@ -112,25 +147,25 @@ async def cancel(conn: Connection, run: str) -> Cancelled:
     Raises Invalid for a run that the ledger does not have.
     """
     async with database_errors(), conn.transaction():
-        by_state = await page_states(conn, run)
-        if by_state is None:
+        if not (await conn.execute(_SQL["run"], {"run_id": run})).rowcount:
             raise Invalid(f"no run {run!r} in the ledger", field="RUN_ID")
-        if pages.finished_count(by_state) == sum(by_state.values()):
-            return Cancelled(0, by_state.get("cancelled", 0))
+        by_state = await page_states(conn, run)
+        before = by_state.get("cancelled", 0) if by_state else 0
+        if by_state is not None and pages.finished_count(by_state) == sum(by_state.values()):
+            return Cancelled(0, before, unplanned=False)
         await conn.execute(_SQL["cancel_run"], {"run_id": run})
-        now_cancelled = await pages.cancel(conn, run)
-        return Cancelled(now_cancelled, by_state.get("cancelled", 0))
+        return Cancelled(await pages.cancel(conn, run), before, unplanned=by_state is None)
 
 
 async def page_states(conn: Connection, run: str) -> dict[str, int] | None:
-    """Return the numbers of the pages of a run by state, or None when there is no such run."""
+    """Return the numbers of the pages of a run by state, or None when there is no such run, or it is not planned."""
     async with database_errors():
         rows = await (await conn.execute(_SQL["progress"], {"run_id": run})).fetchall()
     return {row[4]: row[5] for row in rows if row[4]} if rows else None
 
 
 async def progress(conn: Connection, run: str) -> dict[str, object] | None:
-    """A run with its pages by state and the rows applied; None when there is no such run."""
+    """A run with its pages by state and the rows applied; None when there is no such run, or it is not planned."""
     async with database_errors():
         rows = await (await conn.execute(_SQL["progress"], {"run_id": run})).fetchall()
     if not rows:

@@ -1,21 +1,31 @@
 -- name: create_run
-insert into gsc.runs (run_id, request_id, generation, priority, request, planned_at)
+insert into gsc.runs (run_id, request_id, generation, priority, request, credentials, accepted_at)
 select %(run_id)s, %(request_id)s, greatest(coalesce(max(generation), 0) + 1, %(milliseconds)s::bigint),
-       %(priority)s, %(request)s, %(now)s
+       %(priority)s, %(request)s, %(credentials)s, %(now)s
 from gsc.runs
 on conflict do nothing
-returning generation
+
+-- name: unplanned
+select r.run_id, r.generation, r.priority, r.credentials, r.request, r.plan_cursor,
+    extract(epoch from now() - r.accepted_at)::float8
+from gsc.runs r where r.planned_at is null
+order by r.generation
+
+-- name: advance_plan
+-- Changes nothing when the run was cancelled, or when another producer has gone further.
+update gsc.runs set plan_cursor = %(cursor)s, planned_at = case when %(ended)s then now() end
+where run_id = %(run_id)s and planned_at is null and plan_cursor is not distinct from %(before)s::jsonb
 
 -- name: create_replay_run
-insert into gsc.runs (run_id, request_id, generation, priority, request, planned_at, replayed)
+insert into gsc.runs (run_id, request_id, generation, priority, request, accepted_at, planned_at, replayed)
 select %(run_id)s, %(run_id)s, greatest(coalesce(max(generation), 0) + 1, %(milliseconds)s::bigint),
-       'backfill', '{}', %(now)s, true
+       'backfill', '{}', %(now)s, %(now)s, true
 from gsc.runs
 returning generation
 
 -- name: restore_runs
-insert into gsc.runs (run_id, request_id, generation, priority, request, planned_at, replayed)
-select run_id, run_id, generation, priority, '{}', %(now)s, true
+insert into gsc.runs (run_id, request_id, generation, priority, request, accepted_at, planned_at, replayed)
+select run_id, run_id, generation, priority, '{}', %(now)s, %(now)s, true
 from unnest(%(runs)s::text[], %(generations)s::bigint[], %(priorities)s::text[]) as r (run_id, generation, priority)
 on conflict do nothing
 
@@ -26,12 +36,14 @@ select request, replayed from gsc.runs where run_id = %(run_id)s
 select run_id, generation from gsc.runs where run_id = any(%(runs)s)
 
 -- name: cancel_run
-update gsc.runs set cancelled_at = now() where run_id = %(run_id)s and cancelled_at is null
+-- A run that is being planned gets no more pages.
+update gsc.runs set cancelled_at = now(), planned_at = coalesce(planned_at, now())
+where run_id = %(run_id)s and cancelled_at is null
 
 -- name: progress
 select r.run_id, r.request_id, r.generation, r.planned_at, p.state, count(*), coalesce(sum(p.rows), 0)::bigint
 from gsc.runs r left join gsc.pages p using (run_id)
-where r.run_id = %(run_id)s
+where r.run_id = %(run_id)s and r.planned_at is not null
 group by r.run_id, r.request_id, r.generation, r.planned_at, p.state
 
 -- name: unfinished_tenants

@@ -6,12 +6,21 @@ create table gsc.runs (
     generation   bigint not null unique,
     priority     text not null check (priority in ('daily', 'backfill')),
     request      jsonb not null,
-    planned_at   timestamptz not null,
+    accepted_at  timestamptz not null,
+    planned_at   timestamptz,
+    credentials  text[] not null default '{}',
+    plan_cursor  jsonb,
     cancelled_at timestamptz,
     replayed     boolean not null default false
 );
-comment on table gsc.runs is 'A sync request, planned. Later runs have larger generations.';
+comment on table gsc.runs is 'An accepted sync request. Later runs have larger generations.';
+comment on column gsc.runs.credentials is 'Of the properties of the request, in the catalog that it was accepted with.';
+comment on column gsc.runs.planned_at is
+    'When the last page was planned. Null while pages are added: none of them is published before.';
+comment on column gsc.runs.plan_cursor is 'The last page that is planned; null before the first.';
 comment on column gsc.runs.replayed is 'Restored by a replay from its results alone: the request is not known.';
+
+create index runs_unplanned on gsc.runs (generation) where planned_at is null;
 
 create table gsc.series (
     series      integer generated always as identity primary key,
@@ -75,9 +84,10 @@ begin
 end
 $$;
 comment on function gsc.notify_pages is
-    'Notify listeners that pages have changed: once for each transaction, since PostgreSQL drops repeated notifications.';
+    'Notify listeners that runs or pages have changed: once for each transaction, since PostgreSQL drops repeated notifications.';
 
 create trigger pages_changed after insert or update on gsc.pages for each statement execute function gsc.notify_pages();
+create trigger runs_changed after insert or update on gsc.runs for each statement execute function gsc.notify_pages();
 
 create table gsc.days (
     series                integer not null references gsc.series,

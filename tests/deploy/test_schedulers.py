@@ -65,9 +65,15 @@ def replaced(text: str, changes: Mapping[str, str]) -> str:
     return text
 
 
-async def taken(folder: Path, count: int) -> list[int]:
-    """The pages that each request made, once the producer has taken `count` requests."""
-    await until(lambda: len(read_log(folder, "producer", "run_planned")) >= count, 60, f"{count} requests taken")
+async def accepted(folder: Path, count: int) -> list[bool]:
+    """Whether each accepted request was a new one, when the producer has accepted so many."""
+    await until(lambda: len(read_log(folder, "producer", "request_accepted")) >= count, 60, f"{count} are accepted")
+    return [line["new"] for line in read_log(folder, "producer", "request_accepted")]
+
+
+async def planned_pages(folder: Path, count: int) -> list[int]:
+    """The pages of each run, when the producer has planned so many."""
+    await until(lambda: len(read_log(folder, "producer", "run_planned")) >= count, 60, f"{count} runs are planned")
     return [line["pages"] for line in read_log(folder, "producer", "run_planned")]
 
 
@@ -114,7 +120,8 @@ async def test_airflow_asks_once_for_a_day_and_tells_what_went_wrong(
     states = await asyncio.to_thread(dag_runs, folder, connections(running, producer), runs)
     assert states == [state for *_, state in expected]
     late = PAGES + 2 * PAGES_OF_A_DAY  # asked two days later by HTTP, when two more days are final
-    assert await taken(folder, 5) == [late, PAGES, 0, 0, PAGES]
+    assert await accepted(folder, 5) == [True, True, False, False, True]
+    assert await planned_pages(folder, 3) == [late, PAGES, PAGES]
     assert await running.finished(run_id(ids[0])) == {"applied": PAGES}
     assert await running.finished(run_id(ids[1])) == {"applied": PAGES}
     assert await running.finished(run_id(ids[2])) == {"applied": late - 1, "dead": 1}
@@ -220,7 +227,8 @@ async def test_cron_and_the_job_ask_at_once_for_one_run(running: Running, folder
     quiet, (code, _) = await asyncio.gather(by_cron(), by_job)
     assert (quiet, code) == ((0, ""), 0)
     assert await by_cron() == (0, "")
-    assert sorted(await taken(folder, 3)) == [0, 0, PAGES]
+    assert await accepted(folder, 3) == [True, False, False]
+    assert await planned_pages(folder, 1) == [PAGES]
     (request_id,) = await request_ids(running)
     assert await running.pages(run_id(request_id)) == {"applied": PAGES}
     assert len(running.calls()) == PAGES

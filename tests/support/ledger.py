@@ -14,7 +14,8 @@ async def create_ledger(conn: Connection) -> None:
     await migrate(conn)
     for generation, priority in ((1, "backfill"), (2, "backfill"), (3, "daily")):
         await conn.execute(
-            "insert into gsc.runs values (%s, %s, %s, %s, '{}', now())",
+            "insert into gsc.runs (run_id, request_id, generation, priority, request, accepted_at, planned_at)"
+            " values (%s, %s, %s, %s, '{}', now(), now())",
             (f"run-{generation}", f"request-{generation}", generation, priority),
         )
 

@@ -20,8 +20,7 @@ from pipeline.kafka import Headers
 from pipeline.pacific import pacific_date
 from pipeline.postgres import Connection
 from producer import intake as intake_module
-from producer.intake import Intake, PlannedRun, Ports
-from producer.outbox import Outbox
+from producer.intake import Intake, Ports
 from support.wait import until
 
 CATALOG = Catalog(
@@ -31,20 +30,16 @@ CATALOG = Catalog(
 
 
 class World:
-    """Kafka, PostgreSQL and the outbox."""
+    """Kafka and PostgreSQL."""
 
     def __init__(self) -> None:
         self.dead: list[dict[str, bytes]] = []
-        self.planned: list[str] = []
-        self.notified = 0
+        self.accepted: list[str] = []
         self.errors: list[PipelineError] = []
 
     async def forward(self, _: str, __: bytes | None, ___: bytes | None, headers: Headers) -> Position:
         self.dead.append(dict(headers))
         return Position(0, 0)
-
-    def notify(self) -> None:
-        self.notified += 1
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[Connection]:
@@ -52,21 +47,21 @@ class World:
             raise self.errors.pop(0)
         yield cast("Connection", self)
 
-    async def plan_run(self, _: Connection, request: SyncRequest, *__: object) -> PlannedRun:
-        self.planned.append(request.request_id)
-        return PlannedRun("run", 3)
+    async def accept(self, _: Connection, request: SyncRequest, *__: object) -> bool:
+        self.accepted.append(request.request_id)
+        return True
 
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     world = World()
-    monkeypatch.setattr(intake_module, "plan_run", world.plan_run)
+    monkeypatch.setattr(intake_module, "accept", world.accept)
     monkeypatch.setattr(intake_module, "RETRY_S", 0.001)
     return world
 
 
 def an_intake(world: World, limit: int = 100) -> Intake:
-    ports = Ports("gsc", world, cast("Outbox", world), world.connect)
+    ports = Ports("gsc", world, world.connect)
     return Intake(CATALOG, ports, DeadLetterLimit(limit, 1.0))
 
 
@@ -77,9 +72,9 @@ def a_record(value: bytes | None = None, **changes: object) -> Record:
     return Record("gsc.sync-requests", 0, 7, b"r", value, 0)
 
 
-async def test_a_valid_request_is_planned_and_the_outbox_notified(world: World) -> None:
+async def test_a_valid_request_is_accepted(world: World) -> None:
     await an_intake(world).process(a_record())
-    assert (world.planned, world.notified, world.dead) == (["r"], 1, [])
+    assert (world.accepted, world.dead) == (["r"], [])
 
 
 async def test_an_invalid_request_is_dead_lettered_with_every_problem(world: World) -> None:
@@ -88,7 +83,7 @@ async def test_an_invalid_request_is_dead_lettered_with_every_problem(world: Wor
     assert headers["reason"] == b"invalid_request"
     assert b"unknown property" in headers["error"]
     assert b"unknown report" in headers["error"]
-    assert world.planned == []
+    assert world.accepted == []
 
 
 async def test_a_message_that_is_not_a_request_is_dead_lettered(world: World) -> None:
@@ -99,7 +94,7 @@ async def test_a_message_that_is_not_a_request_is_dead_lettered(world: World) ->
 async def test_a_request_waits_while_postgresql_is_away(world: World) -> None:
     world.errors = [Retryable("away"), Retryable("away")]
     await an_intake(world).process(a_record())
-    assert world.planned == ["r"]
+    assert world.accepted == ["r"]
 
 
 async def test_a_request_id_of_another_request_is_dead_lettered(world: World) -> None:

@@ -1,6 +1,7 @@
 """Planning pages, and building and validating sync requests."""
 
 from datetime import date, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ from hypothesis import strategies as st
 
 from pipeline.catalog import DEFAULT_REPORTS, Catalog, Credential, Property, Report
 from pipeline.contracts.messages import SyncRequest
+from pipeline.contracts.records import PlanCursor
 from pipeline.errors import Invalid
 from pipeline.retention import kept_since
-from producer.planner import HISTORY_DAYS, plan, series_of
+from producer.planner import HISTORY_DAYS, next_chunk, plan, series_of
 from producer.sync_request import build_request, same_request, unpublished_from, validate
 from support.examples import NOW
 
@@ -48,6 +50,29 @@ def test_every_property_counts_its_own_rounds() -> None:
     pages = list(plan(a_request(), CATALOG, 7, NOW.date()))
     for url, count in (("sc-domain:a.com", 6), ("https://b.com/", 9)):
         assert [page.round for page in pages if page.property == url] == list(range(count))
+
+
+def test_a_plan_is_cut_between_days_and_continued_behind_each_cut() -> None:
+    whole, pieces = list(plan(a_request(), CATALOG, 7, NOW.date())), []
+    cursor = None
+    while chunk := next_chunk(plan(a_request(), CATALOG, 7, NOW.date(), cursor), 4):
+        pieces.append(chunk)
+        cursor = PlanCursor(chunk[-1].property, chunk[-1].date, chunk[-1].round, 0)
+    assert [page for piece in pieces for page in piece] == whole
+    assert [len(piece) for piece in pieces] == [6, 5, 4]
+    days = [{(page.property, page.date) for page in piece} for piece in pieces]
+    assert all(one.isdisjoint(other) for one, other in pairwise(days))
+
+
+def test_a_plan_continues_by_a_catalog_that_has_changed_without_repeating_a_day() -> None:
+    first = next_chunk(plan(a_request(), CATALOG, 7, NOW.date()), 4)
+    cursor = PlanCursor(first[-1].property, first[-1].date, first[-1].round, 0)
+    added = Property(url="https://a-new.com/", credential="acme")
+    changed = CATALOG.model_copy(update={"properties": (added, *reversed(CATALOG.properties))})
+    rest = list(plan(a_request(), changed, 7, NOW.date(), cursor))
+    assert {page.batch_id for page in (*first, *rest)} == {
+        page.batch_id for page in plan(a_request(), CATALOG, 7, NOW.date())
+    }
 
 
 @given(days=st.integers(1, 400), reports=st.sampled_from([(), ("by_page",)]))

@@ -20,10 +20,10 @@ from cli.run_wait import (
 )
 from pipeline.clock import now
 from pipeline.contracts.halts import Halts
-from pipeline.contracts.messages import Control
+from pipeline.contracts.messages import Control, SyncRequest
 from pipeline.ledger import runs
 from pipeline.postgres import Connection
-from support.examples import NOW
+from support.examples import DAY, NOW
 
 ACME, OTHER = ("acme", "sc-domain:a.com"), ("other", "sc-domain:b.com")
 CONN = cast("Connection", None)
@@ -47,6 +47,7 @@ class Ledger:
     def __init__(self, *pages: dict[str, int] | None, tenants: Sequence[tuple[str, str]] = (ACME,)) -> None:
         self.pages = list(pages)
         self.tenants = tenants
+        self.accepted: SyncRequest | None = None
 
     async def progress(self, _: Connection, run: str) -> dict[str, Any] | None:
         pages = self.pages.pop(0) if len(self.pages) > 1 else self.pages[0]
@@ -55,11 +56,15 @@ class Ledger:
     async def unfinished_tenants(self, _: Connection, __: str) -> Sequence[tuple[str, str]]:
         return self.tenants
 
+    async def request_of(self, _: Connection, __: str) -> SyncRequest | None:
+        return self.accepted
+
     async def wait_for_change(self, *_: object) -> None:
         """Any time may pass."""
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(runs, "progress", self.progress)
+        monkeypatch.setattr(runs, "request_of", self.request_of)
         monkeypatch.setattr(runs, "unfinished_tenants", self.unfinished_tenants)
         monkeypatch.setattr(run_wait, "wait_for_change", self.wait_for_change)
         monkeypatch.setattr(run_wait, "QUIET_S", 0.0)
@@ -138,6 +143,17 @@ async def test_a_request_that_is_not_planned_is_reported_once(
     monkeypatch.setattr(run_wait, "UNPLANNED_S", -1.0)
     await wait_until_planned(CONN, "r", ("t", 0, 0), cast("NewDeadLetters", Refusals(None)))
     assert capsys.readouterr().err == "run r is not planned yet: is a producer running and ready?\n"
+
+
+async def test_an_accepted_request_that_is_not_planned_is_reported_as_such(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger = Ledger(None, {"pending": 1})
+    ledger.accepted = SyncRequest(request_id="r", all_properties=True, start=DAY, end=DAY, requested_at=NOW)
+    ledger.install(monkeypatch)
+    monkeypatch.setattr(run_wait, "UNPLANNED_S", -1.0)
+    await wait_until_planned(CONN, "r", ("t", 0, 0), cast("NewDeadLetters", Refusals(None)))
+    assert capsys.readouterr().err == "run r is not planned yet: a producer adds its pages\n"
 
 
 async def test_a_request_that_the_producer_refuses_raises(monkeypatch: pytest.MonkeyPatch) -> None:
