@@ -5,8 +5,10 @@ PYTHON ?= python3
 # uv from the PATH, or one of our own in .tooling.
 UV := $(shell command -v uv 2>/dev/null || echo .tooling/bin/uv)
 BIN := .venv/bin
-# Test processes. Each starts its own Kafka and PostgreSQL; most tests wait more than they compute.
-WORKERS ?= 4
+# Test processes. Most tests wait more than they compute.
+WORKERS ?= 8
+# The slow tests first, one by one to whoever is free; those of a group share a pipeline, and stay together.
+PYTEST_PARALLEL = --numprocesses $(WORKERS) --dist loadgroup tests/e2e tests/deploy tests/integration tests/contracts tests/unit
 WHEEL := --frozen --no-editable --reinstall-package gsc-stream --quiet
 
 .PHONY: help demo test lint types imports unit tests coverage bench-quota bench-halt bench-backpressure bench-isolation bench-limiter bench-page bench-planning bench-silence bench-throughput bench-sink dashboards chart build format install install-demo clean
@@ -33,7 +35,7 @@ unit: install ## Run the unit and contract tests, which need no servers
 	$(BIN)/pytest tests/unit tests/contracts
 
 tests: install ## Run all tests
-	GSC_TEST_INSTALLED=1 $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
+	GSC_TEST_INSTALLED=1 $(BIN)/python tests/support/with_servers.py $(BIN)/pytest $(PYTEST_PARALLEL)
 
 bench-quota: install ## Measure calls a minute at the quota, through a join, a leave and a kill (10 min)
 	$(BIN)/python -m bench quota
@@ -70,7 +72,7 @@ coverage: install ## Measure lines and branches: the pure modules by unit and co
 	PYTHONPATH=. $(BIN)/coverage run -m pytest -q tests/unit tests/contracts
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under 90 --include "$$($(BIN)/python tests/support/pure_modules.py)"
-	PYTHONPATH=. $(BIN)/coverage run --append -m pytest -q --numprocesses $(WORKERS) --dist worksteal
+	PYTHONPATH=. $(BIN)/python tests/support/with_servers.py $(BIN)/coverage run --append -m pytest -q $(PYTEST_PARALLEL)
 	$(BIN)/coverage combine --quiet --append
 	$(BIN)/coverage report --fail-under 90
 

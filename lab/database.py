@@ -26,7 +26,7 @@ _SETTINGS = {
     "max_wal_size": "4GB",
     "wal_level": "minimal",
     "max_wal_senders": "0",
-    "max_connections": "60",
+    "max_connections": "200",
     "unix_socket_directories": "",
     "jit": "off",
 }

@@ -1,4 +1,4 @@
-"""Servers for the tests: real ones, started once for a test session, or those that are named."""
+"""Servers for the tests: real ones, started once for a test session, or those that are given."""
 
 import os
 import uuid
@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from confluent_kafka.admin import AdminClient
 from hypothesis import settings
 
 from lab.database import create_database, drop_database
@@ -25,9 +26,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
-    docker = os.environ.get("GSC_LAB") == "docker"
-    choice = ServerChoice(request.config.getoption("--kafka"), request.config.getoption("--postgres"), docker=docker)
-    with running_servers(choice) as running:
+    kafka, postgres = request.config.getoption("--kafka"), request.config.getoption("--postgres")
+    if kafka and postgres:
+        yield Servers(kafka, postgres)
+        return
+    with running_servers(ServerChoice(kafka, postgres, docker=os.environ.get("GSC_LAB") == "docker")) as running:
         yield running
 
 
@@ -51,9 +54,14 @@ async def publisher(kafka: dict[str, str]) -> AsyncIterator[Publisher]:
 
 
 @pytest.fixture
-def topic_prefix() -> str:
-    """Topics of the test's own."""
-    return f"t{uuid.uuid4().hex[:12]}"
+def topic_prefix(servers: Servers) -> Iterator[str]:
+    """Topics of the test's own. They are deleted: many partitions slow a broker down."""
+    prefix = f"t{uuid.uuid4().hex[:12]}"
+    yield prefix
+    admin = AdminClient({"bootstrap.servers": servers.bootstrap_servers})
+    if topics := [name for name in admin.list_topics(timeout=60).topics if name.startswith(prefix)]:
+        for future in admin.delete_topics(topics, request_timeout=60).values():
+            future.result()
 
 
 @pytest.fixture

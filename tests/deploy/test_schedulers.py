@@ -28,7 +28,7 @@ from pipeline.publisher import open_publisher
 from producer.sync_request import build_request
 from support.airflow import dag_runs
 from support.chart import MINORS, assert_restricted, pods
-from support.pipeline import COMMAND, Running, is_ready, query, read_log, run_json, running_pipeline, simulator_settings
+from support.pipeline import COMMAND, Running, query, read_log, run_json, running_pipeline, simulator_settings
 from support.tools import flock
 from support.wait import until
 
@@ -39,23 +39,19 @@ PAGES_OF_A_DAY = 2 * 3
 """Two properties in three reports."""
 PAGES = 8 * PAGES_OF_A_DAY
 """Eight of the last ten days are final."""
-READY_S = 40.0
 
 
 @pytest.fixture
 def running(servers: Servers, dsn: str, topic_prefix: str, folder: Path) -> Iterator[Running]:
-    with running_pipeline(servers, dsn, topic_prefix, folder, simulator_settings(WORLD)) as pipeline:
+    world = simulator_settings(WORLD)
+    with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_HTTP_TOKEN=TOKEN) as pipeline:
         yield pipeline
 
 
 @pytest.fixture
 async def producer(running: Running) -> str:
     """Where the producer of the pipeline takes requests."""
-    port = free_port()
-    running.services.processes["producer"].stop()
-    running.services.start("producer", GSC_HTTP_PORT=str(port), GSC_HTTP_TOKEN=TOKEN)
-    await until(lambda: is_ready(port), READY_S, "the producer is ready")
-    return f"http://127.0.0.1:{port}"
+    return f"http://127.0.0.1:{await running.port('producer')}"
 
 
 def replaced(text: str, changes: Mapping[str, str]) -> str:

@@ -10,7 +10,6 @@ import httpx
 from confluent_kafka.admin import AdminClient
 
 from lab.call_log import repeats
-from lab.processes import free_port
 from lab.scenario import Scenario
 from lab.search_console.settings import Fault
 from lab.servers import Servers
@@ -39,12 +38,10 @@ async def test_each_budget_and_each_permission_halts_its_own_scope_and_nothing_e
         Fault(kind="401", user=USERS[UNAUTHORIZED]),
     )
     world = simulator_settings(Scenario(days=3, properties=7, rows=10, full_days=False), faults=faults)
-    port = free_port()
     with running_pipeline(
         servers, dsn, topic_prefix, folder, world, GSC_HTTP_TOKEN="t", GSC_MAX_CONCURRENCY="4"
     ) as running:
-        running.services.processes["producer"].stop()
-        running.services.start("producer", GSC_HTTP_PORT=str(port))
+        port = await running.port("producer")
         running.post("revoke", {"user": USERS[REVOKED]})
         began = now()
         run = await running.request_sync(3)
@@ -269,11 +266,8 @@ async def test_every_metric_that_a_service_promises_is_there_and_true(
     servers: Servers, dsn: str, topic_prefix: str, folder: Path
 ) -> None:
     world = simulator_settings(Scenario(days=5, rows=10, full_days=False))
-    ports = {name: free_port() for name in ("producer", "fetcher", "sink")}
     with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
-        for name, port in ports.items():
-            running.services.processes[name].stop()
-            running.services.start(name, GSC_HTTP_PORT=str(port))
+        ports = await running.ports()
         assert await running.finished(await running.request_sync(5)) == {"applied": 30}
 
         def scraped(name: str) -> dict[str, float]:

@@ -7,7 +7,6 @@ from typing import Any
 import yaml
 
 from lab.monitoring.panels import BOARDS
-from lab.processes import free_port
 from lab.scenario import Scenario
 from lab.servers import Servers
 from support.pipeline import running_pipeline, simulator_settings
@@ -45,12 +44,9 @@ def _unfiltered(query: str) -> str:
 async def test_every_query_of_every_panel_and_alert_returns_data(
     servers: Servers, dsn: str, topic_prefix: str, folder: Path
 ) -> None:
-    ports = {name: free_port() for name in ("producer", "fetcher", "sink")}
     world = simulator_settings(Scenario(properties=2, latency_s=1.0))
     with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
-        for name, port in ports.items():
-            running.services.processes[name].stop()
-            running.services.start(name, GSC_HTTP_PORT=str(port))
+        ports = await running.ports()
         with watched(ports, CHART / "alerts", folder) as watching:
             await running.request_sync(DAYS)
             missing = set(_queries())

@@ -19,6 +19,7 @@ from support.wait import until
 SITES_OF_A_CREDENTIAL = 12
 PAGES_OF_A_DAY = 2 * SITES_OF_A_CREDENTIAL * 3
 OTHER = "reader-2@example.com"
+pytestmark = pytest.mark.xdist_group("outages")
 SCENARIO = Scenario(
     days=4, properties=2 * SITES_OF_A_CREDENTIAL, credentials=2, rows=10, latency_s=0.1, full_days=False
 )

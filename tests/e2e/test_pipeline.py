@@ -13,7 +13,6 @@ import httpx
 import pytest
 
 from lab.call_log import repeats
-from lab.processes import free_port
 from lab.scenario import Scenario, start_simulator
 from lab.search_console.settings import Fault
 from lab.servers import Servers
@@ -29,7 +28,6 @@ from support.pipeline import (
     LAST_DAY,
     Running,
     a_day,
-    is_ready,
     read_log,
     run_command,
     run_json,
@@ -272,15 +270,12 @@ def test_a_producer_that_cannot_go_on_says_why_and_loses_no_request(
 
 def test_requests_over_http(servers: Servers, dsn: str, topic_prefix: str, folder: Path) -> None:
     world = simulator_settings(Scenario(days=3, rows=20, latency_s=0.0, full_days=False))
-    port = free_port()
     extra = {"GSC_HTTP_TOKEN": "s3cret-token"}
     with running_pipeline(servers, dsn, topic_prefix, folder, world, **extra) as running:
-        running.services.processes["producer"].stop()
-        running.services.start("producer", GSC_HTTP_PORT=str(port))
+        port = asyncio.run(running.port("producer"))
         client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"Authorization": "Bearer s3cret-token"})
 
         async def scene() -> None:
-            await until(lambda: is_ready(port), 30, "the producer is ready")
             days = {"start": a_day(2).isoformat(), "end": LAST_DAY.isoformat()}
 
             def post(body: object, **headers: str) -> tuple[int, Any]:

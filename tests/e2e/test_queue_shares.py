@@ -6,7 +6,6 @@ from typing import Any
 
 import httpx
 
-from lab.processes import free_port
 from lab.scenario import Scenario
 from lab.search_console.settings import Fault
 from lab.servers import Servers
@@ -44,10 +43,8 @@ async def test_throttled_and_halted_credentials_delay_no_page_of_another(
 ) -> None:
     refuse_all = Fault(kind="userRateLimitExceeded", user="reader-1@example.com")
     world = simulator_settings(SCENARIO, faults=(refuse_all,))
-    port = free_port()
     with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_QUEUE_SIZE=str(QUEUE_SIZE)) as running:
-        running.services.processes["producer"].stop()
-        running.services.start("producer", GSC_HTTP_PORT=str(port))
+        port = await running.port("producer")
         throttled = sync(running, THROTTLED, 400)["run_id"]
         run_json(running, "halt", "credential:reader-2", "--reason", "new key")
         halted = sync(running, HALTED, 400)["run_id"]

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import httpx
 import psycopg
@@ -26,8 +27,7 @@ from confluent_kafka.admin import (
 from lab.broker import ADMIN, BrokerOptions, BrokerSecurity, running_broker
 from lab.certificates import make_certificates
 from lab.database import create_database, drop_database
-from lab.local_pipeline import Services, Setup, prepare
-from lab.processes import free_port
+from lab.local_pipeline import NAMES, Services, Setup, prepare
 from lab.scenario import Scenario, start_simulator
 from lab.servers import Servers
 from pipeline.clock import now
@@ -36,10 +36,11 @@ from pipeline.publisher import open_publisher
 from support.pipeline import COMMAND, Running, simulator_settings
 from support.tls import tls_front
 
+pytestmark = pytest.mark.xdist_group("security")
 DOCS = Path(__file__).parents[2] / "docs" / "security"
 USERS = ("producer", "fetcher", "sink", "operator")
 DAYS = 8
-DATABASE = "test_security"
+DATABASE = f"test_security_{uuid4().hex[:8]}"
 TOKEN = "the-token-of-the-http-face"
 
 
@@ -114,18 +115,17 @@ def _grant(secured: Secured) -> None:
 
 
 @contextmanager
-def _running(secured: Secured, folder: Path) -> Iterator[tuple[Running, dict[str, int]]]:
+def _running(secured: Secured, folder: Path) -> Iterator[Running]:
     google = start_simulator(simulator_settings(Scenario(days=DAYS, rows=200, latency_s=0.05, full_days=False)), folder)
     extra = {"GSC_LOG_LEVEL": "debug", "GSC_HTTP_TOKEN": TOKEN}
     setup = Setup(secured.servers, google.root, google.catalog, folder, {**extra, **secured.settings("operator")})
     services = Services(setup)
-    ports = {name: free_port() for name in ("producer", "fetcher", "sink")}
     try:
         asyncio.run(prepare(replace(setup, extra={**setup.extra, "GSC_POSTGRES_DSN": secured.servers.dsn})))
         _grant(secured)
-        for name, port in ports.items():
-            services.start(name, **secured.settings(name), GSC_HTTP_PORT=str(port))
-        yield Running(setup, google, services), ports
+        for name in NAMES:
+            services.start(name, **secured.settings(name))
+        yield Running(setup, google, services)
     finally:
         services.stop()
         google.process.stop()
@@ -133,7 +133,8 @@ def _running(secured: Secured, folder: Path) -> Iterator[tuple[Running, dict[str
 
 def test_with_tls_passwords_and_least_privileges(secured: Secured, folder: Path) -> None:
     _allow(secured)
-    with _running(secured, folder) as (running, ports):
+    with _running(secured, folder) as running:
+        ports = asyncio.run(running.ports())
         pages = asyncio.run(_synced(running))
         assert set(pages) == {"applied"}
         assert asyncio.run(running.differences(DAYS)) == []

@@ -7,6 +7,7 @@ an empty database after a replay of all results.
 """
 
 import asyncio
+import uuid
 from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Any
@@ -312,7 +313,7 @@ class Exactness(RuleBasedStateMachine):
 
 @pytest.fixture
 def dsns(servers: Servers) -> Iterator[tuple[str, str]]:
-    names = ("test_exact", "test_exact_rebuilt")
+    names = [f"test_{uuid.uuid4().hex}" for _ in range(2)]
     yield create_database(servers.dsn, names[0]), create_database(servers.dsn, names[1])
     for name in names:
         drop_database(servers.dsn, name)

@@ -83,7 +83,8 @@ async def test_a_follower_hears_changes_also_after_its_connection_was_lost(conn:
             await add_pages(conn, group("a", generation), 1)
             await until(lambda: len(calls) > heard, DEADLINE_S, "the change is heard")  # noqa: B023
             await conn.execute(
-                "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'follower'"
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where application_name = 'follower' and datname = current_database()"
             )
     finally:
         stop.set()

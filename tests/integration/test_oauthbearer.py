@@ -26,6 +26,7 @@ from support.oidc import AUDIENCE, Issuer, running_issuer
 from support.pipeline import running_pipeline, simulator_settings
 from support.wait import until
 
+pytestmark = pytest.mark.xdist_group("oauthbearer")
 PREFIX = "oauth"
 OAUTH = "org.apache.kafka.common.security.oauthbearer"
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from psycopg import sql
@@ -14,7 +15,7 @@ from pipeline.errors import Fatal, Refused
 from pipeline.postgres import Limits, connection
 from pipeline.watchdog import REFUSED_LIMIT_S
 
-USER = "rotated"
+USER = f"rotated_{uuid4().hex[:8]}"
 
 
 class Clock:

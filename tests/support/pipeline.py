@@ -17,7 +17,7 @@ import httpx
 import msgspec
 
 from lab.driver import Driver, all_finished
-from lab.local_pipeline import Services, Setup, prepare
+from lab.local_pipeline import NAMES, Services, Setup, prepare
 from lab.scenario import REPORTS, Scenario, last_day, start_simulator
 from lab.search_console.settings import Fault, SimulatorSettings
 from lab.servers import Servers
@@ -39,6 +39,20 @@ class Running(Driver):
             return (await self.pages(run)).get("applied", 0) >= at_least
 
         await until(enough, FINISHED_S, f"{at_least} pages applied")
+
+    async def port(self, name: str) -> int:
+        """Wait until a service is ready; return its HTTP port."""
+
+        def ready_ports() -> list[int]:
+            ports = [line["port"] for line in read_log(self.setup.folder, name, "listening")]
+            return [port for port in ports if is_ready(port)]
+
+        await until(lambda: bool(ready_ports()), FINISHED_S, f"the {name} is ready")
+        return ready_ports()[-1]
+
+    async def ports(self) -> dict[str, int]:
+        """Wait until all services are ready; return their HTTP ports."""
+        return {name: await self.port(name) for name in NAMES}
 
     async def finished(self, run: str) -> dict[str, int]:
         """Wait until every page is in its last state; returns the pages by state."""
@@ -74,7 +88,7 @@ def running_pipeline(
     try:
         with ThreadPoolExecutor(1) as thread:  # the test may have a loop that runs already
             thread.submit(lambda: asyncio.run(prepare(setup))).result()
-        for name in ("producer", "fetcher", "sink"):
+        for name in NAMES:
             services.start(name)
         yield Running(setup, google, services)
     finally:
