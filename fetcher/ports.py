@@ -45,8 +45,9 @@ class ControlState(Protocol):
 class Member(Protocol):
     """The fetcher's membership in its consumer group."""
 
-    lease_until: float
-    """No call may start later, on the monotonic clock."""
+    @property
+    def lease_until(self) -> float:
+        """The end of the lease, on the monotonic clock. No call may start later."""
 
     async def commit(self, commits: Sequence[OffsetCommit]) -> None:
         """Commit offsets; a success renews the lease. Raises Retryable."""

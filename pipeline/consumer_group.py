@@ -14,6 +14,7 @@ from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, Message,
 from confluent_kafka.aio import AIOConsumer
 
 from pipeline.clock import monotonic
+from pipeline.commit_requests import CommitRequests, answered
 from pipeline.contracts.records import Record
 from pipeline.errors import Fatal, Retryable
 from pipeline.group_config import GroupConfig, member_configuration
@@ -29,12 +30,10 @@ from pipeline.kafka import (
 from pipeline.log import logger
 from pipeline.metrics import counter, gauge
 from pipeline.offsets import AssignedPartition, OffsetCommit
-from pipeline.pending_commits import PendingCommits, first_error
 from pipeline.watchdog import Heartbeat, Outage
 
 POLL_S = 0.05
 MAX_RECORDS = 500
-COMMIT_S = 10.0
 POLL_LIMIT_S = 60.0
 """Longest time without a poll, for requests to the broker during a rebalance."""
 ANSWER_LIMIT_S = 10.0
@@ -76,9 +75,10 @@ class GroupMember:
         self._group = group
         self._held: set[int] = set()
         self._paused = False
+        self._is_closing = False
         self._responses = 0
         self._refusals = Outage()
-        self._pending = PendingCommits()
+        self._commits = CommitRequests(group.session_timeout_s)
         self._poll_began = 0.0
         self._failure: KafkaError | None = None
         self._lock = asyncio.Lock()
@@ -88,12 +88,15 @@ class GroupMember:
             self._consumer = AIOConsumer(settings, max_workers=4)
         except KafkaException as error:
             raise as_pipeline_error(error.args[0], group.id) from error
-        self.lease_until = 0.0
-        """On the monotonic clock. No call to the outside world may start later."""
         self.heartbeat = Heartbeat(f"consumer of {group.topic}", POLL_LIMIT_S + group.revoke_s, monotonic())
         self._idle_from = monotonic() + IDLE_AFTER_S
         self.answers = Heartbeat("Kafka", ANSWER_LIMIT_S, monotonic())
         """Beats whenever a broker has sent something: members hear from it every few seconds."""
+
+    @property
+    def lease_until(self) -> float:
+        """The end of the lease, on the monotonic clock. No call to the outside world may start later."""
+        return self._commits.lease_until
 
     def not_ready(self, now: float) -> str | None:
         """Return why the member does not do its share of the work, or None.
@@ -116,11 +119,12 @@ class GroupMember:
                     await handler.receive(records)
                 await self._pace(handler)
         finally:
+            self._is_closing = True
             async with self._lock:  # a commit that is being sent would find the consumer closed
                 if self._held:
                     await self._give_back(handler, sorted(self._held))
                 await close_consumer(self._consumer)
-            self._pending.fail_all("the consumer is closed")
+            self._commits.fail_all("the consumer is closed")
 
     async def _subscribe(self, handler: PartitionHandler) -> None:
         try:
@@ -174,49 +178,17 @@ class GroupMember:
     async def commit(self, commits: Sequence[OffsetCommit]) -> None:
         """Commit offsets of partitions that are still held; success renews the lease. Raises Retryable."""
         if _in_callback.get():
-            await self._commit_now(commits)
+            if offsets := self._offsets(commits):
+                await self._commits.send_and_wait(self._consumer, offsets)
             return
-        # Not during a rebalance: the partitions may have another owner afterwards.
-        async with self._lock:
+        async with self._lock:  # not during a rebalance: the partitions may have another owner afterwards
             if not (offsets := self._offsets(commits)):
                 return
-            acknowledged = self._pending.add(offsets, monotonic())
-            try:
-                await self._consumer.commit(offsets=offsets, asynchronous=True)
-            except KafkaException as error:
-                await self._on_commit(error.args[0], offsets)
-        # Polls go on meanwhile. librdkafka would wait for minutes for a broker that is silent.
-        try:
-            async with asyncio.timeout(COMMIT_S):
-                await acknowledged
-        except TimeoutError as error:
-            raise Retryable(f"Kafka: commit: no answer within {COMMIT_S:g} s") from error
-
-    async def _commit_now(self, commits: Sequence[OffsetCommit]) -> None:
-        """Commit during a rebalance or at the end, when no poll serves the answer."""
-        if not (offsets := self._offsets(commits)):
-            return
-        sent = monotonic()
-        try:
-            committed = await self._consumer.commit(offsets=offsets, asynchronous=False)
-        except KafkaException as error:
-            self._count_commit(error.args[0].str(), sent)
-            # Includes ILLEGAL_GENERATION during a rebalance: not an error, but the lease is not renewed.
-            raise Retryable(f"Kafka: commit: {error.args[0].str()}") from error
-        failed = first_error(committed)
-        self._count_commit(failed, sent)
-        if failed:
-            raise Retryable(f"Kafka: commit: {failed}")
+            commit = await self._commits.send(self._consumer, offsets)
+        await answered(commit)
 
     async def _on_commit(self, error: KafkaError | None, offsets: list[TopicPartition]) -> None:
-        failed = error.str() if error is not None else first_error(offsets)
-        self._count_commit(failed, self._pending.settle(offsets, failed))
-
-    def _count_commit(self, failed: str | None, sent: float | None) -> None:
-        """Count a commit, and renew the lease if it succeeded; `sent` is None for one of an earlier membership."""
-        counter("gsc_commits_total").labels("failed" if failed else "ok").inc()
-        if not failed and sent is not None:
-            self.lease_until = max(self.lease_until, sent + self._group.session_timeout_s)
+        self._commits.settle(error, offsets)
 
     def _offsets(self, commits: Sequence[OffsetCommit]) -> list[TopicPartition]:
         return [
@@ -228,6 +200,9 @@ class GroupMember:
     async def _on_assign(
         self, handler: PartitionHandler, consumer: AIOConsumer, partitions: list[TopicPartition]
     ) -> None:
+        if self._is_closing:  # librdkafka answers no more questions, and leaves the group when the callbacks are served
+            await consumer.incremental_assign(partitions)
+            return
         numbers = [item.partition for item in partitions]
         assigned = [await self._start_of(consumer, item) for item in await consumer.committed(partitions, TIMEOUT_S)]
         await consumer.incremental_assign(
@@ -237,7 +212,7 @@ class GroupMember:
             await consumer.pause(self._partitions(numbers))
         self._held.update(numbers)
         # The broker confirmed the membership after the start of the poll that delivered this assignment.
-        self.lease_until = max(self.lease_until, self._poll_began + self._group.session_timeout_s)
+        self._commits.renew_lease(self._poll_began)
         self._count("assigned", numbers)
         await handler.assigned(assigned)
 
@@ -273,7 +248,7 @@ class GroupMember:
     ) -> None:
         numbers = [item.partition for item in partitions]
         self._held.difference_update(numbers)
-        self.lease_until = 0.0
+        self._commits.end_lease()
         self._idle_from = monotonic() + IDLE_AFTER_S
         handler.lost(numbers)
         self._count("lost", numbers)

@@ -4,7 +4,7 @@ import asyncio
 from collections import defaultdict, deque
 from collections.abc import Iterable
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, TopicPartition
 
 from pipeline.errors import Retryable
 
@@ -46,9 +46,9 @@ class PendingCommits:
         self._pending.clear()
 
 
-def first_error(offsets: Iterable[TopicPartition]) -> str | None:
+def first_error(offsets: Iterable[TopicPartition]) -> KafkaError | None:
     """Return the first error of a commit's offsets, or None."""
-    return next((str(item.error) for item in offsets if item.error is not None), None)
+    return next((item.error for item in offsets if item.error is not None), None)
 
 
 def _key(offsets: Iterable[TopicPartition]) -> _Key:

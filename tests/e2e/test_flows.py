@@ -207,9 +207,7 @@ async def test_the_classic_group_protocol_through_a_join_and_a_leave(
         assert await running.finished(run) == {"applied": 300}
         assert await running.differences(25) == []
         assert second.running
-        # While a rebalance of this protocol lasts, commits may be refused and calls go on: the next owner repeats
-        # them.
-        assert repeats(running.calls(), 0.0, float("inf")) <= 60
+        assert repeats(running.calls(), 0.0, float("inf")) == 0
 
 
 async def test_a_fatal_error_of_the_client_ends_the_process(

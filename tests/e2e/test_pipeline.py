@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from fetcher.circuit_breaker import FAILURES_IN_A_ROW
 from lab.call_log import repeats
 from lab.scenario import Scenario, start_simulator
 from lab.search_console.settings import Fault
@@ -127,7 +128,8 @@ def test_passing_faults_cost_no_row(servers: Servers, dsn: str, topic_prefix: st
         asyncio.run(scene())
         calls = running.calls()
         assert sorted(call["fault"] for call in calls if call["fault"]) == sorted(kinds)
-        assert len(calls) >= 8 * 2 * 3 + 6 + len(kinds)  # more only when a busy machine lets calls time out
+        # Three faults in a row open a circuit. A try asks first for one row of a page that was fetched before.
+        assert 0 <= len(calls) - (8 * 2 * 3 + 6) - len(kinds) <= len(kinds) // FAILURES_IN_A_ROW
 
 
 def test_what_can_never_succeed_is_dead_and_the_rest_goes_on(

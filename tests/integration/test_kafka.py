@@ -147,6 +147,29 @@ async def test_a_commit_beside_the_polls_renews_the_lease(
     await running
 
 
+@pytest.mark.parametrize("protocol", ["consumer", "classic"])
+async def test_a_member_that_stops_during_a_rebalance_hands_over_all_that_is_done_and_leaves(
+    kafka: dict[str, str], topics: str, publisher: Publisher, protocol: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    topic, configuration = BATCHES.full_name(topics), {"group.protocol": protocol}
+    first, stop_first, running_first = a_member(kafka, topics, **configuration)
+    await until(lambda: len(first.partitions) == 12, 30, "the first member has every partition")
+    second, stop_second, running_second = a_member(kafka, topics, **configuration)
+    await until(lambda: len(first.partitions) < 12, 30, "the first member gives partitions back")
+    # Classic: its request to join again is on its way, and the second member sends its own with the next heartbeat.
+    kept = sorted(first.partitions)
+    await publisher.publish_all(topic, [(f"key-{n}", b"x") for n in range(100)])
+    await until(lambda: {record.partition for record in first.records} >= set(kept), 30, "the first member reads")
+    stop_first.set()
+    await running_first
+    assert "could not be closed" not in caplog.text
+    done = {partition: offset for partition, offset, _ in first.commits(kept)}
+    await until(lambda: second.partitions.keys() >= done.keys(), 30, "the second member has them all")
+    assert {partition: second.partitions[partition].offset for partition in done} == done
+    stop_second.set()
+    await running_second
+
+
 async def test_lag_counts_from_the_oldest_message_without_a_commit(
     kafka: dict[str, str], topics: str, publisher: Publisher
 ) -> None:

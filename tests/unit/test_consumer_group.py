@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.aio import AIOConsumer
 
-from pipeline import consumer_group
+from pipeline import commit_requests, consumer_group
 from pipeline.clock import monotonic
+from pipeline.commit_requests import CommitRequests
 from pipeline.consumer_group import ANSWER_LIMIT_S, IDLE_AFTER_S, GroupMember
 from pipeline.errors import Fatal, Retryable
 from pipeline.group_config import GroupConfig
@@ -120,3 +122,48 @@ async def test_a_commit_that_cannot_be_sent_is_retried() -> None:
     member._held.add(0)
     with pytest.raises(Retryable, match="Kafka: commit"):
         await member.commit([OffsetCommit(0, 1)])
+
+
+class RefusingConsumer:
+    """A consumer whose commits are refused with these errors, one after the other, and then succeed."""
+
+    def __init__(self, *codes: int) -> None:
+        self._codes = list(codes)
+        self.commits = 0
+
+    async def commit(self, **_: Any) -> list[TopicPartition]:
+        self.commits += 1
+        if self._codes:
+            raise KafkaException(KafkaError(self._codes.pop(0)))
+        return [TopicPartition("t", 0, 1)]
+
+
+def as_consumer(consumer: RefusingConsumer) -> AIOConsumer:
+    return cast("AIOConsumer", consumer)
+
+
+async def test_a_commit_that_a_rebalance_refuses_is_sent_again_and_renews_the_lease(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(commit_requests, "RETRY_S", 0.0)
+    requests = CommitRequests(session_timeout_s=6.0)
+    refusals = KafkaError.ILLEGAL_GENERATION, KafkaError.REBALANCE_IN_PROGRESS, KafkaError.STALE_MEMBER_EPOCH
+    consumer = RefusingConsumer(*refusals)
+    await requests.send_and_wait(as_consumer(consumer), [TopicPartition("t", 0, 1)])
+    assert consumer.commits == 4
+    assert requests.lease_until > monotonic()
+
+
+async def test_a_commit_of_a_member_that_is_thrown_out_is_not_repeated() -> None:
+    requests, consumer = CommitRequests(session_timeout_s=6.0), RefusingConsumer(KafkaError.UNKNOWN_MEMBER_ID)
+    with pytest.raises(Retryable, match="Kafka: commit"):
+        await requests.send_and_wait(as_consumer(consumer), [TopicPartition("t", 0, 1)])
+    assert (consumer.commits, requests.lease_until) == (1, 0.0)
+
+
+async def test_a_commit_is_given_up_when_the_rebalance_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commit_requests, "COMMIT_S", 0.0)
+    requests, consumer = CommitRequests(session_timeout_s=6.0), RefusingConsumer(KafkaError.ILLEGAL_GENERATION)
+    with pytest.raises(Retryable, match="Kafka: commit"):
+        await requests.send_and_wait(as_consumer(consumer), [TopicPartition("t", 0, 1)])
+    assert consumer.commits == 1
