@@ -1,6 +1,6 @@
 """Days (`gsc.days`): locks them, marks them complete, and deletes rows that the newest generation no longer has."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from pipeline.contracts.messages import Batch, Result, Rows
@@ -31,14 +31,14 @@ async def lock_days(conn: Connection, days: Iterable[SeriesDay]) -> dict[SeriesD
 
 
 async def complete_days(
-    conn: Connection, touched: Mapping[DayGeneration, Sequence[Result]], delete_ratio: float
+    conn: Connection, touched: Mapping[DayGeneration, Sequence[Result]], new_days: Set[SeriesDay], delete_ratio: float
 ) -> tuple[int, int]:
     """Count the days, and mark those complete whose pages are all applied, unless Google has not published them yet.
 
     Return (days that became complete, rows deleted).
 
-    `touched` has the pages and outcomes of this transaction by day. `delete_ratio` is the largest share of a day's rows
-    that may be deleted.
+    `touched` has the pages and outcomes of this transaction by day. Of `new_days` no row can have vanished.
+    `delete_ratio` is the largest share of a day's rows that may be deleted.
     """
     counts = await ledger_pages.day_counts(conn, list(touched))
     columns = _columns(counts)
@@ -53,7 +53,8 @@ async def complete_days(
     values = {"rows": list(ready.values()), "cap": CAP, "may_change": [may_change[day] for day in ready]}
     cursor = await conn.execute(_SQL["complete_days"], {**_columns(ready), **values})
     completed = [DayGeneration(*row) async for row in cursor]
-    return len(completed), await _sweep(conn, {day: touched[day][0].batch for day in completed}, delete_ratio)
+    known = {day: touched[day][0].batch for day in completed if (day.series, day.date) not in new_days}
+    return len(completed), await _sweep(conn, known, delete_ratio)
 
 
 def _columns(days: Iterable[DayGeneration]) -> dict[str, list[Any]]:
@@ -71,8 +72,10 @@ def _may_change(result: Result) -> bool:
 
 
 async def _sweep(conn: Connection, completed: Mapping[DayGeneration, Batch], delete_ratio: float) -> int:
-    """Delete rows of older generations, unless a day has implausibly many. Return the number deleted."""
+    """Delete rows that the generation does not have, unless a day has implausibly many. Return the number deleted."""
     deleted = 0
+    if not completed:
+        return deleted
     cursor = await conn.execute(_SQL["vanished"], _columns(completed))
     for *columns, vanished, rows in await cursor.fetchall():
         day = DayGeneration(*columns)

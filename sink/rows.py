@@ -73,8 +73,8 @@ def copy_text(message: Rows, series: int) -> Iterator[tuple[str, str]]:
         yield key, f"{head}{key}{generation}{clicks!r}\t{impressions!r}\t{ctr!r}\t{rank}\t{number}\t{values}\n"
 
 
-def day_text(chunks: Iterable[Rows], series: int) -> bytes:
-    """Return the lines of one day, sorted by key: PostgreSQL then fills its index from left to right.
+def page_text(chunks: Iterable[Rows], series: int) -> bytes:
+    """Return the lines of a page, sorted by key: PostgreSQL then fills its index from left to right.
 
     The first row counts when a key occurs several times.
     """

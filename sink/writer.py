@@ -1,8 +1,10 @@
 """Writes results to PostgreSQL: rows, ledger and completion of days in one transaction, idempotently."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from datetime import date
+from itertools import zip_longest
 
 from pipeline.contracts import codec
 from pipeline.contracts.messages import Batch, PageOutcome, Result, Rows
@@ -14,7 +16,10 @@ from pipeline.metrics import counter
 from pipeline.postgres import Connection, database_errors, queries
 from sink.assembly import Assembly, FetchKey, ReceivedResult, assemble
 from sink.completion import complete_days, lock_days
-from sink.facts import SeriesDay, write_rows
+from sink.facts import PageText, SeriesDay, write_pages
+from sink.rows import page_number, page_text
+
+Texts = dict[FetchKey, PageText]
 
 _SQL = queries("sink", "writer.sql")
 
@@ -52,8 +57,9 @@ class Writer:
         async with database_errors():
             work = assemble(received, await self._parked(received))
             await self._prepare(work)
+            texts = await asyncio.to_thread(self._texts, work.fetches)
             async with self._conn.transaction():
-                applied = await self._apply(work)
+                applied = await self._apply(work, texts)
         _count(applied)
         return applied
 
@@ -93,7 +99,15 @@ class Writer:
             self._series[key] = await runs.series_number(self._conn, key)
         return self._series[key]
 
-    async def _apply(self, work: Assembly) -> Applied:
+    def _texts(self, fetches: Iterable[list[ReceivedResult]]) -> Texts:
+        return {_fetch_key(chunks): self._text(_messages(chunks)) for chunks in fetches}
+
+    def _text(self, chunks: list[Rows]) -> PageText:
+        batch = chunks[0].batch
+        series = self._series[runs.series_of(batch)]
+        return PageText(series, batch.date, batch.generation, page_number(batch), page_text(chunks, series))
+
+    async def _apply(self, work: Assembly, texts: Texts) -> Applied:
         results = [item.message for item in (*work.outcomes, *work.parked)]
         results += [chunks[0].message for chunks in work.fetches]
         complete = await lock_days(self._conn, {await self._day_of(result.batch) for result in results})
@@ -102,25 +116,19 @@ class Writer:
             await self._record_outcome(item.message)
         await self._park([item for item in work.parked if item.message.batch.batch_id not in closed])
         fetches = [chunks for chunks in work.fetches if chunks[0].message.batch.batch_id not in closed]
-        written = await write_rows(self._conn, await self._to_write(map(_messages, fetches), complete))
-        await self._apply_pages(fetches)
+        written, new_days = 0, set[SeriesDay]()
+        for part in _one_page_a_day(fetches):
+            pages = [texts[_fetch_key(chunks)] for chunks in part]
+            done = await write_pages(self._conn, [page for page in pages if complete[page.day] <= page.generation])
+            written += done.rows
+            new_days = (new_days - {page.day for page in pages}) | done.new_days
+            await self._apply_pages(part)
         heads = [_messages(chunks)[0] for chunks in fetches]
-        completed, deleted = await self._complete([*heads, *(item.message for item in work.outcomes)])
+        completed, deleted = await self._complete([*heads, *(item.message for item in work.outcomes)], new_days)
         return Applied(len(fetches), sum(page.page_rows for page in heads), written, deleted, completed)
 
     async def _day_of(self, batch: Batch) -> SeriesDay:
         return await self._series_of(batch), batch.date
-
-    async def _to_write(
-        self, pages: Iterable[list[Rows]], complete: Mapping[SeriesDay, int]
-    ) -> dict[SeriesDay, list[Rows]]:
-        """Return the chunks of each day that no newer generation has completed: `complete` has that of each day."""
-        days: dict[SeriesDay, list[Rows]] = {}
-        for page in sorted(pages, key=lambda page: -page[0].batch.generation):
-            day = await self._day_of(page[0].batch)
-            if complete[day] <= page[0].batch.generation:
-                days.setdefault(day, []).extend(page)
-        return days
 
     async def _record_outcome(self, message: Rows | PageOutcome) -> None:
         if isinstance(message, PageOutcome):
@@ -148,13 +156,32 @@ class Writer:
             columns = map(list, zip(*new, strict=True))
             await self._conn.execute(_SQL["park"], dict(zip(names, columns, strict=True)))
 
-    async def _complete(self, results: Iterable[Result]) -> tuple[int, int]:
+    async def _complete(self, results: Iterable[Result], new_days: Set[SeriesDay]) -> tuple[int, int]:
         """Count the days of the results, and complete those that can be. Return (days, rows deleted)."""
         touched: dict[ledger_pages.DayGeneration, list[Result]] = {}
         for result in results:
             day = ledger_pages.DayGeneration(*await self._day_of(result.batch), result.batch.generation)
             touched.setdefault(day, []).append(result)
-        return await complete_days(self._conn, touched, self._delete_ratio) if touched else (0, 0)
+        return await complete_days(self._conn, touched, new_days, self._delete_ratio) if touched else (0, 0)
+
+
+def _fetch_key(chunks: Sequence[ReceivedResult]) -> FetchKey:
+    head = chunks[0].message
+    return head.batch.batch_id, head.fetch_id if isinstance(head, Rows) else ""
+
+
+def _one_page_a_day(fetches: Iterable[list[ReceivedResult]]) -> list[list[list[ReceivedResult]]]:
+    """Divide fetches into parts with at most one page of each day, the pages of a day in their order."""
+    days: dict[tuple[SeriesKey, date], list[list[ReceivedResult]]] = {}
+    for chunks in sorted(fetches, key=_order):
+        batch = chunks[0].message.batch
+        days.setdefault((runs.series_of(batch), batch.date), []).append(chunks)
+    return [[chunks for chunks in part if chunks] for part in zip_longest(*days.values())]
+
+
+def _order(chunks: Sequence[ReceivedResult]) -> tuple[int, int]:
+    batch = chunks[0].message.batch
+    return batch.generation, batch.start_row
 
 
 def _messages(chunks: list[ReceivedResult]) -> list[Rows]:

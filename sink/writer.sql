@@ -33,6 +33,10 @@ order by series, date for update
 -- name: stage
 create temporary table if not exists staged (like gsc.facts) on commit delete rows
 
+-- name: unstage
+-- The rows of pages that the transaction has written before.
+delete from staged
+
 -- name: copy
 copy gsc.facts (
     series, date, key, generation, clicks, impressions, ctr, position, page_number,
@@ -45,14 +49,87 @@ copy staged (
     query, page, country, device, search_appearance, hour
 ) from stdin
 
--- name: days_with_rows
-select series, date from unnest(%(series)s::integer[], %(dates)s::date[]) as d (series, date)
-where exists (select from gsc.facts f where (f.series, f.date) = (d.series, d.date))
+-- name: cases
+-- How each page can be written: its day has rows of no other generation (new), or of older ones only (known), or a page of a
+-- newer generation is applied, but its day is not complete in that one (late).
+select w.series, w.date, case
+    when exists (
+        select from gsc.pages p
+        where (p.series, p.date) = (w.series, w.date) and p.generation > w.generation and p.state = 'applied'
+    ) then 'late'
+    when not exists (select from gsc.facts f where (f.series, f.date) = (w.series, w.date)) then 'new'
+    when (
+        select bool_and(p.generation = w.generation) and coalesce(max(d.complete_generation), w.generation) = w.generation
+        from gsc.pages p join gsc.days d using (series, date)
+        where (p.series, p.date) = (w.series, w.date) and p.state = 'applied'
+    ) then 'new'
+    else 'known' end
+from unnest(%(series)s::integer[], %(dates)s::date[], %(generations)s::bigint[]) as w (series, date, generation)
 
--- name: upsert
+-- name: change
+-- Insert the new rows of pages, update those that differ, and mark those that are not on their page any more: they are on
+-- no page (-1), with the generation of the fetch that had them last. Other rows are not touched. A join and not an `on
+-- conflict`, which would lock every row, and log that.
+-- Returns for each page that had the rows before (null for new ones): how many rows are new or changed.
 with written as (
-    insert into gsc.facts as t
-    select * from staged order by series, date, key
+    select w.*, (
+        select max(p.generation) from gsc.pages p
+        where (p.series, p.date) = (w.series, w.date) and p.state = 'applied' and p.start_row / p.row_limit = w.page_number
+    ) as before
+    from unnest(%(series)s::integer[], %(dates)s::date[], %(numbers)s::smallint[]) as w (series, date, page_number)
+), stored as (
+    select f.*, w.page_number as written, w.before
+    from written w cross join lateral (
+        select f.series, f.date, f.key, f.generation, f.page_number, f.clicks, f.impressions, f.ctr, f.position
+        from gsc.facts f where (f.series, f.date) = (w.series, w.date) offset 0
+    ) as f
+), difference as materialized (
+    select series, date, key, t.key is null as is_new, s.key is null as is_gone, t.page_number as old_page,
+        case when s.key is null then greatest(t.generation, t.before) else s.generation end as generation,
+        case when s.key is null then -1 else s.page_number end as page_number,
+        coalesce(s.clicks, t.clicks) as clicks, coalesce(s.impressions, t.impressions) as impressions,
+        coalesce(s.ctr, t.ctr) as ctr, case when s.key is null then t.position else s.position end as position,
+        s.query, s.page, s.country, s.device, s.search_appearance, s.hour
+    from staged s full join stored t using (series, date, key)
+    where (s.key is not null or t.page_number = t.written)
+      and (s.page_number, s.clicks, s.impressions, s.ctr, s.position)
+          is distinct from (t.page_number, t.clicks, t.impressions, t.ctr, t.position)
+), inserted as (
+    insert into gsc.facts (
+        series, date, key, generation, clicks, impressions, ctr, position, page_number,
+        query, page, country, device, search_appearance, hour
+    )
+    select series, date, key, generation, clicks, impressions, ctr, position, page_number,
+        query, page, country, device, search_appearance, hour
+    from difference where is_new order by series, date, key
+), updated as (
+    update gsc.facts f set
+        generation = d.generation, clicks = d.clicks, impressions = d.impressions, ctr = d.ctr, position = d.position,
+        page_number = d.page_number
+    from difference d where not d.is_new and (f.series, f.date, f.key) = (d.series, d.date, d.key)
+)
+select series, date, old_page, count(*) filter (where not is_gone) from difference group by series, date, old_page
+
+-- name: stamp
+-- Before the page of an older generation is written: rows that a newer one found unchanged get its generation.
+update gsc.facts f set generation = p.generation
+from (
+    select p.series, p.date, p.start_row / p.row_limit as page_number, max(p.generation) as generation
+    from gsc.pages p join unnest(%(series)s::integer[], %(dates)s::date[]) as w (series, date) using (series, date)
+    where p.state = 'applied' group by p.series, p.date, p.start_row / p.row_limit
+) as p
+where (f.series, f.date, f.page_number) = (p.series, p.date, p.page_number) and f.generation < p.generation
+
+-- name: upsert_late
+-- On no page: those of the newer generation are complete without these rows.
+with written as (
+    insert into gsc.facts as t (
+        series, date, key, generation, clicks, impressions, ctr, position, page_number,
+        query, page, country, device, search_appearance, hour
+    )
+    select series, date, key, generation, clicks, impressions, ctr, position, -1,
+        query, page, country, device, search_appearance, hour
+    from staged order by series, date, key
     on conflict (series, date, key) do update set
         generation = excluded.generation, clicks = excluded.clicks, impressions = excluded.impressions,
         ctr = excluded.ctr, position = excluded.position, page_number = excluded.page_number
@@ -90,12 +167,18 @@ where (d.series, d.date) = (c.series, c.date) and coalesce(d.complete_generation
 returning d.series, d.date, d.complete_generation
 
 -- name: vanished
--- The days that have rows of older generations, with their number and that of all rows.
+-- The days that have rows which the generation does not have, with their number and that of all rows. Such a row is older
+-- and on no page that was applied in this generation or a newer one.
 select d.series, d.date, d.generation, f.vanished, f.rows
 from unnest(%(series)s::integer[], %(dates)s::date[], %(generations)s::bigint[]) as d (series, date, generation)
 cross join lateral (
-    select count(*) filter (where generation < d.generation) as vanished, count(*) as rows
-    from gsc.facts f where (f.series, f.date) = (d.series, d.date)
+    select count(*) filter (where f.generation < d.generation and n.page_number is null) as vanished, count(*) as rows
+    from gsc.facts f
+    left join (
+        select distinct p.start_row / p.row_limit as page_number from gsc.pages p
+        where (p.series, p.date) = (d.series, d.date) and p.generation >= d.generation and p.state = 'applied'
+    ) as n using (page_number)
+    where (f.series, f.date) = (d.series, d.date)
 ) as f
 where f.vanished > 0
 
@@ -103,4 +186,8 @@ where f.vanished > 0
 update gsc.days set vanished_kept = %(vanished)s where series = %(series)s and date = %(date)s
 
 -- name: sweep
-delete from gsc.facts where series = %(series)s and date = %(date)s and generation < %(generation)s
+delete from gsc.facts f
+where f.series = %(series)s and f.date = %(date)s and f.generation < %(generation)s and f.page_number not in (
+    select p.start_row / p.row_limit from gsc.pages p
+    where p.series = %(series)s and p.date = %(date)s and p.generation >= %(generation)s and p.state = 'applied'
+)

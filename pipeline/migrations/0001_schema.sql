@@ -155,8 +155,8 @@ create table gsc.facts (
 ) partition by range (date);
 comment on table gsc.facts is 'One row per combination of dimensions, day and series. Read it through the view of a report. Partitioned by month.';
 comment on column gsc.facts.key is '16-byte hash of the values of the dimensions.';
-comment on column gsc.facts.page_number is 'Of the page of results that has the row: its first row, divided by the rows of a page.';
-comment on column gsc.facts.generation is 'Of the run that wrote the row last: an older one never overwrites it.';
+comment on column gsc.facts.page_number is 'Of the page that has the row: its first row, divided by the rows of a page. -1: no page has it now.';
+comment on column gsc.facts.generation is 'Of the run that changed the row last; the newest in which its page was applied had the same row.';
 
 -- The next two functions run as the schema's owner, so that the services need not own any table.
 

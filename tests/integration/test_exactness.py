@@ -1,9 +1,10 @@
 """The table equals the source after any sequence of events: a stateful test of the sink on a real PostgreSQL.
 
 The state machine plans runs, fetches pages once or several times, loses transactions and commits, replays results, and
-dead-letters and redrives pages, while the source changes. A row never gets an older generation, a page keeps its final
-state, and the ledger counts the rows of the table. After one undisturbed run the table equals the source, and so does
-an empty database after a replay of all results.
+dead-letters and redrives pages, while the source changes. Rows move between pages, appear on two, and vanish. A row
+never gets an older generation, a row that stays as it was is not touched, a page keeps its final state, and the ledger
+counts the rows of the table. After one undisturbed run the table equals the source, and so does an empty database after
+a replay of all results.
 """
 
 import asyncio
@@ -38,6 +39,12 @@ from support.examples import DAY, NOW, a_batch
 
 LIMIT = 2  # rows of a page
 DAYS = [DAY + timedelta(days=number) for number in range(2)]
+_GENERATIONS = """
+    select date, query, greatest(generation, (
+        select max(p.generation) from gsc.pages p
+        where (p.series, p.date, p.start_row / p.row_limit) = (f.series, f.date, f.page_number) and p.state = 'applied'
+    )) from gsc.facts f
+"""
 rows = st.dictionaries(st.sampled_from("abcde"), st.integers(1, 9), max_size=5)
 
 
@@ -87,8 +94,14 @@ class Database:
         return {(day, query): clicks for day, query, clicks in self.query("select date, query, clicks from gsc.facts")}
 
     def generations(self) -> dict[tuple[date, str], int]:
-        rows = self.query("select date, query, generation from gsc.facts")
+        """The newest generation that had the row: its own, or the newest one in which its page was applied."""
+        rows = self.query(_GENERATIONS)
         return {(day, query): generation for day, query, generation in rows}
+
+    def versions(self) -> dict[tuple[date, str], tuple[tuple[Any, ...], tuple[Any, ...]]]:
+        """The contents and the physical version of each row."""
+        rows = self.query("select date, query, clicks, generation, page_number, ctid::text, xmin::text from gsc.facts")
+        return {(day, query): (tuple(values[:3]), tuple(values[3:])) for day, query, *values in rows}
 
     def days(self) -> list[tuple[Any, ...]]:
         """(date, complete generation, rows)."""
@@ -124,9 +137,10 @@ class Exactness(RuleBasedStateMachine):
         self.generation = 0
         self.published: dict[str, Batch] = {}
         self.generations: dict[tuple[date, str], int] = {}
+        self.versions: dict[tuple[date, str], tuple[tuple[Any, ...], tuple[Any, ...]]] = {}
         self.settled: dict[Any, str] = {}
         self.applied: dict[Any, tuple[int, str]] = {}
-        self.fetched: dict[str, set[str]] = {}
+        self.fetched: dict[str, dict[str, int]] = {}
 
     # Events
 
@@ -166,7 +180,7 @@ class Exactness(RuleBasedStateMachine):
     def fetch_page(self, batch: Batch, *, cut: bool = False) -> None:
         self.fetches += 1
         texts = sorted(self.source[batch.date])[batch.start_row : batch.start_row + LIMIT]
-        self.fetched[f"fetch-{self.fetches}"] = set(texts)
+        self.fetched[f"fetch-{self.fetches}"] = {text: self.source[batch.date][text] for text in texts}
         following = batch.start_row + LIMIT if len(texts) == LIMIT else None
         parts = [texts[:1], texts[1:]] if cut else [texts]
         for number, part in enumerate(parts):
@@ -240,12 +254,26 @@ class Exactness(RuleBasedStateMachine):
         self.settled = {name: state for name, state in pages.items() if state in ("applied", "dead", "cancelled")}
 
     @invariant()
+    def a_row_that_stays_as_it_was_is_not_touched(self) -> None:
+        now = self.database.versions()
+        for key, (contents, version) in self.versions.items():
+            assert key not in now or now[key][0] != contents or now[key][1] == version
+        self.versions = now
+
+    @invariant()
     def a_complete_day_has_no_row_of_an_older_generation(self) -> None:
-        for (older,) in self.database.query(
-            "select count(*) from gsc.days d join gsc.facts f using (series, date)"
-            " where f.generation < d.complete_generation"
-        ):
-            assert older == 0
+        complete = {day: generation or 0 for day, generation, _ in self.database.days()}
+        assert all(generation >= complete[day] for (day, _), generation in self.database.generations().items())
+
+    @invariant()
+    def every_row_has_the_numbers_of_the_newest_generation_that_had_it(self) -> None:
+        numbers: dict[tuple[date, str, int], set[float]] = {}
+        for day, generation, _, fetch_id in self.database.applied_pages():
+            for text, number in self.fetched[fetch_id].items():
+                numbers.setdefault((day, text, generation), set()).add(number)
+        table = self.database.table()
+        for (day, text), generation in self.database.generations().items():
+            assert table[day, text] in numbers[day, text, generation]
 
     @invariant()
     def an_applied_page_keeps_its_ledger_row(self) -> None:
@@ -281,7 +309,7 @@ class Exactness(RuleBasedStateMachine):
                 assert all(table.get((day, text), 0) >= generation for text in texts)
             if generation == days[day][0]:
                 counted[day] += count
-                listed[day] |= texts
+                listed[day] |= texts.keys()
         for day, (generation, count) in days.items():
             if generation:
                 assert count == counted[day]

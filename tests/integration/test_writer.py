@@ -23,7 +23,7 @@ offsets = count()
 async def conn(dsn: str) -> AsyncIterator[Connection]:
     async with connection(dsn, application="test") as opened:
         await migrate(opened)
-        for generation in (4, 5, 6):
+        for generation in (4, 5, 6, 7):
             await opened.execute(
                 "insert into gsc.runs values (%s, %s, %s, 'backfill', '{}', now())",
                 (f"run-{generation}", f"request-{generation}", generation),
@@ -48,6 +48,16 @@ async def write(writer: Writer, *messages: Rows | PageOutcome) -> Applied:
 
 async def table(conn: Connection) -> dict[str, float]:
     return dict(await (await conn.execute("select query, clicks from gsc.facts")).fetchall())
+
+
+async def page_numbers(conn: Connection) -> dict[str, int]:
+    return dict(await (await conn.execute("select query, page_number from gsc.facts")).fetchall())
+
+
+async def versions(conn: Connection) -> dict[str, tuple[str, ...]]:
+    """The physical version of each row, with its last lock."""
+    cursor = await conn.execute("select query, ctid::text, xmin::text, xmax::text from gsc.facts")
+    return {name: tuple(version) async for name, *version in cursor}
 
 
 async def states(conn: Connection) -> list[tuple[int, str]]:
@@ -120,19 +130,59 @@ async def test_a_late_chunk_of_an_applied_page_is_not_parked(conn: Connection, w
     assert await (await conn.execute("select * from gsc.parked_chunks")).fetchall() == []
 
 
-async def test_a_row_that_appears_in_an_empty_day_without_its_lock_is_upserted(
-    conn: Connection, writer: Writer, monkeypatch: pytest.MonkeyPatch
+async def test_a_row_that_is_there_already_falls_back_to_the_staging_table(conn: Connection, writer: Writer) -> None:
+    """The rows of a new day are copied straight into the table. Here a row of the second page is also on the first."""
+    await write(writer, some_rows(generation(5, row_limit=2), ["a", "b"], next_start_row=2))
+    second = some_rows(generation(5, row_limit=2, start_row=2), ["b", "c"], clicks=[8.0, 9.0])
+    applied = await write(writer, second, some_rows(generation(5, property="x"), ["d"]))
+    assert (applied.written, applied.deleted) == (3, 0)
+    assert await table(conn) == {"a": 1.0, "b": 8.0, "c": 9.0, "d": 1.0}
+    assert await page_numbers(conn) == {"a": 0, "b": 1, "c": 1, "d": 0}
+
+
+async def test_rows_that_have_not_changed_are_not_touched(conn: Connection, writer: Writer) -> None:
+    await write(writer, some_rows(generation(5), ["a", "b", "c"], position=[1.0, None, 2.0]))
+    before = await versions(conn)
+    again = some_rows(generation(6), ["a", "b", "c"], clicks=[1.0, 2.0, 7.0], position=[1.0, None, 2.0])
+    assert await write(writer, again) == Applied(pages=1, rows=3, written=1, deleted=0, days=1)
+    after = await versions(conn)
+    assert {name for name in after if after[name] != before[name]} == {"c"}
+
+
+async def test_a_row_that_moves_to_another_page_is_neither_lost_nor_doubled(conn: Connection, writer: Writer) -> None:
+    for number, pages in ((5, (["a", "b"], ["c"])), (6, (["a", "c"], ["b"])), (7, (["b", "c"], ["a"]))):
+        first, second = (generation(number, row_limit=2, start_row=start) for start in (0, 2))
+        await write(writer, some_rows(first, pages[0], clicks=[1.0, 1.0], next_start_row=2))
+        assert set(await table(conn)) >= {"a", "b"}
+        assert (await write(writer, some_rows(second, pages[1]))).deleted == 0
+        assert await page_numbers(conn) == dict.fromkeys(pages[0], 0) | dict.fromkeys(pages[1], 1)
+
+
+async def test_an_older_generation_does_not_overwrite_what_a_newer_one_found_unchanged(
+    conn: Connection, writer: Writer
 ) -> None:
-    """Rows are copied straight into a day that has none; a unique violation falls back to the upsert."""
+    """The newer one has touched no row of its first page, and its second page is not applied yet."""
+    limit = {"row_limit": 2}
+    await write(writer, some_rows(generation(4, **limit), ["a", "b"], next_start_row=2))
+    await write(writer, some_rows(generation(4, **limit, start_row=2), ["c"]))
+    await write(writer, some_rows(generation(6, **limit), ["a", "b"], next_start_row=2))
+    await write(writer, some_rows(generation(5, **limit), ["a", "z"], clicks=[9.0, 9.0], next_start_row=2))
+    await write(writer, some_rows(generation(5, **limit, start_row=2), ["c"], clicks=[9.0]))
+    assert await table(conn) == {"a": 1.0, "b": 2.0, "c": 9.0, "z": 9.0}
+    assert await complete(conn) == 5
+    assert (await write(writer, some_rows(generation(6, **limit, start_row=2), ["c"]))).deleted == 1
+    assert await table(conn) == {"a": 1.0, "b": 2.0, "c": 1.0}
 
-    async def nothing_yet(*_: object) -> set[object]:
-        return set()
 
-    await write(writer, some_rows(generation(5), ["a", "b"]))
-    monkeypatch.setattr("sink.facts._days_with_rows", nothing_yet)
-    applied = await write(writer, some_rows(generation(6), ["b", "c"]), some_rows(generation(6, property="x"), ["d"]))
-    assert (applied.written, applied.deleted) == (3, 1)
-    assert set(await table(conn)) == {"b", "c", "d"}
+async def test_a_transaction_may_have_several_generations_and_pages_of_a_day(conn: Connection, writer: Writer) -> None:
+    messages = [
+        some_rows(generation(number, row_limit=2, start_row=start), texts, next_start_row=following)
+        for number, pages in ((5, (["a", "b"], ["c"])), (6, (["a", "c"], ["d"])))
+        for texts, start, following in zip(pages, (0, 2), (2, None), strict=True)
+    ]
+    assert (await write(writer, *reversed(messages))).days == 1
+    assert await page_numbers(conn) == {"a": 0, "c": 0, "d": 1}
+    assert await complete(conn) == 6
 
 
 async def test_an_older_generation_never_overwrites_a_newer_one(conn: Connection, writer: Writer) -> None:
@@ -205,7 +255,7 @@ async def test_a_day_that_google_has_not_published_stays_as_it_was(conn: Connect
 async def test_a_row_repeated_at_a_border_counts_once(conn: Connection, writer: Writer) -> None:
     first = some_rows(generation(5, row_limit=2), ["a", "b"], next_start_row=2)
     second = some_rows(generation(5, row_limit=2, start_row=2), ["b", "c"], clicks=[2.0, 3.0])
-    assert (await write(writer, first, second)).written == 3
+    await write(writer, first, second)
     assert await table(conn) == {"a": 1.0, "b": 2.0, "c": 3.0}
 
 
