@@ -12,12 +12,13 @@ from pipeline.contracts import codec
 from pipeline.contracts.identity import batch_id, page_of
 from pipeline.contracts.messages import Batch, PageOutcome, Rows
 from pipeline.contracts.records import Record
-from pipeline.errors import Invalid
+from pipeline.errors import Invalid, TooSlow
 from pipeline.ledger import runs
 from pipeline.postgres import Connection, database_errors, queries
 from pipeline.topic_reader import OffsetRange, TopicReader
 from sink.assembly import ReceivedResult, read_result
-from sink.writer import Applied, Writer, write_separately
+from sink.write_parts import write_in_parts
+from sink.writer import Applied, Writer
 
 BATCH_BYTES = 16_000_000
 _SQL = queries("maintenance", "replay.sql")
@@ -135,10 +136,12 @@ class Replay:
         async def write(part: list[ReceivedResult]) -> None:
             counts.add(await writer.write(part))
 
-        async def refused(_: ReceivedResult, __: Invalid) -> None:
+        async def refuse(_: ReceivedResult, error: Invalid | TooSlow) -> None:
+            if isinstance(error, TooSlow):
+                raise error
             counts.unstorable += 1  # the sink has dead-lettered it
 
-        await write_separately(received, write, refused)
+        await write_in_parts(received, write, refuse)
 
     def _selected(self, records: Iterable[Record], counts: ReplayCounts) -> Iterable[ReceivedResult]:
         for record in records:

@@ -2,7 +2,8 @@
 
 PipelineError
 ├── Retryable    the fault may pass: try again with backoff, a bounded number of times
-│   └── Refused  a server refuses the credentials: passing only if they are about to be changed
+│   ├── Refused  a server refuses the credentials: passing only if they are about to be changed
+│   └── TooSlow  a statement has reached its limit of time: a smaller one may pass
 ├── Invalid      the input is wrong and stays wrong: dead-letter it, and go on with the next
 └── Fatal        nothing in the scope can succeed: halt the scope, or end the process
 """
@@ -23,6 +24,10 @@ class Retryable(PipelineError):
 
 class Refused(Retryable):
     """A server has refused the user or the password."""
+
+
+class TooSlow(Retryable):
+    """The server has ended a statement that took longer than it may."""
 
 
 class Invalid(PipelineError):

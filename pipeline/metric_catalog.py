@@ -18,8 +18,8 @@ ALL = PRODUCER + FETCHER + SINK
 
 _QUOTA_SCOPES = ("property", "credential", "project")
 _DEAD_LETTER_REASONS = (
-    "undecodable", "invalid_request", "unknown_run", "unstorable", "unknown_credential", "credential", "permission",
-    "bad_request", "unexpected_rows", "too_large", "attempts_exhausted",
+    "undecodable", "invalid_request", "unknown_run", "unstorable", "too_slow", "unknown_credential", "credential",
+    "permission", "bad_request", "unexpected_rows", "too_large", "attempts_exhausted",
 )  # fmt: skip
 _WAIT_REASONS = ("tokens", "outage", "concurrency", "http", "publishing", "backpressure", "control", "lease", "idle")
 

@@ -6,7 +6,7 @@ import re
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any, LiteralString, TypeVar, cast
 
@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 
 from pipeline.clock import monotonic
-from pipeline.errors import Fatal, Invalid, Refused, Retryable
+from pipeline.errors import Fatal, Invalid, Refused, Retryable, TooSlow
 
 RV = TypeVar("RV")
 OnAnswer = Callable[[], None]
@@ -105,6 +105,12 @@ class Connection(AsyncConnection[TupleRow]):
         self.on_answer()
         return result
 
+    async def limit_statements(self, seconds: float) -> None:
+        """Change how long a statement may take, from the next one on. Raises psycopg's errors."""
+        self.limits = replace(self.limits, answer_s=seconds, statement_s=seconds)
+        parameters = (str(round(1000 * seconds)),)
+        await self.execute("select set_config('statement_timeout', %s, false)", parameters)
+
     async def probe(self) -> None:
         """Ask the server something if it has not answered for PROBE_EVERY_S. Raises Retryable."""
         if monotonic() - self.answered_at >= PROBE_EVERY_S:
@@ -183,11 +189,13 @@ async def connection(
 async def database_errors() -> AsyncIterator[None]:
     """Turn psycopg's errors into those of `pipeline.errors`.
 
-    Retryable: lost connection, deadline, deadlock, server shutdown. Invalid: a value that no column accepts. Fatal: all
-    others.
+    Retryable: lost connection, deadline, deadlock, server shutdown. TooSlow: the limit of a statement. Invalid: a value
+    that no column accepts. Fatal: all others.
     """
     try:
         yield
+    except errors.QueryCanceled as error:
+        raise TooSlow(f"PostgreSQL: {_one_line(error)}") from error
     except psycopg.Error as error:
         if is_transient(error):
             raise Retryable(f"PostgreSQL: {_one_line(error)}") from error

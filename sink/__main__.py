@@ -23,6 +23,7 @@ from pipeline.startup_checks import require_schema, require_topics
 from pipeline.watchdog import Heartbeat, Watchdog
 from sink.service import SERVICE, BatchSize, ResultWriter, Sink
 from sink.settings import SinkSettings
+from sink.write_parts import MAX_EXTRA_S
 from sink.writer import Writer
 
 WRITE_LIMIT_S = 60.0
@@ -43,7 +44,7 @@ async def _serve(settings: SinkSettings, stop: asyncio.Event) -> None:
     timeout_s = settings.postgres_timeout_s
     database = Database(settings.postgres_dsn.get_secret_value(), "gsc-sink")
     answers = Heartbeat("PostgreSQL", ANSWER_LIMIT_S, monotonic())
-    writing = Heartbeat("writer of results", WRITE_LIMIT_S + timeout_s, monotonic())
+    writing = Heartbeat("writer of results", WRITE_LIMIT_S + timeout_s + MAX_EXTRA_S, monotonic())
 
     def on_answer() -> None:
         answers.beat(monotonic())
@@ -55,7 +56,10 @@ async def _serve(settings: SinkSettings, stop: asyncio.Event) -> None:
             yield Writer(conn, settings.delete_ratio)
 
     group = GroupConfig(
-        group_id(prefix, "sink"), RESULTS.full_name(prefix), settings.session_timeout_s, revoke_s=timeout_s
+        group_id(prefix, "sink"),
+        RESULTS.full_name(prefix),
+        settings.session_timeout_s,
+        revoke_s=timeout_s + MAX_EXTRA_S,
     )
     size = BatchSize(settings.sink_batch_bytes, settings.sink_linger_ms / 1000)
     limit = DeadLetterLimit(settings.dead_letter_limit, settings.dead_letter_ratio)

@@ -13,7 +13,7 @@ from pipeline.contracts.messages import Batch
 from pipeline.contracts.records import Record
 from pipeline.dead_letter_limit import DeadLetterLimit
 from pipeline.dead_letters import DeadLetter
-from pipeline.errors import Fatal, Invalid, Retryable
+from pipeline.errors import Fatal, Invalid, Retryable, TooSlow
 from pipeline.ledger.runs import RunKey, run_of
 from pipeline.log import logger
 from pipeline.metrics import histogram
@@ -21,7 +21,8 @@ from pipeline.offsets import AssignedPartition, OffsetCommit
 from pipeline.process import event_or_timeout
 from pipeline.watchdog import Heartbeat
 from sink.assembly import ReceivedResult, read_result
-from sink.writer import Applied, write_separately
+from sink.write_parts import write_in_parts
+from sink.writer import Applied
 
 SERVICE: Final = "sink"
 STOP_CHECK_S = 0.25
@@ -262,10 +263,11 @@ class Sink:
             for item in part:
                 self._limit.record_done(item.record.partition)
 
-        async def refused(item: ReceivedResult, error: Invalid) -> None:
-            await self._dead_letter(item.record, "unstorable", str(error), item.message.batch)
+        async def refuse(item: ReceivedResult, error: Invalid | TooSlow) -> None:
+            reason = "unstorable" if isinstance(error, Invalid) else "too_slow"
+            await self._dead_letter(item.record, reason, str(error), item.message.batch)
 
-        await write_separately(received, write, refused)
+        await write_in_parts(received, write, refuse)
 
     async def _dead_letter(self, record: Record, reason: str, error: str, batch: Batch | None = None) -> None:
         """Dead-letter a record, and remember it for retries of its batch."""

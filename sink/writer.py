@@ -1,7 +1,7 @@
 """Writes results to PostgreSQL: rows, ledger and completion of days in one transaction, idempotently."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from datetime import date
 from itertools import zip_longest
@@ -9,7 +9,6 @@ from itertools import zip_longest
 from pipeline.contracts import codec
 from pipeline.contracts.messages import Batch, PageOutcome, Result, Rows
 from pipeline.contracts.records import Record, SeriesKey
-from pipeline.errors import Invalid
 from pipeline.ledger import pages as ledger_pages
 from pipeline.ledger import runs
 from pipeline.metrics import counter
@@ -18,6 +17,7 @@ from sink.assembly import Assembly, FetchKey, ReceivedResult, assemble
 from sink.completion import complete_days, lock_days
 from sink.facts import PageText, SeriesDay, write_pages
 from sink.rows import page_number, page_text
+from sink.write_parts import write_limit_s
 
 Texts = dict[FetchKey, PageText]
 
@@ -41,6 +41,7 @@ class Writer:
     def __init__(self, conn: Connection, delete_ratio: float) -> None:
         self._conn = conn
         self._delete_ratio = delete_ratio
+        self._usual_limit_s = conn.limits.answer_s
         self._series: dict[SeriesKey, int] = {}
         self._months: set[date] = set()
 
@@ -53,8 +54,12 @@ class Writer:
         return await runs.unknown_runs(self._conn, [runs.run_of(item.message.batch) for item in received])
 
     async def write(self, received: list[ReceivedResult]) -> Applied:
-        """Apply complete fetches and park other chunks. Raises Retryable, or Invalid for an unstorable value."""
+        """Apply complete fetches and park other chunks. Raises Retryable, or Invalid for an unstorable value.
+
+        The more there is to write, the longer a statement may take; beyond that, TooSlow.
+        """
         async with database_errors():
+            await self._conn.limit_statements(write_limit_s(self._usual_limit_s, received))
             work = assemble(received, await self._parked(received))
             await self._prepare(work)
             texts = await asyncio.to_thread(self._texts, work.fetches)
@@ -186,25 +191,6 @@ def _order(chunks: Sequence[ReceivedResult]) -> tuple[int, int]:
 
 def _messages(chunks: list[ReceivedResult]) -> list[Rows]:
     return [item.message for item in chunks if isinstance(item.message, Rows)]
-
-
-async def write_separately(
-    received: list[ReceivedResult],
-    write: Callable[[list[ReceivedResult]], Awaitable[None]],
-    refused: Callable[[ReceivedResult, Invalid], Awaitable[None]],
-) -> None:
-    """Write all results. On Invalid, halve them until the invalid message is alone, and pass it to `refused`."""
-    if not received:
-        return
-    try:
-        await write(received)
-    except Invalid as error:
-        if len(received) == 1:
-            await refused(received[0], error)
-            return
-        middle = len(received) // 2
-        await write_separately(received[:middle], write, refused)
-        await write_separately(received[middle:], write, refused)
 
 
 def _count(applied: Applied) -> None:

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from confluent_kafka import KafkaError
 
-from pipeline.errors import Fatal, Invalid, PipelineError, Retryable
+from pipeline.errors import Fatal, Invalid, PipelineError, Retryable, TooSlow
 from pipeline.kafka import as_pipeline_error
 from pipeline.postgres import database_errors
 
@@ -18,6 +18,7 @@ RETRYABLE_STATES = {
 }  # fmt: skip
 """Deadlock, serialization, lock, limits of time, shutdown, start-up, connections, full disk, a row inserted twice, and
 class 08."""
+STATEMENT_LIMIT = "57014"
 FATAL_CODES = {
     "_FATAL", "_AUTHENTICATION", "TOPIC_AUTHORIZATION_FAILED", "GROUP_AUTHORIZATION_FAILED",
     "CLUSTER_AUTHORIZATION_FAILED",
@@ -40,13 +41,9 @@ async def mapped(error: psycopg.Error) -> type[PipelineError]:
 
 async def test_every_error_of_postgresql_is_mapped() -> None:
     for class_ in postgres_errors():
-        expected = (
-            Retryable
-            if class_.sqlstate in RETRYABLE_STATES
-            else Invalid
-            if issubclass(class_, psycopg.DataError)
-            else Fatal
-        )
+        expected: type[PipelineError] = Invalid if issubclass(class_, psycopg.DataError) else Fatal
+        if class_.sqlstate in RETRYABLE_STATES:
+            expected = TooSlow if class_.sqlstate == STATEMENT_LIMIT else Retryable
         assert await mapped(class_("text")) is expected, class_
 
 

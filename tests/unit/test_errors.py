@@ -3,7 +3,7 @@
 import re
 
 from pipeline import errors
-from pipeline.errors import Fatal, Invalid, PipelineError, Refused, Retryable
+from pipeline.errors import Fatal, Invalid, PipelineError, Refused, Retryable, TooSlow
 
 
 def test_the_docstring_draws_the_tree_of_the_classes() -> None:
@@ -11,8 +11,9 @@ def test_the_docstring_draws_the_tree_of_the_classes() -> None:
     assert sorted(drawn) == sorted(name for name, value in vars(errors).items() if isinstance(value, type))
     branches = set(re.findall(r"^[├└]── (\w+) ", errors.__doc__ or "", re.MULTILINE))
     assert branches == {error.__name__ for error in PipelineError.__subclasses__()}
-    assert set(drawn) == branches | {"PipelineError", "Refused"}
+    assert set(drawn) == branches | {"PipelineError", "Refused", "TooSlow"}
     assert issubclass(Refused, Retryable)
+    assert issubclass(TooSlow, Retryable)
 
 
 def test_an_invalid_input_names_its_field() -> None:

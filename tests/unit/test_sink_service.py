@@ -10,7 +10,7 @@ from pipeline.contracts import codec
 from pipeline.contracts.records import Record
 from pipeline.dead_letter_limit import DeadLetterLimit
 from pipeline.dead_letters import DeadLetter
-from pipeline.errors import Fatal, Invalid, PipelineError, Retryable
+from pipeline.errors import Fatal, Invalid, PipelineError, Retryable, TooSlow
 from pipeline.ledger.runs import RunKey, run_of
 from pipeline.offsets import AssignedPartition, OffsetCommit
 from pipeline.watchdog import Heartbeat
@@ -37,6 +37,7 @@ class World:
         self.errors: list[PipelineError] = []
         self.dead_letter_errors: list[Retryable] = []
         self.unstorable: set[int] = set()
+        self.too_slow: set[int] = set()
         self.unknown: set[str] = set()
         self.commit_errors: list[Retryable] = []
         self.connections = 0
@@ -77,6 +78,8 @@ class World:
         self.writing = False
         if self.unstorable & {item.record.offset for item in received}:
             raise Invalid("PostgreSQL: value out of range")
+        if self.too_slow & {item.record.offset for item in received}:
+            raise TooSlow("PostgreSQL: canceling statement due to statement timeout")
         if self.errors:
             raise self.errors.pop(0)
         self.written.append([item.record.offset for item in received])
@@ -287,6 +290,31 @@ async def test_unprocessable_results_are_dead_lettered_and_the_others_written(wo
     assert world.committed[-1] == [OffsetCommit(0, 5)]
 
 
+async def test_a_result_that_alone_takes_too_long_is_dead_lettered_and_the_others_written(world: World) -> None:
+    world.too_slow = {2}
+    sink = await a_sink(world)
+    await sink.receive([a_record(number) for number in range(5)])
+    await run_until(sink, lambda: bool(world.committed))
+    assert world.dead == [(2, "too_slow")]
+    assert sorted(world.offsets) == [0, 1, 3, 4]
+    assert world.committed[-1] == [OffsetCommit(0, 5)]
+
+
+async def test_results_are_retried_while_all_of_them_take_too_long(world: World) -> None:
+    world.too_slow = {0, 1}
+    sink = await a_sink(world)
+
+    async def faster() -> None:
+        world.too_slow = set()
+
+    await sink.receive([a_record(0), a_record(1)])
+    async with running(sink):
+        await until(lambda: RETRY_S in world.pauses, 5, "the batch has failed")
+        world.during_pause = faster
+        await until(lambda: bool(world.committed), 5, "the batch is written")
+    assert (world.offsets, world.dead) == ([0, 1], [])
+
+
 @pytest.mark.parametrize("reason", ["undecodable", "unknown_run", "unstorable"])
 async def test_a_retried_batch_dead_letters_a_message_once(world: World, reason: str) -> None:
     """PostgreSQL fails ten times in a batch with one bad message; ten copies of it would end the service."""
@@ -335,7 +363,7 @@ async def test_refused_results_of_a_tenant_never_end_the_service(world: World, r
     await sink.receive([a_record(number, run="nobody" if reason == "unknown_run" else "run-1") for number in range(5)])
     await sink.receive([a_record(5)])
     await run_until(sink, lambda: world.offsets == [5])
-    assert world.dead == [(number, reason) for number in range(5)]
+    assert sorted(world.dead) == [(number, reason) for number in range(5)]
 
 
 async def test_written_results_between_dead_letters_keep_the_service_running(world: World) -> None:
