@@ -9,11 +9,16 @@ decoded ones are not.
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import Counter, OrderedDict, deque
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from itertools import chain
 
 from pipeline.contracts.messages import Batch
+
+LEAST_PLACES = 2
+"""The least share of a credential in the places for pages, so that two of its properties have one each."""
 
 
 class CallSlots:
@@ -51,97 +56,147 @@ class CallSlots:
         return own >= self._share and (others_wait or self._credentials[batch.credential] > own)
 
 
-class _Waiter(NamedTuple):
-    amount: int
-    granted: "asyncio.Future[None]"
+@dataclass(eq=False)
+class _Request:
+    credential: str
+    amounts: Counter[str]
+    """By property."""
+    granted: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def amount(self) -> int:
+        return self.amounts.total()
 
 
-class SharedRoom:
-    """A bounded amount, given to its owners in turns.
+class SharedRoom(ABC):
+    """Room that credentials share; those that wait take turns.
 
-    Once there are several owners, none may hold more than is left free, so that others always find some. What is larger
-    than the room, or than a share, is granted to an owner that holds nothing, as soon as it fits or nothing is held.
+    The share of a credential is the limit divided by the number of credentials that hold some or wait for some.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._held: Counter[str] = Counter()
-        self._owners: set[str] = set()
-        self._waiting: OrderedDict[str, deque[_Waiter]] = OrderedDict()
+        self._credentials: Counter[str] = Counter()
+        self._properties: Counter[str] = Counter()
+        self._waiting: OrderedDict[str, deque[_Request]] = OrderedDict()
 
     @property
     def used(self) -> int:
-        """The amount that all owners hold."""
-        return self._held.total()
+        """The amount that all credentials hold."""
+        return self._credentials.total()
 
-    async def acquire(self, owner: str, amount: int) -> None:
-        """Wait for an amount."""
-        self._owners.add(owner)
-        waiter = _Waiter(amount, asyncio.get_running_loop().create_future())
-        self._waiting.setdefault(owner, deque()).append(waiter)
+    def _share(self) -> int:
+        return self._limit // max(1, len(self._credentials.keys() | self._waiting.keys()))
+
+    async def acquire(self, credential: str, amounts: Counter[str]) -> None:
+        """Wait for an amount for each of these properties of a credential, for all of them at the same time."""
+        request = _Request(credential, amounts)
+        self._waiting.setdefault(credential, deque()).append(request)
         self._grant()
         try:
-            await waiter.granted
+            await request.granted.wait()
         except asyncio.CancelledError:
-            self._give_up(owner, waiter)
+            self._give_up(request)
             raise
 
-    def release(self, owner: str, amount: int) -> None:
-        """Give an amount back."""
-        self._held[owner] -= amount
+    def release(self, credential: str, url: str, amount: int) -> None:
+        """Give the amount of a property back."""
+        for counts, key in ((self._credentials, credential), (self._properties, url)):
+            counts[key] -= amount
+            if not counts[key]:
+                del counts[key]
         self._grant()
 
-    def _give_up(self, owner: str, waiter: _Waiter) -> None:
-        if not waiter.granted.cancelled():  # granted at the same moment
-            self.release(owner, waiter.amount)
-        else:
+    def _give_up(self, request: _Request) -> None:
+        if not request.granted.is_set():
+            self._remove(request)
             self._grant()
+            return
+        for url, amount in request.amounts.items():  # granted at the same moment
+            self.release(request.credential, url, amount)
+
+    def _remove(self, request: _Request) -> None:
+        requests = self._waiting[request.credential]
+        requests.remove(request)
+        if not requests:
+            del self._waiting[request.credential]
 
     def _grant(self) -> None:
-        """Grant what fits, one waiter of each owner in turn."""
-        self._drop_cancelled()
-        while (owner := self._next_owner()) is not None:
-            waiter = self._waiting[owner].popleft()
-            self._waiting.move_to_end(owner)
-            self._held[owner] += waiter.amount
-            waiter.granted.set_result(None)
-            self._drop_cancelled()
+        while (request := self._next()) is not None:
+            self._waiting.move_to_end(request.credential)
+            self._remove(request)
+            self._credentials[request.credential] += request.amount
+            self._properties += request.amounts
+            request.granted.set()
 
-    def _drop_cancelled(self) -> None:
-        for owner, waiters in list(self._waiting.items()):
-            while waiters and waiters[0].granted.cancelled():
-                waiters.popleft()
-            if not waiters:
-                del self._waiting[owner]
+    @abstractmethod
+    def _next(self) -> _Request | None:
+        """Return the request that may be granted now, or None."""
 
-    def _next_owner(self) -> str | None:
-        """Return the first owner below its share; None when its amount does not fit, since none may overtake it."""
-        free = self._limit - self.used
-        for owner, waiters in self._waiting.items():
-            held, amount = self._held[owner], waiters[0].amount
-            if held == 0 or len(self._owners) == 1 or held + amount <= free:
-                return owner if amount <= free or not self.used else None
-        return None
+
+class PagePlaces(SharedRoom):
+    """Places for pages whose bodies are read, or wait for the broker.
+
+    A body may hang, so no credential waits for the places of another: within its share it gets one at once, even beyond
+    the limit, and more than its share as long as the limit is not reached. A property has at most half of the share of
+    its credential, so others of the credential find the other half.
+    """
+
+    def _next(self) -> _Request | None:
+        share = max(self._share(), min(LEAST_PLACES, self._limit))
+        requests = chain.from_iterable(self._waiting.values())
+        return next((request for request in requests if self._may_enter(request, share)), None)
+
+    def _may_enter(self, request: _Request, share: int) -> bool:
+        held = self._credentials[request.credential]
+        if not held:
+            return True
+        of_property = max(1, share // 2)
+        if any(self._properties[url] + amount > of_property for url, amount in request.amounts.items()):
+            return False
+        return held + request.amount <= share or self.used + request.amount <= self._limit
+
+
+class PageBytes(SharedRoom):
+    """Bytes of decoded bodies, which are held only until the broker has acknowledged the rows.
+
+    The limit always holds, except that what is larger is granted alone. Credentials within their share go first, and
+    the first of them is not overtaken while it does not fit.
+    """
+
+    def _next(self) -> _Request | None:
+        first, share = [requests[0] for requests in self._waiting.values()], self._share()
+        within = (request for request in first if self._is_within(request, share))
+        request = next(within, None) or next(filter(self._fits, first), None)
+        return request if request and self._fits(request) else None
+
+    def _is_within(self, request: _Request, share: int) -> bool:
+        held = self._credentials[request.credential]
+        return not held or held + request.amount <= share
+
+    def _fits(self, request: _Request) -> bool:
+        return not self.used or self.used + request.amount <= self._limit
 
 
 class PageMemory:
     """The room of a process: `max_pages` pages, of which the decoded bodies have `max_bytes` bytes together."""
 
     def __init__(self, max_pages: int, max_bytes: int) -> None:
-        self.pages = SharedRoom(max_pages)
-        self.bytes = SharedRoom(max_bytes)
+        self.pages = PagePlaces(max_pages)
+        self.bytes = PageBytes(max_bytes)
 
-    def permit(self, credential: str) -> "PagePermit":
-        """Return a permit for one page, which has no room yet."""
-        return PagePermit(self, credential)
+    def permit(self, batch: Batch) -> "PagePermit":
+        """Return a permit for a page, which has no room yet."""
+        return PagePermit(self, batch)
 
 
 class PagePermit:
     """The room of one page. It is released once, even before it is acquired: then it takes none."""
 
-    def __init__(self, memory: PageMemory, credential: str) -> None:
+    def __init__(self, memory: PageMemory, batch: Batch) -> None:
         self._memory = memory
-        self._credential = credential
+        self._credential = batch.credential
+        self.property = batch.property
         self._held: list[tuple[SharedRoom, int]] = []
         self.released = False
 
@@ -155,15 +210,16 @@ class PagePermit:
 
     async def _acquire(self, room: SharedRoom, each: int, others: Sequence["PagePermit"]) -> None:
         permits = [permit for permit in (self, *others) if not permit.released]
+        pages = Counter(permit.property for permit in permits)
         if permits:
-            await room.acquire(self._credential, each * len(permits))
+            await room.acquire(self._credential, Counter({url: each * count for url, count in pages.items()}))
         for permit in permits:
             permit.hold(room, each)
 
     def hold(self, room: SharedRoom, amount: int) -> None:
         """Keep an amount that was acquired until the release."""
         if self.released:
-            room.release(self._credential, amount)
+            room.release(self._credential, self.property, amount)
         else:
             self._held.append((room, amount))
 
@@ -172,4 +228,4 @@ class PagePermit:
         self.released = True
         while self._held:
             room, amount = self._held.pop()
-            room.release(self._credential, amount)
+            room.release(self._credential, self.property, amount)

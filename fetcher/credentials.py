@@ -22,6 +22,7 @@ from pipeline.clock import monotonic, now
 from pipeline.errors import Fatal, Invalid, Retryable
 
 TIMEOUT_S = 30.0
+"""The deadline of a request to a token endpoint, from its first byte to the last byte of the response."""
 DEADLINE_S = 60.0
 """Seconds after which a call no longer waits for a token; impersonation takes two requests."""
 ERROR_CHARACTERS = 500
@@ -97,10 +98,13 @@ class _Response(google.auth.transport.Response):
 
 
 class _Request(google.auth.transport.Request):
-    """google-auth's transport over httpx, so that the project needs only one HTTP client."""
+    """google-auth's transport over httpx, so that the project needs only one HTTP client.
+
+    A request has an event loop of its own: a deadline of the whole request needs one, and tokens are requested rarely.
+    """
 
     def __init__(self) -> None:
-        self._client = httpx.Client(timeout=TIMEOUT_S, limits=httpx.Limits(max_connections=None))
+        self._tls = httpx.create_ssl_context()
 
     def __call__(
         self,
@@ -108,13 +112,12 @@ class _Request(google.auth.transport.Request):
         method: str = "GET",
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-        timeout: float | None = None,
         **_: Any,
     ) -> _Response:
         try:
-            response = self._client.request(
-                method, url, content=body, headers=dict(headers or {}), timeout=timeout or TIMEOUT_S
-            )
+            response = asyncio.run(self._send(httpx.Request(method, url, content=body, headers=dict(headers or {}))))
+        except TimeoutError as error:
+            raise TransportError(f"{url}: no complete response within {TIMEOUT_S:g} s") from error
         except httpx.HTTPError as error:
             raise TransportError(f"{url}: {type(error).__name__}: {error}") from error
         # google-auth reports some of these as permanent refusals, but they are transient.
@@ -122,8 +125,9 @@ class _Request(google.auth.transport.Request):
             raise TransportError(f"{url}: {response.status_code} {response.reason_phrase}")
         return _Response(response)
 
-    def close(self) -> None:
-        self._client.close()
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        async with asyncio.timeout(TIMEOUT_S), httpx.AsyncClient(verify=self._tls, timeout=None) as client:  # noqa: S113
+            return await client.send(request)
 
 
 _Version = tuple[int, int, int]
@@ -239,9 +243,8 @@ class AccessTokens:
         return google_credentials
 
     def close(self) -> None:
-        """Close the connections."""
+        """Start no more requests."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        self._request.close()
 
 
 def _threads(count: int) -> ThreadPoolExecutor:

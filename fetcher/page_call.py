@@ -78,7 +78,7 @@ class PageCalls:
     def start(self, job: Job) -> Awaitable[Outcome]:
         """Start a call, which counts as in flight from now on; the result must be awaited."""
         self.outages.started(job, monotonic())
-        permit = self._memory.permit(job.batch.credential)
+        permit = self._memory.permit(job.batch)
         call = self._calls[job] = asyncio.create_task(self._call(job, permit))
         self.slots.take(job.batch)
         gauge("gsc_calls_in_flight").set(len(self._calls))
@@ -131,7 +131,7 @@ class PageCalls:
         if control is None or not self._may_call(job) or limiter.wait(control, job.partition, moment) > 0:
             return None
         limiter.take(control, job.partition, moment)
-        no_limit = PageMemory(1, 1).permit(control.credential)  # a page of one row needs no room
+        no_limit = PageMemory(1, 1).permit(control)  # a page of one row needs no room
         try:
             outcome = await self._ports.api.query(control, token, no_limit)
         finally:

@@ -1,7 +1,8 @@
 """The HTTP client of Search Console: a batch in, the outcome of its call out."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import asynccontextmanager
 from datetime import date
 from types import TracebackType
 from typing import Any, Self
@@ -31,9 +32,11 @@ class SearchConsole:
     """
 
     def __init__(self, root: str, *, timeout_s: float, connections: int | None) -> None:
+        """`timeout_s`: the deadline of a whole call, from the request to the last byte of the response."""
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections or KEPT_ALIVE)
-        timeout = httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S)
+        timeout = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S)
         self._root = root.rstrip("/")
+        self._timeout_s = timeout_s
         self._client = httpx.AsyncClient(http2=True, limits=limits, timeout=timeout)
 
     async def __aenter__(self) -> Self:
@@ -65,13 +68,14 @@ class SearchConsole:
         self, url: str, content: bytes, headers: Mapping[str, str], permit: Admission
     ) -> tuple[httpx.Response, bytes] | Retry:
         try:
-            async with self._client.stream("POST", url, content=content, headers=headers) as response:
-                await permit.admit()
+            async with (
+                self._deadline() as deadline,
+                self._client.stream("POST", url, content=content, headers=headers) as response,
+            ):
+                await _without_deadline(deadline, permit.admit())
                 body = b"".join([part async for part in response.aiter_raw()])
-        except httpx.TimeoutException as error:
-            return Retry(f"timeout: {type(error).__name__}")
-        except httpx.HTTPError as error:
-            return Retry(f"transport: {type(error).__name__}: {error}")
+        except Retryable as error:
+            return Retry(str(error))
         await permit.reserve(decoded_size(body) if _is_gzip(response) else len(body))
         return response, body
 
@@ -89,11 +93,7 @@ class SearchConsole:
             "type": search_type,
             "rowLimit": 25_000,
         }
-        url = f"{self._root}{_path(site)}"
-        try:
-            response = await self._client.post(url, content=msgspec.json.encode(request), headers=_headers(token))
-        except httpx.HTTPError as error:
-            raise Retryable(f"{self._root}: {type(error).__name__}: {error}") from error
+        response = await self._request("POST", _path(site), token, content=msgspec.json.encode(request))
         _require_ok(response, site)
         return decode_totals(response.content)
 
@@ -102,15 +102,43 @@ class SearchConsole:
 
         The data of a property with the level `UNVERIFIED` cannot be read.
         """
-        try:
-            response = await self._client.get(f"{self._root}/webmasters/v3/sites", headers=_headers(token))
-        except httpx.HTTPError as error:
-            raise Retryable(f"{self._root}: {type(error).__name__}: {error}") from error
+        response = await self._request("GET", "/webmasters/v3/sites", token)
         _require_ok(response, self._root)
         try:
             return decode_sites(response.content)
         except Invalid as error:
             raise Invalid(f"{self._root}: {error}") from error
+
+    async def _request(self, method: str, path: str, token: str, content: bytes | None = None) -> httpx.Response:
+        """Return a response that is small. Raises Retryable."""
+        url, headers = f"{self._root}{path}", _headers(token)
+        try:
+            async with self._deadline():
+                return await self._client.request(method, url, content=content, headers=headers)
+        except Retryable as error:
+            raise Retryable(f"{self._root}: {error}") from error
+
+    @asynccontextmanager
+    async def _deadline(self) -> AsyncIterator[asyncio.Timeout]:
+        """Bound a whole call. Raises Retryable when it takes longer, or its connection fails."""
+        try:
+            async with asyncio.timeout(self._timeout_s) as deadline:
+                yield deadline
+        except TimeoutError as error:
+            raise Retryable(f"timeout: no complete response within {self._timeout_s:g} s") from error
+        except httpx.TimeoutException as error:
+            raise Retryable(f"timeout: {type(error).__name__}") from error
+        except httpx.HTTPError as error:
+            raise Retryable(f"transport: {type(error).__name__}: {error}") from error
+
+
+async def _without_deadline(deadline: asyncio.Timeout, wait: Awaitable[None]) -> None:
+    """Wait for something that is no part of the call: the time it takes is added to the deadline."""
+    loop, end = asyncio.get_running_loop(), deadline.when()
+    started = loop.time()
+    deadline.reschedule(None)
+    await wait
+    deadline.reschedule(end and end + loop.time() - started)
 
 
 def _require_ok(response: httpx.Response, subject: str) -> None:

@@ -73,7 +73,7 @@ class FetcherSettings(GoogleSettings, KafkaSettings, CatalogSettings, HttpSettin
     max_concurrency: Annotated[int, Field(ge=1, le=2000)] = 32
     """Calls in flight of one credential; 1 is the sequential mode: a credential's calls are made one at a time."""
     max_in_flight: Annotated[int, Field(ge=1, le=2000)] = 10
-    """Pages that are fetched and not yet acknowledged by the broker; bounds the memory."""
+    """Pages that are fetched and not yet acknowledged by the broker, in shares of the credentials; bounds memory."""
     max_in_flight_bytes: Annotated[int, Field(ge=1024, le=2**40)] = 16 * 2**20
     """Bytes of the decoded bodies of these pages; a larger body is taken alone. A body needs some six times its size in
     memory until its rows are published."""
@@ -84,6 +84,7 @@ class FetcherSettings(GoogleSettings, KafkaSettings, CatalogSettings, HttpSettin
     paging: PagingRule = "full-page"
     max_attempts: Annotated[int, Field(ge=1, le=1000)] = 5
     http_timeout_s: Seconds = 120.0
+    """The deadline of a call, from the request to the last byte of the response."""
     transport: Literal["plain", "batch"] = "plain"
     """`batch`: Google's HTTP batch, several calls in one request; each of them counts towards the quota."""
     batch_size: Annotated[int, Field(ge=1, le=100)] = 10

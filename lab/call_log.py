@@ -51,7 +51,7 @@ def repeats(calls: Iterable[Call], start: float, end: float) -> int:
 
 def _received(call: Call) -> bool:
     """Whether the client received the complete response, or still may: status 0 is a call under way."""
-    return call["status"] in (0, 200) and call["fault"] in ("", "stall")
+    return call["status"] in (0, 200) and call["fault"] in ("", "stall", "stall_body", "trickle")
 
 
 def last_after(calls: Iterable[Call], moment: float) -> float:

@@ -124,7 +124,7 @@ class Engine:
         call.fault = fault.kind
         if fault.kind == "stall":
             await asyncio.sleep(fault.seconds)
-        return with_fault(answer, fault.kind, call.kind)
+        return with_fault(answer, fault, call.kind)
 
     def _admit(self, request: Request, call: Call) -> tuple[Query, Site, Fault | None]:
         """Check the caller, the request and the quotas. Raises Refused."""

@@ -1,6 +1,7 @@
 """Injected faults: which calls they match, and how they change the answer. Pure."""
 
 import gzip
+from collections.abc import Iterator
 from typing import Literal
 
 from msgspec import Struct
@@ -12,6 +13,8 @@ from lab.search_console.settings import CallKind, Fault, FaultKind
 
 Cut = Literal["", "reset", "truncated", "truncated_gzip"]
 _CUTS: tuple[Cut, ...] = ("reset", "truncated", "truncated_gzip")
+STEP_S = 0.2
+"""Seconds between two bytes of a body that trickles: less than any timeout of a single read."""
 _USAGE = "usageLimits"
 _ANSWERS: dict[FaultKind, tuple[int, str, str, str]] = {
     "429": (429, "Too many requests.", "rateLimitExceeded", _USAGE),
@@ -54,6 +57,8 @@ class Answer(Struct, frozen=True):
     retry_after: int | None = None
     content_type: str = "application/json; charset=UTF-8"
     cut: Cut = ""
+    slow: Fault | None = None
+    """A fault that slows the body, also that of a whole HTTP batch."""
 
 
 def answer_of(refused: Refused) -> Answer:
@@ -69,18 +74,32 @@ def refusal_of(kind: FaultKind) -> Refused | None:
     return Refused(status, message, reason=reason, domain=domain)
 
 
-def with_fault(answer: Answer, fault: FaultKind, on: CallKind) -> Answer:
+def with_fault(answer: Answer, fault: Fault, on: CallKind) -> Answer:
     """Return the answer changed by a fault that is not an error answer. A stall changes nothing."""
     for cut in _CUTS:
-        if cut == fault:
+        if cut == fault.kind:
             return replace(answer, cut=cut)
-    if status := _PROXY_STATUS.get(fault):
+    if fault.kind in ("stall_body", "trickle"):
+        return replace(answer, slow=fault)
+    if status := _PROXY_STATUS.get(fault.kind):
         return replace(answer, status=status, gzipped=gzip.compress(_PROXY_PAGE), content_type="text/html")
-    if fault == "invalid_json":
+    if fault.kind == "invalid_json":
         return replace(answer, gzipped=gzip.compress(b'{"rows": ['))
-    if fault == "wrong_shape":
+    if fault.kind == "wrong_shape":
         return replace(answer, gzipped=gzip.compress(_WRONG_SHAPE[on]))
     return answer
+
+
+def slow_pieces(body: bytes, fault: Fault) -> Iterator[tuple[bytes, float]]:
+    """Yield the pieces of a slow body, each with the seconds after it; they are empty while it stalls."""
+    steps = max(1, round(fault.seconds / STEP_S))
+    if fault.kind == "stall_body":
+        pieces = [body[: len(body) // 2]] + [b""] * (steps - 1)
+    else:
+        pieces = [body[position : position + 1] for position in range(min(len(body) - 1, steps))]
+    for piece in pieces:
+        yield piece, fault.seconds / len(pieces)
+    yield body[sum(map(len, pieces)) :], 0.0
 
 
 class Faults:

@@ -14,10 +14,10 @@ from lab.event_loop import close_listener
 from lab.search_console import batches
 from lab.search_console.control_api import ControlApi
 from lab.search_console.engine import Engine, Request
-from lab.search_console.faults import Answer, answer_of
+from lab.search_console.faults import Answer, answer_of, slow_pieces
 from lab.search_console.keys import Keys
 from lab.search_console.refusals import Refused, bad_request
-from lab.search_console.settings import SimulatorSettings
+from lab.search_console.settings import Fault, SimulatorSettings
 
 _SITES_PATH = "/webmasters/v3/sites"
 _QUERY_PATH = f"{_SITES_PATH}/"
@@ -107,7 +107,8 @@ class Simulator:
             return abort(request)
         answers = [(part.id, answer) for part, answer in zip(parts, found, strict=True)]
         self._shuffle.shuffle(answers)
-        return web.Response(body=batches.encoded(answers), headers={"Content-Type": batches.CONTENT_TYPE})
+        slow = next((answer.slow for answer in found if answer.slow), None)
+        return await _send_body(web.StreamResponse(), batches.encoded(answers), batches.CONTENT_TYPE, slow, request)
 
     async def _part(self, part: batches.Part, outer: str) -> Answer:
         path = part.path.partition("?")[0]
@@ -142,19 +143,34 @@ def _json(data: bytes) -> Any:
 
 
 async def send(answer: Answer, request: web.Request) -> web.StreamResponse:
-    """Send an answer, truncated if a fault says so."""
+    """Send an answer, truncated or slowly if a fault says so."""
     if answer.cut in ("reset", "truncated"):
         return await _cut_off(answer, request)
-    headers = {"Content-Type": answer.content_type}
+    response = web.StreamResponse(status=answer.status)
     if answer.retry_after is not None:
-        headers["Retry-After"] = str(answer.retry_after)
+        response.headers["Retry-After"] = str(answer.retry_after)
+    body = answer.gzipped
     if answer.cut == "truncated_gzip":
-        headers["Content-Encoding"] = "gzip"
-        return web.Response(body=answer.gzipped[: len(answer.gzipped) // 2], headers=headers)
-    if "gzip" in request.headers.get("Accept-Encoding", ""):
-        headers["Content-Encoding"] = "gzip"
-        return web.Response(status=answer.status, body=answer.gzipped, headers=headers)
-    return web.Response(status=answer.status, body=gzip.decompress(answer.gzipped), headers=headers)
+        body = body[: len(body) // 2]
+    if answer.cut == "truncated_gzip" or "gzip" in request.headers.get("Accept-Encoding", ""):
+        response.headers["Content-Encoding"] = "gzip"
+    else:
+        body = gzip.decompress(body)
+    return await _send_body(response, body, answer.content_type, answer.slow, request)
+
+
+async def _send_body(
+    response: web.StreamResponse, body: bytes, content_type: str, slow: Fault | None, request: web.Request
+) -> web.StreamResponse:
+    response.headers["Content-Type"] = content_type
+    response.content_length = len(body)
+    await response.prepare(request)
+    for piece, pause_s in slow_pieces(body, slow) if slow else [(body, 0.0)]:
+        if request.transport is None:  # the client has given up
+            break
+        await response.write(piece)
+        await asyncio.sleep(pause_s)
+    return response
 
 
 async def _cut_off(answer: Answer, request: web.Request) -> web.StreamResponse:

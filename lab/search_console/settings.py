@@ -63,10 +63,15 @@ class Quotas(Struct, frozen=True, kw_only=True):
 
 FaultKind = Literal[
     "429", "forbidden", "insufficientPermissions", "quotaExceeded", "rateLimitExceeded", "userRateLimitExceeded",
-    "dailyLimitExceeded", "loadQuota", "400", "401", "404", "500", "502", "503", "504", "stall", "reset",
-    "truncated", "truncated_gzip", "content_type", "proxy_403", "proxy_404", "invalid_json", "wrong_shape",
+    "dailyLimitExceeded", "loadQuota", "400", "401", "404", "500", "502", "503", "504", "stall", "stall_body",
+    "trickle", "reset", "truncated", "truncated_gzip", "content_type", "proxy_403", "proxy_404", "invalid_json",
+    "wrong_shape",
 ]  # fmt: skip
+"""Error answers by status or reason, and faults of the connection or the body.
 
+`stall`: no answer for `seconds`, not even headers. `stall_body`: headers and half of the body, and the rest after
+`seconds`. `trickle`: headers, then the body byte by byte for `seconds`, then the rest at once.
+"""
 
 CallKind = Literal["query", "sites", "sitemaps", "token"]
 """A query of Search Analytics, the list of sites, sitemaps of a site, or any request of an access token."""
@@ -85,7 +90,7 @@ class Fault(Struct, kw_only=True):
     every: int = 1
     """Apply to every n-th matching call."""
     seconds: float = 30.0
-    """Length of a stall."""
+    """Length of a stall, or for how long a body trickles."""
     retry_after: int | None = None
 
 

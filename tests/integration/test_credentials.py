@@ -90,6 +90,21 @@ async def test_a_failure_of_the_token_endpoint_is_retryable(
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("fault", ["stall", "stall_body", "trickle"])
+async def test_a_request_of_a_token_has_a_deadline_for_its_last_byte_and_the_next_one_is_not_behind_it(
+    simulator: Simulator, folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str, fault: FaultKind
+) -> None:
+    monkeypatch.setattr("fetcher.credentials.TIMEOUT_S", 1.0)
+    tokens = AccessTokens(a_catalog(simulator, folder, kind).credentials, LOOPBACK)
+    simulator.engine.faults.replace((Fault(kind=fault, on="token", seconds=60.0),))
+    with pytest.raises(Retryable, match="no complete response within 1 s"):
+        await tokens.token("acme")
+    simulator.engine.faults.replace(())
+    assert await tokens.token("acme")
+    tokens.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
 async def test_short_lived_tokens_are_shared_by_calls_and_replaced_in_time(
     simulator: Simulator, console: SearchConsole, folder: Path, kind: str
 ) -> None:

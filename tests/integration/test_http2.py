@@ -39,7 +39,7 @@ async def fetch_all(server: Http2Server) -> list[Outcome]:
     memory = PageMemory(IN_MEMORY, 2**30)
 
     async def page(console: SearchConsole) -> Outcome:
-        permit = memory.permit("acme")
+        permit = memory.permit(a_batch())
         try:
             return await console.query(a_batch(), "token", permit)
         finally:

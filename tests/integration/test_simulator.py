@@ -130,6 +130,24 @@ def test_a_stall_counts_as_part_of_the_call(
     assert [(call["kind"], call["fault"]) for call in stalled if call["fault"]] == [(on, "stall")]
 
 
+@pytest.mark.parametrize("path", [QUERY, "/batch"])
+@pytest.mark.parametrize("kind", ["stall_body", "trickle"])
+def test_a_slow_body_follows_its_headers_and_arrives_completely(
+    simulator: Simulator, client: httpx.Client, bearer: dict[str, str], kind: FaultKind, path: str
+) -> None:
+    part = f"--b\r\nContent-ID: <1>\r\n\r\nPOST {QUERY} HTTP/1.1\r\n\r\n{json.dumps(ASKED)}\r\n--b--\r\n"
+    content = json.dumps(ASKED) if path == QUERY else part
+    headers = {**bearer, "Content-Type": "multipart/mixed; boundary=b"}
+    whole = client.post(path, content=content, headers=headers)
+    simulator.engine.faults.replace((Fault(kind=kind, seconds=0.5),))
+    with client.stream("POST", path, content=content, headers=headers) as response:
+        [called] = [call for call in read_log(client) if call["fault"]]
+        pieces = [piece for piece in response.iter_raw() if piece]
+    assert (called["fault"], response.status_code, len(pieces)) == (kind, 200, 2 if kind == "stall_body" else 3)
+    assert sum(map(len, pieces)) == int(response.headers["content-length"]) == int(whole.headers["content-length"])
+    assert response.elapsed.total_seconds() >= 0.5
+
+
 def test_a_fault_for_one_user_does_not_affect_another_users_token(simulator: Simulator, client: httpx.Client) -> None:
     simulator.engine.faults.replace((Fault(kind="503", on="token", user="bob"),))
     assert granted(client).status_code == 200

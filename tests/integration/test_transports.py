@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from fetcher.capacity import PageMemory
 from fetcher.http_batch import BatchTransport
 from fetcher.outcome import Dead, Deferred, Done, Retry
 from fetcher.search_console import SearchConsole
@@ -15,6 +16,7 @@ from lab.search_console.server import Simulator
 from lab.search_console.settings import Fault, FaultKind, SimulatorSettings, Site, User
 from pipeline.clock import now
 from pipeline.contracts.messages import Batch
+from pipeline.errors import Retryable
 from pipeline.pacific import pacific_date
 from support.examples import a_batch
 from support.fetcher import a_permit
@@ -97,6 +99,34 @@ async def test_a_part_that_stalls_delays_every_part(simulator: Simulator) -> Non
         return [call.day for call in simulator.engine.calls if call.finished is None] == [DAYS[2]]
 
     await until(only_it_is_in_flight, 20, "the other parts have their responses")
+
+
+SLOW_BODIES: list[FaultKind] = ["stall_body", "trickle"]
+
+
+@pytest.mark.parametrize("kind", SLOW_BODIES)
+async def test_a_call_has_a_deadline_for_its_last_byte_however_slowly_the_body_comes(
+    simulator: Simulator, kind: FaultKind
+) -> None:
+    simulator.engine.faults.replace(tuple(Fault(kind=kind, on=on, seconds=60.0) for on in ("query", "sites")))
+    async with SearchConsole(simulator.root, timeout_s=1, connections=3) as impatient:
+        outcomes = await fetch(impatient, [batch_of(DAYS[0])])
+        outcomes += await fetch(BatchTransport(impatient, size=1, linger_s=60), [batch_of(DAYS[0])])
+        assert outcomes == [Retry("timeout: no complete response within 1 s")] * 2
+        for request in (impatient.totals(SITE, "web", (DAYS[0], DAYS[0]), "token"), impatient.sites("token")):
+            with pytest.raises(Retryable, match="timeout: no complete response within 1 s"):
+                await request
+
+
+async def test_the_wait_for_room_in_memory_is_no_part_of_the_call(simulator: Simulator) -> None:
+    memory = PageMemory(1, 2**20)
+    first, second = (memory.permit(batch_of(day)) for day in DAYS[:2])
+    await first.admit()
+    async with SearchConsole(simulator.root, timeout_s=0.5, connections=1) as impatient:
+        waiting = asyncio.create_task(impatient.query(batch_of(DAYS[0]), "token", second))
+        await asyncio.sleep(1.0)
+        first.release()
+        assert isinstance(await waiting, Done)
 
 
 async def test_a_quota_that_is_reached_within_a_batch_refuses_the_rest(

@@ -152,7 +152,7 @@ class World:
 
 def a_permit() -> PagePermit:
     """Room for a page in a memory of its own."""
-    return PageMemory(1, 2**20).permit("acme")
+    return PageMemory(1, 2**20).permit(a_batch())
 
 
 def a_record(number: int) -> Record:

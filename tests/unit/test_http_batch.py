@@ -124,7 +124,7 @@ async def test_two_batches_are_never_half_admitted_and_their_pages_share_the_byt
     api, memory = Api(), PageMemory(2, 1000)
     api.may_answer.set()
     transport = BatchTransport(api, size=2, linger_s=60)
-    permits = [memory.permit("acme") for _ in range(4)]
+    permits = [memory.permit(a_batch()) for _ in range(4)]
     tasks = [query(transport, number, permit=permit) for number, permit in enumerate(permits)]
     await until(lambda: sum(task.done() for task in tasks) == 2, 5, "the first batch is read")
     assert (memory.pages.used, memory.bytes.used) == (2, 600)
@@ -137,7 +137,7 @@ async def test_two_batches_are_never_half_admitted_and_their_pages_share_the_byt
 async def test_a_cancelled_call_takes_no_room() -> None:
     api, memory = Api(), PageMemory(2, 1000)
     transport = BatchTransport(api, size=2, linger_s=60)
-    permits = [memory.permit("acme") for _ in range(2)]
+    permits = [memory.permit(a_batch()) for _ in range(2)]
     tasks = [query(transport, number, permit=permit) for number, permit in enumerate(permits)]
     await until(lambda: bool(api.sent), 5, "the batch is sent")
     tasks[0].cancel()

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from lab.search_console.batches import CONTENT_TYPE, MAX_PARTS, decoded, encoded
 from lab.search_console.call_journal import Call
-from lab.search_console.faults import Answer, Faults, answer_of, refusal_of, with_fault
+from lab.search_console.faults import Answer, Faults, answer_of, refusal_of, slow_pieces, with_fault
 from lab.search_console.refusals import Refused, TokenRefused, check_names, forbidden, of_oauth
 from lab.search_console.settings import Fault, FaultKind
 
@@ -52,7 +52,7 @@ def test_a_gateway_error_has_no_reason() -> None:
 
 @pytest.mark.parametrize(("kind", "status"), [("content_type", 200), ("proxy_403", 403), ("proxy_404", 404)])
 def test_a_page_of_a_proxy_is_html(kind: FaultKind, status: int) -> None:
-    answer = with_fault(ANSWER, kind, "query")
+    answer = with_fault(ANSWER, Fault(kind=kind), "query")
     assert (answer.status, answer.content_type) == (status, "text/html")
     assert gzip.decompress(answer.gzipped).startswith(b"<html>")
 
@@ -82,16 +82,32 @@ def test_a_fault_spares_the_calls_that_it_does_not_name(changes: dict[str, objec
 
 @pytest.mark.parametrize("cut", ["reset", "truncated", "truncated_gzip"])
 def test_a_fault_of_the_connection_cuts_the_answer(cut: FaultKind) -> None:
-    assert with_fault(ANSWER, cut, "query") == replace(ANSWER, cut=cut)
+    assert with_fault(ANSWER, Fault(kind=cut), "query") == replace(ANSWER, cut=cut)
 
 
 @pytest.mark.parametrize("kind", ["content_type", "invalid_json", "wrong_shape"])
 def test_a_fault_of_the_body_replaces_it(kind: FaultKind) -> None:
-    assert with_fault(ANSWER, kind, "query").gzipped != ANSWER.gzipped
+    assert with_fault(ANSWER, Fault(kind=kind), "query").gzipped != ANSWER.gzipped
 
 
 def test_a_stall_leaves_the_answer_as_it_is() -> None:
-    assert with_fault(ANSWER, "stall", "query") == ANSWER
+    assert with_fault(ANSWER, Fault(kind="stall"), "query") == ANSWER
+
+
+def test_a_body_that_stalls_stops_in_the_middle() -> None:
+    fault = Fault(kind="stall_body", seconds=0.6)
+    assert with_fault(ANSWER, fault, "query") == replace(ANSWER, slow=fault)
+    pieces, pauses = zip(*slow_pieces(b"123456", fault), strict=True)
+    assert pieces == (b"123", b"", b"", b"456")
+    assert sum(pauses) == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize(("size", "pieces"), [(3, 3), (1000, 11)])
+def test_a_body_that_trickles_comes_byte_by_byte_for_its_time(size: int, pieces: int) -> None:
+    sent = list(slow_pieces(bytes(size), Fault(kind="trickle", seconds=2.0)))
+    assert len(sent) == pieces
+    assert b"".join(piece for piece, _ in sent) == bytes(size)
+    assert sum(pause for _, pause in sent) == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize(
