@@ -6,18 +6,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import httpx
 
 from lab.comparison import Difference
 from lab.driver import Driver, all_finished
+from lab.embedded import Embedded, Plan, running_embedded
 from lab.errors import LabError
-from lab.local_pipeline import Services, Setup, prepare, running_services
 from lab.progress import Progress
-from lab.run_folder import folder_lock
-from lab.scenario import RunningSimulator, Scenario, last_day, start_simulator
-from lab.servers import ServerChoice, running_servers
+from lab.scenario import RunningSimulator, Scenario
+from lab.servers import ServerChoice
 from pipeline.clock import monotonic
 from pipeline.consumer_lag import LagReader
 from pipeline.ledger import runs
@@ -79,33 +78,24 @@ Show = Callable[[Snapshot], None]
 
 
 @contextmanager
-def running_demo(
-    scenario: Scenario, choice: ServerChoice, progress: Progress
-) -> Iterator[tuple[Setup, RunningSimulator, Services]]:
+def running_demo(scenario: Scenario, choice: ServerChoice, progress: Progress) -> Iterator[Embedded]:
     """Run servers, simulator and services for the length of the block.
 
     Raises LabError or PipelineError when one cannot be started, and OSError for the folder.
     """
     with tempfile.TemporaryDirectory(prefix="gsc-demo-", ignore_cleanup_errors=True) as scratch:
-        folder = choice.folder or Path(scratch)
-        with folder_lock(folder), running_servers(choice, progress) as servers:
-            simulator = start_simulator(scenario.simulator(last_day()), folder)
-            try:
-                setup = Setup(servers, simulator.root, simulator.catalog, folder, scratch=Path(scratch))
-                asyncio.run(prepare(setup))
-                progress("starting producer, fetcher and sink")
-                with running_services(setup) as services:
-                    yield setup, simulator, services
-            finally:
-                simulator.process.stop()
+        plan = Plan(scenario, choice.folder or Path(scratch), choice, scratch=Path(scratch))
+        with running_embedded(plan, progress) as embedded:
+            yield embedded
 
 
-async def synchronize(setup: Setup, simulator: RunningSimulator, services: Services, days: int, show: Show) -> Summary:
+async def synchronize(embedded: Embedded, days: int, show: Show) -> Summary:
     """Sync the last days, show the progress until every page is finished, and compare the table with the simulator.
 
     Raises LabError when a service exits, PipelineError and httpx.HTTPError.
     """
-    driver = Driver(setup, simulator, services)
+    simulator = cast("RunningSimulator", embedded.simulator)  # a scenario is simulated
+    driver = Driver(embedded.setup, simulator, embedded.services)
     began = monotonic()
     run = await driver.request_sync(days)
     await _follow(driver, run, show)

@@ -106,7 +106,7 @@ class Services:
 
     def ended(self) -> list[str]:
         """Return a message for each service that has exited, with the end of its log."""
-        return [f"{p.name} has exited: {p.tail()}" for p in self.processes.values() if not p.running]
+        return [f"{process.end}: {process.tail()}" for process in self.processes.values() if not process.running]
 
 
 @contextmanager

@@ -41,7 +41,7 @@ class Command:
     """Its name in error messages."""
     argv: Sequence[str]
     log: Path
-    """The file that its output is appended to."""
+    """The file that its output is appended to. The file beside it, with the suffix `.pid`, has its process id."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """All its environment variables: none are added."""
     user: int | None = None
@@ -55,18 +55,15 @@ class Process:
 
     def __init__(self, command: Command) -> None:
         self._command = command
-        with command.log.open("ab") as log:
-            self._supervisor = subprocess.Popen(
-                [*PYTHON, "-m", "lab.supervisor", *_scratch(command), "--", *_as_user(command)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=dict(command.environment),
-                close_fds=False,  # the supervisor inherits the lock of the run folder, and holds it while it runs
-                start_new_session=True,  # Ctrl-C reaches this process alone, which stops the others in order
-            )
+        self._supervisor = _supervise(command)
         self.pid = self._read_pid()
         """Process id of the command, not of its supervisor."""
+
+    def restart(self) -> None:
+        """Start the command again after its end. Raises LabError when it does not start."""
+        self._close_pipes()
+        self._supervisor = _supervise(self._command)
+        self.pid = self._read_pid()
 
     @property
     def name(self) -> str:
@@ -77,12 +74,24 @@ class Process:
         line = self._supervisor.stdout.readline() if self._supervisor.stdout else b""
         if not line:
             raise LabError(f"{self.name} did not start: {self.tail()}")
+        self._command.log.with_suffix(".pid").write_bytes(line)
         return int(line)
 
     @property
     def running(self) -> bool:
         """Whether the command is still running."""
         return self._supervisor.poll() is None
+
+    @property
+    def end(self) -> str | None:
+        """How the command has ended: its exit code, or the signal that killed it; None while it runs."""
+        code = self._supervisor.poll()
+        if code is None:
+            return None
+        number = -code if code < 0 else code - 128  # a supervisor returns 128 + N, as a shell does
+        with suppress(ValueError):
+            return f"{self.name} was killed by {signal.Signals(number).name}, signal {number}"
+        return f"{self.name} exited with code {code}"
 
     def await_ready(self, ready: Callable[[], bool], deadline_s: float) -> None:
         """Wait until `ready()` is true. Raises LabError with the end of the log when the command exits or is late."""
@@ -122,10 +131,26 @@ class Process:
         except subprocess.TimeoutExpired:
             self.signal(signal.SIGKILL)
             self._supervisor.wait(STOP_S)
+        self._close_pipes()
+        return self._supervisor.returncode
+
+    def _close_pipes(self) -> None:
         for pipe in (self._supervisor.stdin, self._supervisor.stdout):
             if pipe is not None:
                 pipe.close()
-        return self._supervisor.returncode
+
+
+def _supervise(command: Command) -> subprocess.Popen[bytes]:
+    with command.log.open("ab") as log:
+        return subprocess.Popen(
+            [*PYTHON, "-m", "lab.supervisor", *_scratch(command), "--", *_as_user(command)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env=dict(command.environment),
+            close_fds=False,  # the supervisor inherits the lock of the run folder, and holds it while it runs
+            start_new_session=True,  # Ctrl-C reaches this process alone, which stops the others in order
+        )
 
 
 def _scratch(command: Command) -> list[str]:

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from lab.errors import LabError
 _LOCK = "running.lock"
 _SUPERVISORS_LOCK = "supervisors.lock"
 _ENDPOINTS = "running.json"
+SHELL_FILE = "env.sh"
+"""Its `export` lines point the commands of a shell at the pipeline: `. FOLDER/env.sh`."""
 _POLL_S = 0.1
 _CLEANUP_S = 30.0
 """How long to wait until the servers of a killed pipeline have stopped."""
@@ -108,11 +111,23 @@ def wait_until_free(folder: Path, deadline_s: float) -> bool:
 
 
 def save_endpoints(folder: Path, endpoints: Endpoints) -> None:
-    """Store the endpoints in a file that only this user can read, as the DSN contains a password. Raises OSError."""
-    scratch = folder / f"{_ENDPOINTS}.new"
+    """Store the endpoints, and the `export` lines for a shell. Raises OSError."""
+    lines = "".join(f"{line}\n" for line in export_lines(endpoints))
+    _write_privately(folder / SHELL_FILE, lines.encode())
+    _write_privately(folder / _ENDPOINTS, msgspec.json.encode(endpoints))
+
+
+def export_lines(endpoints: Endpoints) -> list[str]:
+    """Return the commands by which a shell points other commands at the pipeline."""
+    return [f"export {name}={shlex.quote(value)}" for name, value in endpoints.environment.items()]
+
+
+def _write_privately(path: Path, content: bytes) -> None:
+    """Replace a file by one that only this user can read, as the DSN contains a password."""
+    scratch = path.with_name(f"{path.name}.new")
     scratch.touch(mode=0o600)
-    scratch.write_bytes(msgspec.json.encode(endpoints))
-    scratch.replace(folder / _ENDPOINTS)
+    scratch.write_bytes(content)
+    scratch.replace(path)
 
 
 def last_endpoints(folder: Path) -> Endpoints | None:

@@ -5,12 +5,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 import psycopg
 
 from lab.broker import BrokerOptions, connection_error, running_broker
 from lab.database import DatabaseOptions, running_database
 from lab.errors import LabError
+from lab.processes import Process
 from lab.progress import Progress
 
 CONNECT_S = 3.0
@@ -41,6 +43,8 @@ class Servers:
 
     bootstrap_servers: str
     dsn: str
+    processes: tuple[Process, ...] = ()
+    """Those that were started here without Docker."""
 
 
 @contextmanager
@@ -50,29 +54,35 @@ def running_servers(choice: ServerChoice, progress: Progress = print) -> Iterato
     Raises LabError when a server that runs already does not answer, or when one cannot be started.
     """
     with ExitStack() as stack:
-        yield Servers(_kafka(choice, stack, progress), _postgres(choice, stack, progress))
+        kafka, postgres = _kafka(choice, stack, progress), _postgres(choice, stack, progress)
+        yield Servers(kafka.address, postgres.address, (*kafka.processes, *postgres.processes))
 
 
-def _kafka(choice: ServerChoice, stack: ExitStack, progress: Progress) -> str:
+class _Server(NamedTuple):
+    address: str
+    processes: tuple[Process, ...] = ()
+
+
+def _kafka(choice: ServerChoice, stack: ExitStack, progress: Progress) -> _Server:
     if choice.kafka is not None:
-        return _check_kafka(choice.kafka, choice.client)
+        return _Server(_check_kafka(choice.kafka, choice.client))
     if choice.docker:
-        address: str = stack.enter_context(_containers().running_kafka(progress))
-        return address
+        return _Server(stack.enter_context(_containers().running_kafka(progress)))
     folder = choice.folder / "kafka" if choice.folder else None
     options = BrokerOptions(folder, choice.ports.get("kafka", 0))
-    return stack.enter_context(running_broker(options, progress)).bootstrap_servers
+    broker = stack.enter_context(running_broker(options, progress))
+    return _Server(broker.bootstrap_servers, (broker.process,))
 
 
-def _postgres(choice: ServerChoice, stack: ExitStack, progress: Progress) -> str:
+def _postgres(choice: ServerChoice, stack: ExitStack, progress: Progress) -> _Server:
     if choice.postgres is not None:
-        return _check_postgres(choice.postgres)
+        return _Server(_check_postgres(choice.postgres))
     if choice.docker:
-        address: str = stack.enter_context(_containers().running_postgres(progress))
-        return address
+        return _Server(stack.enter_context(_containers().running_postgres(progress)))
     folder = choice.folder / "postgres" if choice.folder else None
     options = DatabaseOptions(folder, choice.ports.get("postgres", 0))
-    return stack.enter_context(running_database(options, progress)).dsn
+    database = stack.enter_context(running_database(options, progress))
+    return _Server(database.dsn, (database.process,))
 
 
 def _containers() -> ModuleType:

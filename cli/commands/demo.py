@@ -2,7 +2,9 @@
 
 import asyncio
 import sys
+from contextlib import suppress
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import click
@@ -13,10 +15,13 @@ from rich.table import Table
 from cli.local_servers import choose_servers, kafka_option, local_servers, postgres_option
 from cli.output import log_progress, print_json
 from lab.demo import Snapshot, Summary, running_demo, synchronize
+from lab.embedded import Embedded
+from lab.run_folder import export_lines
 from lab.scenario import Scenario
 
 LIMIT_PER_MINUTE = 960
 LINE_EVERY_S = 5.0
+STAY_POLL_S = 1.0
 
 
 @click.command()
@@ -33,11 +38,12 @@ LINE_EVERY_S = 5.0
 @click.option(
     "--latency", default=0.2, show_default=True, type=click.FloatRange(0, 60), help="Latency of a call, in seconds."
 )
+@click.option("--stay", is_flag=True, help="Leave everything running after the comparison, until Ctrl-C.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep data and logs in this folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, as the last line.")
 @kafka_option
 @postgres_option
-def demo(as_json: bool, keep: Path | None, kafka: str | None, postgres: str | None, **options: Any) -> None:
+def demo(as_json: bool, stay: bool, keep: Path | None, kafka: str | None, postgres: str | None, **options: Any) -> None:
     """Sync simulated properties through a real Kafka into a real PostgreSQL, and check every row."""
     scenario = Scenario(
         days=options["days"],
@@ -49,22 +55,36 @@ def demo(as_json: bool, keep: Path | None, kafka: str | None, postgres: str | No
     servers = choose_servers(kafka, postgres, keep)
     with (
         local_servers(),
-        running_demo(scenario, servers, log_progress) as (setup, simulator, services),
-        _Display(scenario) as display,
+        running_demo(scenario, servers, log_progress) as embedded,
     ):
-        summary = asyncio.run(synchronize(setup, simulator, services, scenario.days, display.show))
-    _print_summary(summary)
-    if as_json:
-        print_json(
-            {
-                "rows": summary.rows,
-                "calls": summary.calls,
-                "seconds": round(summary.seconds, 2),
-                "peak_calls_per_minute": summary.peak_calls_per_minute,
-                "equal_to_source": summary.equal_to_source,
-            }
-        )
+        with _Display(scenario) as display:
+            summary = asyncio.run(synchronize(embedded, scenario.days, display.show))
+        _print_summary(summary)
+        if as_json:
+            print_json(_fields(summary))
+        if stay:
+            _stay(embedded)
     raise SystemExit(0 if summary.equal_to_source else 1)
+
+
+def _fields(summary: Summary) -> dict[str, object]:
+    return {
+        "rows": summary.rows,
+        "calls": summary.calls,
+        "seconds": round(summary.seconds, 2),
+        "peak_calls_per_minute": summary.peak_calls_per_minute,
+        "equal_to_source": summary.equal_to_source,
+    }
+
+
+def _stay(embedded: Embedded) -> None:
+    """Print the addresses, and wait for Ctrl-C or SIGTERM."""
+    log_progress("Everything stays, until Ctrl-C. To use it from another shell:")
+    for line in export_lines(embedded.endpoints):
+        log_progress(f"  {line}")
+    with suppress(KeyboardInterrupt):
+        while True:
+            Event().wait(STAY_POLL_S)
 
 
 class _Display:

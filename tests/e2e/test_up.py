@@ -99,6 +99,32 @@ async def test_it_is_left_running_and_found_again(embedded: Up) -> None:
     assert lock_holder(embedded.folder) is None
 
 
+async def test_a_killed_service_is_named_and_started_again_alone(embedded: Up) -> None:
+    started = embedded.run_json("up")
+    before = {name: process_id(embedded, name) for name in ("fetcher", "sink")}
+    os.kill(before["fetcher"], signal.SIGKILL)
+    log = embedded.folder / "up.log"
+    await until(
+        lambda: "the fetcher was killed by SIGKILL, signal 9; the others go on" in log.read_text(), 20, "it is named"
+    )
+    again = embedded.run("up", "--folder", str(embedded.folder))
+    assert again.returncode == 0, again.stderr
+    assert is_ready(int(started["http"]["fetcher"].rpartition(":")[2]))
+    assert process_id(embedded, "fetcher") != before["fetcher"]
+    assert process_id(embedded, "sink") == before["sink"]
+
+
+async def test_a_killed_server_ends_everything_with_its_name(embedded: Up) -> None:
+    embedded.run_json("up")
+    os.kill(process_id(embedded, "kafka/kafka"), signal.SIGKILL)
+    await until(lambda: lock_holder(embedded.folder) is None, 90, "everything has ended")
+    assert "Apache Kafka was killed by SIGKILL, signal 9" in (embedded.folder / "up.log").read_text()
+
+
+def process_id(embedded: Up, name: str) -> int:
+    return int((embedded.folder / f"{name}.pid").read_text())
+
+
 def watch_status(embedded: Up) -> None:
     """Twice, and then Ctrl-C."""
     argv = [COMMAND, "status", "--watch", "--json"]

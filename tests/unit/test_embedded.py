@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.embedded import Plan, find_problems
+from lab.embedded import Plan, SearchConsoleApi, find_problems
 from lab.servers import ServerChoice
 
 CATALOG = """\
@@ -27,7 +27,7 @@ def catalog(tmp_path: Path) -> Path:
 
 
 def plan(catalog: Path, settings: Mapping[str, str], api_root: str = "https://example.com") -> Plan:
-    return Plan(catalog, api_root, catalog.parent / "data", ServerChoice(), settings)
+    return Plan(SearchConsoleApi(api_root, catalog), catalog.parent / "data", ServerChoice(), settings)
 
 
 def test_a_correct_plan_has_no_problems(catalog: Path) -> None:

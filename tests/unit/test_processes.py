@@ -1,10 +1,54 @@
-"""The environment of child processes, and their ports."""
+"""Child processes: how they end, how they start again, their environment, and their ports."""
 
+import signal
 import socket
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from lab.processes import free_port, inherited_environment, previous_or_free_port
+from lab.process_watch import ProcessWatch
+from lab.processes import Command, Process, free_port, inherited_environment, previous_or_free_port
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Iterator[Process]:
+    process = Process(Command("the sink", ["sleep", "600"], tmp_path / "log", inherited_environment()))
+    yield process
+    process.stop()
+
+
+def test_a_killed_process_is_named_with_its_signal(process: Process) -> None:
+    assert process.end is None
+    process.kill()
+    assert process.end == "the sink was killed by SIGKILL, signal 9"
+
+
+def test_an_exit_is_named_with_its_code(tmp_path: Path) -> None:
+    process = Process(Command("the sink", ["sh", "-c", "exit 2"], tmp_path / "log", inherited_environment()))
+    process.wait()
+    assert process.end == "the sink exited with code 2"
+
+
+def test_a_process_that_ends_is_reported_once_and_started_again(process: Process) -> None:
+    lines: list[str] = []
+    watch = ProcessWatch([process], lines.append)
+    watch.restart_ended()
+    assert lines == []
+    first = process.pid
+    process.signal(signal.SIGKILL)
+    process.wait()
+    for _ in range(2):
+        watch.report_ended()
+    [line] = lines
+    assert line.startswith("the sink was killed by SIGKILL, signal 9; the others go on, and `gsc-stream up` starts it")
+    watch.restart_ended()
+    assert process.running
+    assert process.pid != first
+    assert lines[1:] == ["the sink was started again"]
+    process.kill()
+    watch.report_ended()
+    assert len(lines) == 3
 
 
 def test_children_inherit_proxies_and_certificates_and_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ with folder_lock(Path(sys.argv[1])):
 
 
 def endpoints(pid: int) -> Endpoints:
-    return Endpoints(pid, {"GSC_CATALOG": "catalog.yaml"}, {"sink": "http://127.0.0.1:1"}, {"sink": 1})
+    return Endpoints(pid, {"GSC_CATALOG": "a catalog.yaml"}, {"sink": "http://127.0.0.1:1"}, {"sink": 1})
 
 
 def test_the_lock_excludes_a_second_pipeline_until_it_is_released(tmp_path: Path) -> None:
@@ -70,6 +70,8 @@ def test_endpoints_are_stored_privately_and_kept_after_the_pipeline(tmp_path: Pa
         save_endpoints(tmp_path, endpoints(os.getpid()))
         assert current_endpoints(tmp_path) == endpoints(os.getpid())
         assert (tmp_path / "running.json").stat().st_mode & 0o077 == 0
+        assert (tmp_path / "env.sh").stat().st_mode & 0o077 == 0
+        assert (tmp_path / "env.sh").read_text() == "export GSC_CATALOG='a catalog.yaml'\n"
     assert current_endpoints(tmp_path) is None
     assert last_endpoints(tmp_path) == endpoints(os.getpid())
 
