@@ -11,7 +11,7 @@ WORKERS ?= 8
 PYTEST_PARALLEL = --numprocesses $(WORKERS) --dist loadgroup tests/e2e tests/deploy tests/integration tests/contracts tests/unit
 WHEEL := --frozen --no-editable --reinstall-package gsc-stream --quiet
 
-.PHONY: help demo test lint types imports unit tests coverage bench-quota bench-halt bench-backpressure bench-isolation bench-limiter bench-page bench-planning bench-silence bench-throughput bench-sink dashboards chart build format install install-demo clean
+.PHONY: help demo test lint types imports unit tests coverage bench-quota bench-halt bench-backpressure bench-isolation bench-limiter bench-page bench-planning bench-silence bench-throughput bench-sink bench-peers dashboards chart build format install install-demo clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
@@ -66,6 +66,9 @@ bench-page: install ## Measure the fetcher's CPU time for a full page
 
 bench-throughput: install ## Measure rows a second: new, again, changed, two of each service (5 min)
 	$(BIN)/python -m bench throughput
+
+bench-peers: install ## Measure the same days by Airbyte's source, Singer's tap, and ours (10 min)
+	$(BIN)/python -m bench peers
 
 coverage: install ## Measure lines and branches: the pure modules by unit and contract tests, everything by all tests (15 min)
 	$(BIN)/coverage erase

@@ -71,6 +71,17 @@ def planning(pages: int) -> None:
 
 
 @main.command()
+@click.option("--days", default=30, show_default=True, help="Number of days.")
+@click.option("--rows", default=1500, show_default=True, help="Average rows of a day of search type web.")
+@click.option("--latency", default=0.2, show_default=True, help="Seconds of a call.")
+def peers(days: int, rows: int, latency: float) -> None:
+    """Measure the same days by other tools, each in an environment of its own (about 10 minutes)."""
+    from bench.peers import run
+
+    run(days, rows, latency)
+
+
+@main.command()
 @click.option("--pages", default=24, show_default=True, help="Number of pages of 25,000 rows for each case.")
 def sink(pages: int) -> None:
     """Measure the sink beside COPY and other ways to write the same rows (about 2 minutes)."""

@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from bench.environment import rss_mb, running_environment, running_pipeline, start_fetcher, wait_until_finished
+from bench.environment import (
+    reports_of,
+    rss_mb,
+    running_environment,
+    running_pipeline,
+    start_fetcher,
+    wait_until_finished,
+)
 from bench.results import log_progress, write
 from lab.driver import Driver
 from lab.scenario import Scenario
@@ -52,7 +59,7 @@ def run(pause_s: float) -> None:
     quotas = Quotas(site_qpm=None, user_qpm=None, project_qpm=None)
     settings = {"GSC_MAX_QUEUE_SIZE": str(MAX_QUEUE_SIZE), **UNLIMITED}
     with (
-        running_environment(SCENARIO, quotas, SEARCH_TYPES) as environment,
+        running_environment(SCENARIO, quotas, reports_of(*SEARCH_TYPES)) as environment,
         running_pipeline(environment, "backpressure", **settings) as driver,
     ):
         start_fetcher(driver, "fetcher-1")

@@ -4,7 +4,7 @@ import asyncio
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +23,11 @@ from lab.search_console.settings import Quotas
 from lab.servers import ServerChoice, Servers, running_servers
 
 
+def reports_of(*search_types: str) -> list[dict[str, object]]:
+    """Return the scenario's reports with these search types."""
+    return [{**report, "search_types": [*search_types]} for report in REPORTS]
+
+
 @dataclass(frozen=True)
 class Environment:
     """Servers and a simulator, which several pipelines can use one after the other."""
@@ -37,7 +42,7 @@ class Environment:
 def running_environment(
     scenario: Scenario,
     quotas: Quotas | None = None,
-    search_types: Sequence[str] = ("web",),
+    reports: Sequence[Mapping[str, object]] = reports_of("web"),
     kafka: str | None = None,
 ) -> Iterator[Environment]:
     """Run servers and simulator for the length of the block. `kafka`: one that runs already, HOST:PORT.
@@ -50,7 +55,6 @@ def running_environment(
             settings = msgspec.structs.replace(
                 scenario.simulator(last_day()), quotas=quotas or Quotas(), token_lifetime_s=3600
             )
-            reports = [{**report, "search_types": [*search_types]} for report in REPORTS]
             simulator = start_simulator(settings, folder, reports)
             try:
                 yield Environment(servers, simulator, folder)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from bench.environment import Environment, Fetcher, running_environment, running_pipeline, start_fetcher
+from bench.environment import Environment, Fetcher, reports_of, running_environment, running_pipeline, start_fetcher
 from bench.results import log_progress, write
 from lab.call_log import Call, minutes, page_of, peaks, repeats
 from lab.driver import Driver
@@ -55,7 +55,7 @@ class Timeline:
 
 def run(steady_minutes: float) -> None:
     """Run for the minutes without a change, then through a join, a leave and a SIGKILL, and write the figures."""
-    with running_environment(SCENARIO, search_types=SEARCH_TYPES) as environment:
+    with running_environment(SCENARIO, reports=reports_of(*SEARCH_TYPES)) as environment:
         with running_pipeline(environment, "quota", GSC_MAX_CONCURRENCY=CONCURRENCY) as driver:
             timeline = asyncio.run(_rebalance(driver, steady_minutes * 60))
             calls = [call for call in driver.calls() if call["arrived"] < timeline.ended]

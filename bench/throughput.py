@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
@@ -113,13 +113,13 @@ def _one_property(scenario: Scenario) -> tuple[Phase, Phase, Phase]:
         running_pipeline(environment, "throughput", **UNLIMITED) as driver,
     ):
         start_fetcher(driver, "fetcher-1")
-        counts = _render(environment, scenario.days)
-        new = asyncio.run(_sync(driver, scenario.days, counts))
-        again = asyncio.run(_sync(driver, scenario.days, counts))
+        counts = render(environment, scenario.days)
+        new = asyncio.run(sync_days(driver, scenario.days, counts))
+        again = asyncio.run(sync_days(driver, scenario.days, counts))
         _revise(driver, counts)
-        _render(environment, scenario.days)
-        changed = asyncio.run(_sync(driver, scenario.days, counts))
-        _require_equal(driver, scenario.days)
+        render(environment, scenario.days)
+        changed = asyncio.run(sync_days(driver, scenario.days, counts))
+        require_equal(driver, scenario.days)
     return new, again, changed
 
 
@@ -131,9 +131,9 @@ def _two_of_each(scenario: Scenario) -> Phase:
         start_fetcher(driver, "fetcher-1")
         start_fetcher(driver, "fetcher-2")
         driver.services.processes["sink-2"] = start_service("sink", driver.setup.environment, _folder(driver))
-        counts = _render(environment, scenario.days)
-        phase = asyncio.run(_sync(driver, scenario.days, counts))
-        _require_equal(driver, scenario.days)
+        counts = render(environment, scenario.days)
+        phase = asyncio.run(sync_days(driver, scenario.days, counts))
+        require_equal(driver, scenario.days)
     return phase
 
 
@@ -143,7 +143,7 @@ def _folder(driver: Driver) -> Any:
     return folder
 
 
-def _render(environment: Environment, days: int) -> dict[Day, int]:
+def render(environment: Environment, days: int) -> dict[Day, int]:
     """Let the simulator render every page, which would otherwise take CPU time of the run; return the rows by day."""
     with httpx.Client(base_url=environment.simulator.root, timeout=120) as client:
         return {
@@ -153,14 +153,13 @@ def _render(environment: Environment, days: int) -> dict[Day, int]:
 
 
 def _render_day(client: httpx.Client, day: Day) -> int:
-    query = {
-        "startDate": day.date.isoformat(),
-        "endDate": day.date.isoformat(),
-        "type": day.search_type,
-        "dimensions": day.report.dimensions,
-        "dataState": day.report.data_state,
-        "rowLimit": PAGE_ROWS,
-    }
+    dates = {"startDate": day.date.isoformat(), "endDate": day.date.isoformat()}
+    return render_query(client, day, {**dates, "dataState": day.report.data_state, "rowLimit": PAGE_ROWS})
+
+
+def render_query(client: httpx.Client, day: Day, fields: Mapping[str, object]) -> int:
+    """Let the simulator render the pages of a query for a day's series; return the number of rows."""
+    query = {"type": day.search_type, "dimensions": day.report.dimensions, **fields}
     body = {"site": day.property, "query": query}
     return int(client.post("/_sim/render", json=body).raise_for_status().json()["rows"])
 
@@ -174,7 +173,7 @@ def _revise(driver: Driver, counts: dict[Day, int]) -> None:
         driver.post("revise", {"site": site, "date": when.isoformat(), "change": -(-rows // CHANGED_SHARE)})
 
 
-async def _sync(driver: Driver, days: int, counts: dict[Day, int]) -> Phase:
+async def sync_days(driver: Driver, days: int, counts: dict[Day, int]) -> Phase:
     """Run `sync --all --wait` and measure until every page is in a final state."""
     before, calls, offsets = await written(driver), len(driver.calls()), await _offsets(driver)
     async with measured_usage(driver) as usage:
@@ -246,6 +245,7 @@ def _rows_of(values: Iterable[bytes | None]) -> int:
     return sum(len(msgspec.json.decode(value, type=_Columns).clicks) for value in values if value)
 
 
-def _require_equal(driver: Driver, days: int) -> None:
+def require_equal(driver: Driver, days: int) -> None:
+    """End the benchmark when the table differs from the source. Raises SystemExit."""
     if differences := asyncio.run(driver.differences(days)):
         raise SystemExit(f"the table differs from the source: {differences[:3]}")

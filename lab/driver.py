@@ -95,12 +95,17 @@ class Driver:
 
     def calls(self, since: int = 0) -> list[dict[str, Any]]:
         """Return the simulator's call log from line `since` on. Raises httpx.HTTPError."""
-        log = httpx.get(f"{self.simulator.root}/_sim/log", params={"since": since}, timeout=60).raise_for_status()
-        return [json.loads(line) for line in log.text.splitlines()]
+        return read_calls(self.simulator.root, since)
 
     def post(self, path: str, body: object) -> None:
         """Send a request to the simulator's control API, for example to change its settings. Raises httpx.HTTPError."""
         httpx.post(f"{self.simulator.root}/_sim/{path}", json=body).raise_for_status()
+
+
+def read_calls(root: str, since: int = 0) -> list[dict[str, Any]]:
+    """Return the call log of the simulator at `root` from line `since` on. Raises httpx.HTTPError."""
+    log = httpx.get(f"{root}/_sim/log", params={"since": since}, timeout=60).raise_for_status()
+    return [json.loads(line) for line in log.text.splitlines()]
 
 
 def all_finished(pages: dict[str, int]) -> bool:

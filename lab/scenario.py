@@ -20,7 +20,8 @@ from pipeline.pacific import pacific_date
 
 READY_S = 20.0
 FINAL_AFTER_DAYS = 4
-_KINDS: Sequence[Literal["service_account", "authorized_user", "external_account"]] = (
+Kind = Literal["service_account", "authorized_user", "external_account"]
+_KINDS: Sequence[Kind] = (
     "service_account",
     "authorized_user",
     "external_account",
@@ -55,27 +56,40 @@ class Scenario:
     """Seconds of a call."""
     credentials: int | None = None
     """How many credentials share the properties; None: one for each."""
+    kinds: Sequence[Kind] = _KINDS
+    """The kinds of the credentials, in turns."""
+    ignored_fields: tuple[str, ...] = ()
+    """Unknown fields of a query that are not refused."""
+    odd_queries: bool = True
+    """Whether some queries have NUL characters, lone surrogates and the like."""
     full_days: bool = True
     """Whether each property has a day of exactly one full page, and a day at Google's cap."""
 
     def simulator(self, last_day: date) -> SimulatorSettings:
-        """Return the simulator's settings; the kind of credential differs from user to user."""
+        """Return the simulator's settings."""
         users = tuple(
             User(id=f"reader-{n}@example.com", kind=kind)
-            for n, kind in zip(range(1, (self.credentials or self.properties) + 1), cycle(_KINDS), strict=False)
+            for n, kind in zip(range(1, (self.credentials or self.properties) + 1), cycle(self.kinds), strict=False)
         )
         sites = tuple(
             Site(
                 url=f"sc-domain:shop-{n}.example" if n % 2 else f"https://www.shop-{n}.example/",
                 users=(users[(n - 1) % len(users)].id,),
                 rows=self.rows,
+                odd_queries=self.odd_queries,
                 full_days=(last_day - timedelta(days=1),) if self.full_days else (),
                 cap_days=(last_day - timedelta(days=2),) if self.full_days else (),
             )
             for n in range(1, self.properties + 1)
         )
         return SimulatorSettings(
-            sites=sites, users=users, seed=self.seed, latency_s=self.latency_s, quotas=Quotas(), token_lifetime_s=600
+            sites=sites,
+            users=users,
+            seed=self.seed,
+            latency_s=self.latency_s,
+            quotas=Quotas(),
+            token_lifetime_s=600,
+            ignored_fields=self.ignored_fields,
         )
 
 

@@ -130,7 +130,7 @@ class Engine:
         """Check the caller, the request and the quotas. Raises Refused."""
         call.site = request.site
         call.user = self._user(request.authorization)
-        query = parse_query(request.body, self.today)
+        query = parse_query(request.body, self.today, self.settings.ignored_fields)
         call.day, call.search_type = query.start, query.search_type
         call.dimensions, call.start_row = query.dimensions, query.start_row
         fault = self.faults.hit(call)

@@ -1,6 +1,7 @@
 """Query requests, validated as Google validates them. Pure."""
 
 import json
+from collections.abc import Collection
 from datetime import date
 from typing import Any
 
@@ -58,9 +59,9 @@ def check_site(site: str) -> None:
         raise bad_request(f"'{site}' is not a valid Search Console site URL.")
 
 
-def parse_query(data: bytes, today: date) -> Query:
+def parse_query(data: bytes, today: date, ignored_fields: Collection[str] = ()) -> Query:
     """Return the request. Raises Refused with the field's name, as Google does."""
-    body = _body(data)
+    body = _body(data, ignored_fields)
     query = Query(
         start=_date(body, "startDate"),
         end=_date(body, "endDate"),
@@ -79,7 +80,7 @@ def parse_query(data: bytes, today: date) -> Query:
     return query
 
 
-def _body(data: bytes) -> dict[str, Any]:
+def _body(data: bytes, ignored_fields: Collection[str]) -> dict[str, Any]:
     """Return the fields that are set; null means absent."""
     try:
         body = json.loads(data or b"{}")
@@ -87,7 +88,7 @@ def _body(data: bytes) -> dict[str, Any]:
         raise bad_request("Invalid JSON payload received.") from error
     if not isinstance(body, dict):
         raise bad_request("Invalid JSON payload received.")
-    check_names(body, _FIELDS)
+    check_names(body, {*_FIELDS, *ignored_fields})
     return {name: value for name, value in body.items() if value is not None}
 
 

@@ -37,6 +37,8 @@ class Site(Struct, frozen=True, kw_only=True):
     """Days with exactly one full page of rows, so the second page is empty."""
     cap_days: tuple[date, ...] = ()
     """Days at Google's cap, with three pages."""
+    odd_queries: bool = True
+    """Whether some queries have NUL characters, lone surrogates and the like, as people type them."""
 
 
 class User(Struct, frozen=True, kw_only=True):
@@ -104,6 +106,8 @@ class SimulatorSettings(Struct, frozen=True, kw_only=True):
     quotas: Quotas = field(default_factory=Quotas)
     faults: tuple[Fault, ...] = ()
     require_auth: bool = True
+    ignored_fields: tuple[str, ...] = ()
+    """Unknown fields of a query that are not refused, for clients that send some."""
     token_lifetime_s: int = 3600
     token_promise_s: int | None = None
     """The lifetime that the token endpoints promise, when it differs: a longer one ends with a refusal."""

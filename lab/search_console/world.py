@@ -174,12 +174,12 @@ def _column(day: Day, base: list[tuple[int, int, int, float]], name: str) -> lis
         return [_DEVICES[n % len(_DEVICES)] for n in numbers]
     if name == "searchAppearance":
         return [_APPEARANCES[n % len(_APPEARANCES)] for n in numbers]
-    return [_page(day.site, n) if name == "page" else _query(n) for n in numbers]
+    return [_page(day.site, n) if name == "page" else _query(day.site, n) for n in numbers]
 
 
-def _query(number: int) -> str:
+def _query(site: Site, number: int) -> str:
     odd = number - 20
-    if 0 <= odd < len(_ODD_QUERIES):
+    if site.odd_queries and 0 <= odd < len(_ODD_QUERIES):
         return _ODD_QUERIES[odd]
     return f"{_WORDS[number % len(_WORDS)]} {_WORDS[number // 7 % len(_WORDS)]} {number}"
 
