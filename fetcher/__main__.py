@@ -6,9 +6,9 @@ import os
 from typing import NoReturn
 
 from fetcher.backpressure import SinkBackpressure
-from fetcher.call_loop import DeadLetterLimits
 from fetcher.credential_file import credential_problems
 from fetcher.credentials import AccessTokens
+from fetcher.dead_letter_limits import DeadLetterLimits
 from fetcher.http_batch import BatchTransport
 from fetcher.ports import Ports
 from fetcher.quota_limits import QuotaLimits
@@ -25,7 +25,6 @@ from pipeline.consumer_group import GroupMember
 from pipeline.consumer_lag import LagReader
 from pipeline.contracts.topics import BATCHES, RESULTS
 from pipeline.control import ControlWatcher
-from pipeline.dead_letter_limit import DeadLetterLimit
 from pipeline.errors import Invalid, PipelineError
 from pipeline.group_config import GroupConfig
 from pipeline.health import HttpServer
@@ -72,7 +71,8 @@ async def _serve(settings: FetcherSettings, stop: asyncio.Event) -> None:
                 backpressure=SinkBackpressure(_sink_lag(settings)),
                 member=member,
             )
-            fetcher = Fetcher(catalog, settings.capacity, limiter, ports, _dead_letter_limits(settings))
+            dead_letters = DeadLetterLimits(settings.dead_letter_limit, settings.dead_letter_ratio)
+            fetcher = Fetcher(catalog, settings.capacity, limiter, ports, dead_letters)
             control.subscribe(fetcher.halts_changed)
             watcher.subscribe(lambda catalog: _replace_limits(limiter, settings.limits(catalog)))
             watcher.subscribe(lambda catalog: tokens.replace_credentials(catalog.credentials))
@@ -116,11 +116,6 @@ async def _limiter(settings: FetcherSettings, catalog: Catalog) -> RateLimiter:
         return RateLimiter(settings.limits(catalog), count)
     except PipelineError as error:
         raise StartError(str(error)) from error
-
-
-def _dead_letter_limits(settings: FetcherSettings) -> DeadLetterLimits:
-    limit, ratio = settings.dead_letter_limit, settings.dead_letter_ratio
-    return DeadLetterLimits(DeadLetterLimit(limit, ratio, "credential", "resume it"), DeadLetterLimit(limit, ratio))
 
 
 def _replace_limits(limiter: RateLimiter, limits: QuotaLimits) -> None:

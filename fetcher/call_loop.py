@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 from fetcher.assignment import Partitions
-from fetcher.outcome import Dead, Deferred, Done, HaltOrder, Outcome, Retry
+from fetcher.dead_letter_limits import DeadLetterLimits
+from fetcher.outcome import Dead, Deferred, Done, Outcome, Retry
 from fetcher.page_call import BROKER_PAUSE_S, SOON_S, PageCalls
 from fetcher.partition_status import Blocker, OpenCircuit
 from fetcher.ports import Ports
@@ -14,8 +14,7 @@ from fetcher.schedule import Job, Tenant
 from pipeline.clock import monotonic, now
 from pipeline.contracts.halts import credential_scopes, scopes_of
 from pipeline.contracts.records import Record
-from pipeline.dead_letter_limit import DeadLetterLimit
-from pipeline.errors import Fatal, Retryable
+from pipeline.errors import Retryable
 from pipeline.log import logger
 from pipeline.metrics import counter, gauge
 from pipeline.process import event_or_timeout
@@ -32,14 +31,6 @@ class Wait(NamedTuple):
 
     seconds: float
     reason: str
-
-
-@dataclass(frozen=True)
-class DeadLetterLimits:
-    """Dead letters of a credential, which halt it, and undecodable messages of a partition, which end the process."""
-
-    of_credentials: DeadLetterLimit
-    of_partitions: DeadLetterLimit
 
 
 class CallLoop:
@@ -159,20 +150,15 @@ class CallLoop:
             case Dead():
                 self._partitions.schedule.forget(job)  # an operator may redrive it, under the same id
                 self._end(job)
-                if outcome.counts:
+                if outcome.counts and outcome.halt is None:  # otherwise its scope is halted already
                     await self._count_dead(job, outcome)
             case Done():
                 self._end(job)
-                self._dead_letters.of_credentials.record_done(job.batch.credential)
+                self._dead_letters.record_done(job.batch)
 
     async def _count_dead(self, job: Job, dead: Dead) -> None:
-        """Count a dead letter, and halt the credential when there are too many."""
-        limit, credential = self._dead_letters.of_credentials, job.batch.credential
-        try:
-            limit.record_dead(credential, f"{dead.reason}: {dead.detail}")
-        except Fatal as error:
-            limit.reset(credential)
-            order = HaltOrder("credential", "dead_letters", str(error))
+        """Count a dead letter, and halt its property, or the credential of several, when there are too many."""
+        if order := self._dead_letters.record_dead(job.batch, f"{dead.reason}: {dead.detail}"):
             await _until_published(lambda: self._calls.halt(job.batch, order))
 
     def _end(self, job: Job) -> None:

@@ -8,6 +8,7 @@ missing permission. Source: Google's error reference, and public issue threads f
 import math
 from collections import defaultdict
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import msgspec
 
@@ -22,8 +23,7 @@ SPENT_FOR_THE_DAY_WITHIN = timedelta(hours=1)
 """A budget that is refused again so soon after a pause is spent for the day."""
 BACKOFF_FIRST_S = 1.0
 BACKOFF_MAX_S = 60.0
-LEAST_REFUSED = 10
-"""Properties. Fewer that are refused are halted one by one."""
+REFUSED_MORE = 10
 PERMISSION_WINDOW_S = 300.0
 
 
@@ -146,35 +146,37 @@ def halt_end(order: HaltOrder, previous: Control | None, now: datetime) -> datet
     return now + timedelta(seconds=order.pause_s)
 
 
-class LostPermissions:
-    """Answers of each credential's properties: permission, or none.
+class _Answer(NamedTuple):
+    at: float
+    refused: bool
 
-    A credential has lost its permissions when at least LEAST_REFUSED of its properties were refused since its last
-    success, and they are more than half of those that were answered in the last PERMISSION_WINDOW_S. After that every
-    refusal says the same, until a success.
+
+class LostPermissions:
+    """The last answer of each credential's properties: permission, or none.
+
+    A credential has lost its permissions when, in the last PERMISSION_WINDOW_S, REFUSED_MORE more of its properties
+    were refused than were read. A credential that has lost less than half of its properties hardly ever gets there, in
+    whatever order they are called; these are halted one by one.
     """
 
     def __init__(self) -> None:
-        self._answered: defaultdict[str, dict[str, float]] = defaultdict(dict)
-        self._refused: defaultdict[str, set[str]] = defaultdict(set)
-        self._lost: set[str] = set()
+        self._answers: defaultdict[str, dict[str, _Answer]] = defaultdict(dict)
 
     def succeeded(self, credential: str, url: str, now: float) -> None:
         """Record that a property was read."""
-        self._answered[credential][url] = now
-        self._refused.pop(credential, None)
-        self._lost.discard(credential)
+        self._answers[credential][url] = _Answer(now, refused=False)
 
     def refused(self, credential: str, url: str, now: float) -> frozenset[str]:
         """Record that a property was refused.
 
-        Return the properties that were refused since the last success if the credential has lost its permissions,
-        else nothing.
+        Return the properties that were refused lately if the credential has lost its permissions, else nothing. Then
+        the answers so far are forgotten: after a resume only new ones count.
         """
-        answered, refused = self._answered[credential], self._refused[credential]
-        answered[url] = now
-        refused.add(url)
-        recent = sum(moment > now - PERMISSION_WINDOW_S for moment in answered.values())
-        if len(refused) >= LEAST_REFUSED and len(refused) > recent / 2:
-            self._lost.add(credential)
-        return frozenset(refused) if credential in self._lost else frozenset()
+        self._answers[credential][url] = _Answer(now, refused=True)
+        recent = {
+            name: answer for name, answer in self._answers[credential].items() if answer.at > now - PERMISSION_WINDOW_S
+        }
+        refused = frozenset(name for name, answer in recent.items() if answer.refused)
+        is_lost = 2 * len(refused) >= len(recent) + REFUSED_MORE
+        self._answers[credential] = {} if is_lost else recent
+        return refused if is_lost else frozenset()

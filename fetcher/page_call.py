@@ -8,7 +8,7 @@ from dataclasses import replace
 from fetcher.assignment import Partitions
 from fetcher.capacity import CallSlots, PageMemory, PagePermit
 from fetcher.chunks import FetchedPage
-from fetcher.error_policy import LostPermissions, retry_delay, scope_of
+from fetcher.error_policy import PERMISSION_WINDOW_S, LostPermissions, retry_delay, scope_of
 from fetcher.halt_publisher import HaltPublisher
 from fetcher.outages import Outages
 from fetcher.outcome import Dead, Deferred, Done, HaltOrder, Outcome, Retry, metric_label
@@ -226,11 +226,14 @@ class PageCalls:
     async def _lose_permission(self, job: Job, dead: Dead) -> Outcome:
         """Halt the property, or its credential when that has lost most of its properties."""
         batch = job.batch
+        if self.halt_of(batch):
+            return await self._defer(job, Deferred("halted"))
         lost = self._lost_permissions.refused(batch.credential, batch.property, monotonic())
         if not lost:
             return await self.dead_letter(job, dead)
         reason = (
-            f"no permission for {len(lost)} of its properties in a row, the last one {batch.property}: {dead.detail}"
+            f"no permission for {len(lost)} of its properties, and hardly any other was read, in the last"
+            f" {PERMISSION_WINDOW_S / 60:.0f} minutes, the last one {batch.property}: {dead.detail}"
         )
         outcome = await self._defer(job, Deferred("permission", HaltOrder("credential", "permission", reason)))
         await self._halts.supersede(batch.credential, lost)

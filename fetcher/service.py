@@ -8,8 +8,9 @@ import asyncio
 from collections.abc import Sequence
 
 from fetcher.assignment import Partitions
-from fetcher.call_loop import CallLoop, DeadLetterLimits
+from fetcher.call_loop import CallLoop
 from fetcher.commit_loop import CommitLoop
+from fetcher.dead_letter_limits import DeadLetterLimits
 from fetcher.outcome import Dead
 from fetcher.page_call import PageCalls
 from fetcher.ports import Ports

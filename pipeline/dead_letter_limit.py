@@ -1,4 +1,4 @@
-"""The number of dead letters that stops a service, or the calls of a credential. Pure."""
+"""The number of dead letters that stops a service, or the calls of a property or a credential. Pure."""
 
 from collections import defaultdict, deque
 from collections.abc import Hashable
@@ -23,8 +23,9 @@ class DeadLetterLimit:
         self._dead: defaultdict[Hashable, deque[bool]] = defaultdict(lambda: deque(maxlen=self._window))
 
     def record_done(self, key: Hashable) -> None:
-        """Count a message that was processed."""
-        self._dead[key].append(False)
+        """Count a message that was processed; without a dead letter there is nothing to count."""
+        if key in self._dead:
+            self._dead[key].append(False)
 
     def record_dead(self, key: Hashable, reason: str) -> None:
         """Count a message that was dead-lettered. Raises Fatal when the limit is reached."""
@@ -38,5 +39,5 @@ class DeadLetterLimit:
             )
 
     def reset(self, key: Hashable) -> None:
-        """Drop the counts of a partition that was revoked, or of a credential that was halted."""
+        """Drop the counts of a partition that was revoked, or of a property or credential that was halted."""
         self._dead.pop(key, None)

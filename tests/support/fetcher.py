@@ -6,9 +6,9 @@ from pathlib import Path
 
 from fetcher.assignment import Partitions
 from fetcher.backpressure import SinkBackpressure
-from fetcher.call_loop import DeadLetterLimits
 from fetcher.capacity import PageMemory, PagePermit
 from fetcher.chunks import FetchedPage
+from fetcher.dead_letter_limits import DeadLetterLimits
 from fetcher.outcome import Done, Outcome
 from fetcher.page_call import PageCalls
 from fetcher.ports import Ports
@@ -24,7 +24,6 @@ from pipeline.contracts import codec
 from pipeline.contracts.halts import Halts
 from pipeline.contracts.messages import Batch, Control, PageOutcome
 from pipeline.contracts.records import PartitionLag, Position, Record
-from pipeline.dead_letter_limit import DeadLetterLimit
 from pipeline.errors import Retryable
 from pipeline.kafka import Headers
 from pipeline.offsets import AssignedPartition, OffsetCommit
@@ -176,7 +175,7 @@ def a_job(partitions: Partitions, number: int = 0) -> Job:
 
 
 def dead_letter_limits(limit: int) -> DeadLetterLimits:
-    return DeadLetterLimits(DeadLetterLimit(limit, 0.5, "credential", "resume it"), DeadLetterLimit(limit, 0.5))
+    return DeadLetterLimits(limit, 0.5)
 
 
 def page_calls(world: World, partitions: Partitions, capacity: Capacity = CAPACITY) -> PageCalls:

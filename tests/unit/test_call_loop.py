@@ -8,7 +8,7 @@ import pytest
 
 from fetcher.assignment import Partitions
 from fetcher.call_loop import CallLoop, Wait
-from fetcher.outcome import Dead, Done, Outcome, Retry
+from fetcher.outcome import Dead, Done, HaltOrder, Outcome, Retry
 from fetcher.page_call import SOON_S
 from fetcher.quota_limits import QuotaLimits
 from fetcher.schedule import Job
@@ -185,24 +185,58 @@ async def test_a_dead_batch_is_done_and_may_be_redriven_under_its_id() -> None:
     assert setup.partitions.schedule.add(job, monotonic())
 
 
-async def test_the_dead_letter_limit_halts_the_credential() -> None:
-    setup = a_setup(dead_letter_limit=2)
-    setup.world.outcome = Dead("bad_request", "no")
-    for number in range(3):
-        setup.queue(number)
+def properties(count: int) -> list[str]:
+    return [f"sc-domain:p{number}.com" for number in range(count)]
+
+
+async def call_one_by_one(setup: Setup, urls: list[str]) -> None:
+    """Queue a page of each of these properties, and call it before the next one."""
+    for offset, url in enumerate(urls):
+        queue_batch(setup, offset, url, "acme")
         setup.loop.start_calls()
         await setup.loop.drain([0], 5)
     setup.loop._tasks.check()  # raises nothing
-    [halt] = setup.world.controls()
-    assert (halt.scope, halt.cause, halt.until) == ("credential:acme", "dead_letters", None)
-    assert "2 of the last 2 messages of credential acme are dead letters, the last one: bad_request: no" in halt.reason
-    assert "then resume it" in halt.reason
-    assert len(setup.world.calls) == 2
-    assert [outcome.state for outcome in setup.world.outcomes()] == ["dead", "dead", "deferred"]
 
-    setup.loop.reject(a_job(setup.partitions, 4), Dead("unknown_credential", "no such property"))
+
+async def test_the_dead_letters_of_a_property_halt_only_the_property() -> None:
+    setup = a_setup(dead_letter_limit=20)  # two for a property
+    setup.world.outcome = Dead("bad_request", "no")
+    await call_one_by_one(setup, ["sc-domain:poison.com"] * 3 + properties(1))
+    [halt] = setup.world.controls()
+    assert (halt.scope, halt.cause, halt.until) == ("property:sc-domain:poison.com", "dead_letters", None)
+    assert halt.reason.startswith(
+        "2 of the last 2 messages of property sc-domain:poison.com are dead letters, the last one: bad_request: no"
+    )
+    assert "then resume it" in halt.reason
+    assert [outcome.state for outcome in setup.world.outcomes()] == ["dead", "dead", "deferred", "dead"]
+
+    batch = a_batch(property="sc-domain:poison.com", start_row=1)
+    job = Job(batch, 0, 4)
+    assert setup.partitions.assignment.start(Record("gsc.batches", 0, 4, b"", codec.encode(batch), 0))
+    setup.loop.reject(job, Dead("unknown_credential", "no such property"))
     await setup.loop.drain([0], 5)
-    assert [outcome.state for outcome in setup.world.outcomes()][3:] == ["deferred"]
+    assert [outcome.state for outcome in setup.world.outcomes()][4:] == ["deferred"]
+
+
+async def test_the_dead_letters_of_several_properties_halt_their_credential() -> None:
+    setup = a_setup(dead_letter_limit=20)
+    setup.world.outcome = Dead("bad_request", "no")
+    await call_one_by_one(setup, ["sc-domain:poison.com"] * 40 + properties(20))
+    assert [halt.scope for halt in setup.world.controls()] == ["property:sc-domain:poison.com", "credential:acme"]
+    reason = setup.world.controls()[-1].reason
+    assert "20 of the last 20 messages of credential acme are dead letters" in reason
+
+
+async def test_properties_without_permission_are_halted_and_reach_no_limit() -> None:
+    setup = a_setup(dead_letter_limit=2)
+    for offset, url in enumerate(properties(40)):
+        lost = Dead("permission", "no", HaltOrder("property", "permission", "no"))
+        setup.world.outcome = lost if offset % 2 else Done(EMPTY_PAGE)
+        queue_batch(setup, offset, url, "acme")
+        setup.loop.start_calls()
+        await setup.loop.drain([0], 5)
+    setup.loop._tasks.check()  # raises nothing
+    assert [halt.scope for halt in setup.world.controls()] == [f"property:{url}" for url in properties(40)[1::2]]
 
 
 async def test_too_many_undecodable_messages_stop_the_loop() -> None:

@@ -33,3 +33,12 @@ def test_partitions_are_counted_separately_and_forgotten_when_they_are_revoked()
 def test_the_error_says_what_to_do() -> None:
     with pytest.raises(Fatal, match=r"see `gsc-stream dead-letters`.*GSC_DEAD_LETTER_LIMIT"):
         DeadLetterLimit(1, 1.0).record_dead(0, "x")
+
+
+def test_pages_before_the_first_dead_letter_are_not_kept() -> None:
+    limit = DeadLetterLimit(2, 0.5)
+    for _ in range(10):
+        limit.record_done("p")
+    limit.record_dead("p", "x")
+    with pytest.raises(Fatal, match="2 of the last 2 messages"):
+        limit.record_dead("p", "x")

@@ -168,7 +168,7 @@ async def test_an_operators_halt_is_never_shortened() -> None:
     assert world.halts.active(now()) == [endless]
 
 
-async def test_too_many_dead_letters_halt_the_credential_and_the_rest_is_pending() -> None:
+async def test_too_many_dead_letters_halt_the_property_and_the_rest_is_pending() -> None:
     world = World()
     world.outcome = Dead("bad_request", "HTTP 400: no")
     world.may_answer.set()
@@ -178,8 +178,8 @@ async def test_too_many_dead_letters_halt_the_credential_and_the_rest_is_pending
         await until(lambda: len(world.results()) == 20, 5, "every batch is dead or deferred")
 
     await run_during(fetcher, scene)
-    assert [outcome.state for outcome in world.outcomes()].count("dead") in {5, 6}
-    assert [control.scope for control in world.controls()] == ["credential:acme"]
+    assert [outcome.state for outcome in world.outcomes()].count("dead") in {2, 3}
+    assert [control.scope for control in world.controls()] == [f"property:{PROPERTY}"]
 
 
 @pytest.mark.usefixtures("no_pauses")

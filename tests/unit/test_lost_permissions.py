@@ -1,8 +1,10 @@
 """When refusals of properties are a refusal of their credential."""
 
+import random
+
 import pytest
 
-from fetcher.error_policy import LEAST_REFUSED, PERMISSION_WINDOW_S, LostPermissions
+from fetcher.error_policy import PERMISSION_WINDOW_S, REFUSED_MORE, LostPermissions
 
 
 def refused(lost: LostPermissions, numbers: range, now: float = 0.0) -> list[int]:
@@ -11,50 +13,65 @@ def refused(lost: LostPermissions, numbers: range, now: float = 0.0) -> list[int
 
 
 def test_a_credential_that_loses_every_property_has_lost_its_permissions() -> None:
-    assert refused(LostPermissions(), range(LEAST_REFUSED + 1)) == [0] * (LEAST_REFUSED - 1) + [
-        LEAST_REFUSED,
-        LEAST_REFUSED + 1,
-    ]
+    assert refused(LostPermissions(), range(REFUSED_MORE)) == [0] * (REFUSED_MORE - 1) + [REFUSED_MORE]
 
 
 def test_the_same_property_counts_once() -> None:
     lost = LostPermissions()
-    assert not any(lost.refused("acme", "one", 0.0) for _ in range(5 * LEAST_REFUSED))
+    assert not any(lost.refused("acme", "one", 0.0) for _ in range(5 * REFUSED_MORE))
 
 
-@pytest.mark.parametrize(("readable", "condemned"), [(LEAST_REFUSED - 1, True), (LEAST_REFUSED, False), (150, False)])
-def test_it_must_be_more_than_half_of_the_properties_that_were_answered_recently(
-    readable: int, condemned: bool
-) -> None:
+@pytest.mark.parametrize(("count", "condemned"), [(REFUSED_MORE + 8, False), (REFUSED_MORE + 9, True)])
+def test_ten_more_properties_must_be_refused_than_were_read_lately(count: int, condemned: bool) -> None:
     lost = LostPermissions()
-    for number in range(readable):
+    for number in range(9):
         lost.succeeded("acme", f"good {number}", 0.0)
-    assert any(refused(lost, range(LEAST_REFUSED), PERMISSION_WINDOW_S - 1)) == condemned
+    assert any(refused(lost, range(count), PERMISSION_WINDOW_S - 1)) == condemned
 
 
 def test_properties_that_were_read_long_ago_do_not_count() -> None:
     lost = LostPermissions()
     for number in range(150):
         lost.succeeded("acme", f"good {number}", 0.0)
-    assert any(refused(lost, range(LEAST_REFUSED), PERMISSION_WINDOW_S))
+    assert any(refused(lost, range(REFUSED_MORE), PERMISSION_WINDOW_S))
 
 
-def test_a_success_in_between_shows_that_the_credential_works() -> None:
+def test_properties_that_were_refused_long_ago_do_not_count() -> None:
     lost = LostPermissions()
-    for start in range(0, 200, LEAST_REFUSED - 1):
-        assert not any(refused(lost, range(start, start + LEAST_REFUSED - 1)))
-        lost.succeeded("acme", "good", 0.0)
+    refused(lost, range(REFUSED_MORE - 1))
+    assert refused(lost, range(REFUSED_MORE, REFUSED_MORE + 5), PERMISSION_WINDOW_S) == [0] * 5
 
 
-def test_once_lost_every_refusal_says_so_until_a_success() -> None:
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize(("count", "condemned"), [(100, False), (280, True)])
+def test_a_credential_that_loses_a_part_of_320_properties_is_lost_only_if_that_is_most_of_them(
+    count: int, condemned: bool, seed: int
+) -> None:
+    lost, numbers = LostPermissions(), list(range(320))
+    random.Random(seed).shuffle(numbers)
+    answers: list[int] = []
+    for number in numbers:
+        if number < count:
+            answers += refused(lost, range(number, number + 1))
+        else:
+            lost.succeeded("acme", str(number), 0.0)
+    assert any(answers) == condemned
+
+
+def test_a_property_that_is_read_again_is_not_refused_any_more() -> None:
     lost = LostPermissions()
-    refused(lost, range(LEAST_REFUSED))
-    assert lost.refused("acme", "0", 10 * PERMISSION_WINDOW_S)  # after a resume
-    lost.succeeded("acme", "0", 11 * PERMISSION_WINDOW_S)
-    assert not lost.refused("acme", "1", 11 * PERMISSION_WINDOW_S)
+    for number in range(2 * REFUSED_MORE):
+        assert refused(lost, range(number, number + 1)) == [0]
+        lost.succeeded("acme", str(number), 0.0)
+
+
+def test_after_a_resume_only_new_refusals_count() -> None:
+    lost = LostPermissions()
+    refused(lost, range(REFUSED_MORE))
+    assert refused(lost, range(REFUSED_MORE)) == [0] * (REFUSED_MORE - 1) + [REFUSED_MORE]
 
 
 def test_credentials_are_judged_alone() -> None:
     lost = LostPermissions()
-    refused(lost, range(LEAST_REFUSED))
+    refused(lost, range(REFUSED_MORE))
     assert not lost.refused("other", "0", 0.0)

@@ -257,11 +257,25 @@ async def test_when_most_properties_are_refused_their_credential_is_halted_inste
     [active] = world.halts.active(now())
     assert (active.scope, active.cause, active.until) == ("credential:acme", "permission", None)
     assert active.reason == (
-        "no permission for 10 of its properties in a row, the last one sc-domain:shop-9.com: HTTP 403: no"
+        "no permission for 10 of its properties, and hardly any other was read, in the last 5 minutes, the last one"
+        " sc-domain:shop-9.com: HTTP 403: no"
     )
     ended = [item for item in world.controls() if item.state == "running"]
     assert [item.scope for item in ended] == [f"property:sc-domain:shop-{number}.com" for number in range(9)]
     assert {item.reason for item in ended} == {"superseded by the halt of credential:acme"}
+
+
+async def test_a_page_that_is_refused_after_its_property_was_halted_is_deferred(world: World) -> None:
+    world.outcome = Dead("permission", "HTTP 403: no", HaltOrder("property", "permission", "HTTP 403: no"))
+    world.may_answer.clear()
+    partitions = held_partitions()
+    calls = page_calls(world, partitions)
+    finishing = asyncio.ensure_future(calls.start(a_job(partitions)))
+    await until(lambda: world.in_flight == 1, 5, "the call is in flight")
+    world.halts.apply(a_halt(f"property:{PROPERTY}"))
+    world.may_answer.set()
+    assert await finishing == Deferred("halted")
+    assert world.on("gsc.dead-letters") == []
 
 
 async def test_a_row_larger_than_a_message_is_dead(world: World) -> None:
