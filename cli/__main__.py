@@ -15,7 +15,7 @@ SECTIONS: Sections = {
     "Run it": ("demo", "up", "down", "sync"),
     "Look": ("status", "halts", "dead-letters", "reconcile"),
     "Intervene": ("halt", "resume", "cancel", "replay", "retention"),
-    "Set up": ("init", "properties", "check", "topics", "migrate"),
+    "Set up": ("login", "init", "properties", "check", "topics", "migrate"),
     "Services": ("producer", "fetcher", "sink"),
 }
 

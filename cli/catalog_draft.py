@@ -81,8 +81,10 @@ def _problem(access: _Access) -> str | None:
 
 
 def _credential(credential: Credential, folder: Path) -> str:
-    file = os.path.relpath(credential.file.absolute(), folder.absolute())
-    return f"{{id: {_text(credential.id)}, type: {credential.type}, file: {_text(file)}}}"
+    start = f"id: {_text(credential.id)}, type: {credential.type}"
+    if credential.file is None:
+        return f"{{{start}}}"
+    return f"{{{start}, file: {_text(os.path.relpath(credential.file.absolute(), folder.absolute()))}}}"
 
 
 def _property(access: _Access) -> str:

@@ -1,10 +1,12 @@
 """The key files of credentials, as Google issues them: read, checked, and built into google-auth's objects."""
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import google.auth
 from google.auth import identity_pool
 from google.auth.exceptions import GoogleAuthError
 from google.oauth2 import credentials as authorized_user
@@ -33,23 +35,56 @@ _CLIENT_SECRETS = (
 
 def load_credential(credential: Credential, hosts: TokenHosts) -> Any:
     """Return google-auth's credentials. Raises Invalid with the place in the catalog and the file."""
+    file = credential.file or _default_file()
     try:
-        return _build(credential.type, _read(credential, hosts))
+        if file is None:
+            return google.auth.default(scopes=[SCOPE])[0]
+        return _build(_read(credential, file, hosts), credential.subject)
     except (AttributeError, LookupError, TypeError, ValueError, GoogleAuthError) as error:
-        raise Invalid(f"{credential.file}: {' '.join(str(error).split())}", field=credential.file_field) from error
+        name = file or "Application Default Credentials"
+        raise Invalid(f"{name}: {' '.join(str(error).split())}", field=credential.key_field) from error
+
+
+def _default_file() -> Path | None:
+    """Return the file of Application Default Credentials that the environment names, or None.
+
+    With a file of its own choice google-auth would ignore the `token_uri`, and ask for the name of the project.
+    """
+    name = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")  # noqa: TID251 - that is what these credentials are
+    return Path(name) if name else None
 
 
 def type_of_key_file(path: Path) -> str:
     """Return the type of credential that a key file names. Raises Invalid."""
     try:
-        info = _content(path)
+        return _type(_content(path))
     except OSError as error:
         raise Invalid(f"{path}: {error.strerror}") from error
     except ValueError as error:
         raise Invalid(f"{path}: {error}") from error
+
+
+def _type(info: Mapping[str, Any]) -> str:
+    """Return the type that a file names. Raises ValueError."""
     if (kind := info.get("type")) not in REQUIRED_TEXTS:
-        raise Invalid(f"{path}: type: must be one of {', '.join(REQUIRED_TEXTS)}, got {kind!r}")
+        raise ValueError(f"type: must be one of {', '.join(REQUIRED_TEXTS)}, got {str(kind)[:50]!r}")
     return str(kind)
+
+
+def read_client_secrets(path: Path, hosts: TokenHosts) -> dict[str, Any]:
+    """Return the content of a file of client secrets, for an application on the user's machine. Raises Invalid."""
+    try:
+        content = json.loads(path.read_bytes())
+        info = content["installed"]
+        _check_texts(info, ("client_id", "client_secret", "auth_uri", "token_uri"))
+        _check_addresses(info, hosts, ("auth_uri", "token_uri"))
+    except OSError as error:
+        raise Invalid(f"{path}: {error.strerror}") from error
+    except (LookupError, TypeError, RecursionError) as error:
+        raise Invalid(f"{path}: not the client secrets of an OAuth client of the type 'Desktop app'") from error
+    except ValueError as error:
+        raise Invalid(f"{path}: {error}") from error
+    return {"installed": info}
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -65,19 +100,20 @@ def _content(path: Path) -> dict[str, Any]:
     return info
 
 
-def _read(credential: Credential, hosts: TokenHosts) -> dict[str, Any]:
+def _read(credential: Credential, file: Path, hosts: TokenHosts) -> dict[str, Any]:
     """Return the content of a credential's file. Raises Invalid or ValueError."""
     try:
-        info = _content(credential.file)
+        info = _content(file)
     except FileNotFoundError as error:
-        raise Invalid(f"no such file: {credential.file}", field=credential.file_field) from error
+        raise Invalid(f"no such file: {file}", field=credential.key_field) from error
     except OSError as error:
         raise ValueError(error.strerror) from error
-    if info.get("type", credential.type) != credential.type:
-        raise ValueError(f"not a file of type {credential.type}, but of type {str(info['type'])[:50]}")
-    _check_texts(info, REQUIRED_TEXTS[credential.type])
+    kind = _type(info) if credential.file is None else credential.type
+    if info.get("type", kind) != kind:
+        raise ValueError(f"not a file of type {kind}, but of type {str(info['type'])[:50]}")
+    _check_texts(info, REQUIRED_TEXTS[kind])
     _check_addresses(info, hosts)
-    return info
+    return {**info, "type": kind}
 
 
 def _check_texts(info: Mapping[str, Any], required: Iterable[str]) -> None:
@@ -87,23 +123,23 @@ def _check_texts(info: Mapping[str, Any], required: Iterable[str]) -> None:
             raise ValueError(f"{name}: must be non-empty text" if name in info else f"{name}: missing")
 
 
-def _check_addresses(info: Mapping[str, Any], hosts: TokenHosts) -> None:
+def _check_addresses(info: Mapping[str, Any], hosts: TokenHosts, names: Iterable[str] = ADDRESSES) -> None:
     """Raise ValueError when an address must not be called."""
     source = info.get("credential_source")
     if not isinstance(source, dict):
         source = {}  # google-auth refuses it with an error of its own
     if not isinstance(source.get("file", ""), str):
         raise ValueError("credential_source.file: must be text")  # noqa: TRY004 - the value of a file is wrong, not a type
-    addresses = {name: info.get(name) for name in ADDRESSES} | {"credential_source.url": source.get("url")}
+    addresses = {name: info.get(name) for name in names} | {"credential_source.url": source.get("url")}
     for name, address in addresses.items():
         if address is not None and (problem := hosts.problem(address)):
             raise ValueError(f"{name}: {problem}, got {address!r}")
 
 
-def _build(kind: str, info: dict[str, Any]) -> Any:
-    if kind == "service_account":
-        return service_account.Credentials.from_service_account_info(info, scopes=[SCOPE])
-    if kind == "external_account":
+def _build(info: dict[str, Any], subject: str | None) -> Any:
+    if info["type"] == "service_account":
+        return service_account.Credentials.from_service_account_info(info, scopes=[SCOPE], subject=subject)
+    if info["type"] == "external_account":
         return identity_pool.Credentials.from_info(info, scopes=[SCOPE])
     # google-auth's own reader ignores the file's token_uri. No scopes: a refresh with scopes that are not an exact
     # subset of the granted ones fails (RFC 6749, section 6).

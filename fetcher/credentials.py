@@ -134,8 +134,10 @@ _Version = tuple[int, int, int]
 """What changes when a file is written or replaced: time of modification, inode, size."""
 
 
-def _version(path: Path) -> _Version | None:
+def _version(path: Path | None) -> _Version | None:
     """Return the version of a file; None when it is missing or empty, as in the moment in which it is replaced."""
+    if path is None:
+        return None
     try:
         stat = path.stat()
     except OSError:
@@ -229,7 +231,8 @@ class AccessTokens:
             google_credentials = load_credential(credential, self._hosts)
             google_credentials.refresh(self._request)
         except Invalid as error:
-            raise Fatal(str(error), scope=scope) from error
+            # A key file stays as it is, but the metadata server of a machine may be away for a moment.
+            raise (Retryable(str(error)) if credential.file is None else Fatal(str(error), scope=scope)) from error
         except RefreshError as error:
             # Besides the message, some of google-auth's errors carry the body of the response.
             message = " ".join(" ".join(str(part) for part in error.args if isinstance(part, str)).split())

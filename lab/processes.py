@@ -25,11 +25,13 @@ _CHANGE_USER = (
 _INHERITED = ("PATH", "HOME", "LANG", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "TMPDIR")
 _COVERAGE = ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")  # `make coverage` counts child processes, too
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+_GOOGLE = ("GOOGLE_APPLICATION_CREDENTIALS", "CLOUDSDK_CONFIG", "GCE_METADATA_HOST", "NO_GCE_CHECK")
+"""Where google-auth finds Application Default Credentials."""
 
 
 def inherited_environment() -> dict[str, str]:
-    """Return the variables that a child process needs from this one: PATH, certificates, time zone, proxies."""
-    names = (*_INHERITED, *_COVERAGE, *_PROXIES, *map(str.lower, _PROXIES))
+    """Return the variables that a child process needs from this one: PATH, certificates, proxies, and Google's."""
+    names = (*_INHERITED, *_COVERAGE, *_GOOGLE, *_PROXIES, *map(str.lower, _PROXIES))
     return {name: os.environ[name] for name in names if name in os.environ}  # noqa: TID251 - passed on, not interpreted
 
 

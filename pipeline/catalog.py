@@ -68,32 +68,57 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+CredentialType = Literal["service_account", "authorized_user", "external_account", "application_default"]
+
+
 class Credential(_Strict):
-    """A Google account that reads properties. `file` is its key file as Google issues it.
+    """A Google account that reads properties.
 
     `external_account` is workload identity federation: its file holds no secret, but the place of the platform's token.
+    `application_default` has no file: Google's library finds the credentials in the environment of each process.
     """
 
     id: Identifier
-    type: Literal["service_account", "authorized_user", "external_account"]
-    file: Path
+    type: CredentialType
+    file: Annotated[Path | None, Field(validate_default=True)] = None
+    """The key file as Google issues it."""
+    subject: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$", max_length=320)] | None = None
+    """The e-mail address of the user for whom a service account with domain-wide delegation acts."""
     project: Identifier = DEFAULT_PROJECT
     """The Google Cloud project whose quota its calls use."""
     user_qpm: QueriesPerMinute | None = None
     _place: str = PrivateAttr("")
 
+    @field_validator("file")
+    @classmethod
+    def _check_file(cls, file: Path | None, info: ValidationInfo) -> Path | None:
+        kind = info.data.get("type")
+        if kind == "application_default" and file is not None:
+            raise ValueError("a credential of type application_default has no key file")
+        if kind not in (None, "application_default") and file is None:
+            raise ValueError(f"missing; a credential of type {kind} has a key file")
+        return file
+
+    @field_validator("subject")
+    @classmethod
+    def _check_subject(cls, subject: str | None, info: ValidationInfo) -> str | None:
+        if subject is not None and info.data.get("type") != "service_account":
+            raise ValueError("only a credential of type service_account acts for a subject")
+        return subject
+
     @property
-    def file_field(self) -> str:
-        """The name of the field `file` in errors, after the catalog's path and line if they are known."""
-        return f"{self._place}credentials.{self.id}.file"
+    def key_field(self) -> str:
+        """The field that says where the key is, after the catalog's path and line if they are known."""
+        return f"{self._place}credentials.{self.id}.{'type' if self.file is None else 'file'}"
 
     def is_same_key(self, other: "Credential") -> bool:
-        """Return whether another entry has the same type and key file, wherever it stands in the catalog."""
-        return (self.type, self.file) == (other.type, other.file)
+        """Return whether another entry means the same account and key file, wherever it stands in the catalog."""
+        return (self.type, self.file, self.subject) == (other.type, other.file, other.subject)
 
     def located_at(self, path: Path, line: int) -> "Credential":
         """Return a copy that is an entry of the catalog at `path`: `file` is resolved against the catalog's folder."""
-        copy = self.model_copy(update={"file": (path.parent / self.file).absolute()})
+        file = None if self.file is None else (path.parent / self.file).absolute()
+        copy = self.model_copy(update={"file": file})
         copy._place = f"{path}:{line}: "  # noqa: SLF001 - of the same class
         return copy
 

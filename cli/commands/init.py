@@ -21,7 +21,10 @@ _FORBIDDEN = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 @click.command()
-@click.argument("key_files", metavar="KEY_FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("key_files", metavar="KEY_FILE...", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--application-default", is_flag=True, help="Use Application Default Credentials, besides key files or alone."
+)
 @click.option(
     "--catalog",
     envvar="GSC_CATALOG",
@@ -31,7 +34,7 @@ _FORBIDDEN = re.compile(r"[^A-Za-z0-9._-]+")
     help="File to write; it must not exist.",
 )
 @json_option
-def init(key_files: tuple[Path, ...], catalog: Path, as_json: bool) -> None:
+def init(key_files: tuple[Path, ...], application_default: bool, catalog: Path, as_json: bool) -> None:
     """Write a catalog with the properties that key files can read, and with comments.
 
     The name of a key file becomes the id of its credential. When a list of properties cannot be read, nothing is
@@ -44,7 +47,7 @@ def init(key_files: tuple[Path, ...], catalog: Path, as_json: bool) -> None:
     settings = read_environment(GoogleSettings)
     if catalog.exists():
         fail(f"--catalog: {catalog} exists, and is not overwritten", field="--catalog")
-    listings = run(list_properties(settings, _credentials(key_files)))
+    listings = run(list_properties(settings, _credentials(key_files, application_default=application_default)))
     if problems := [listing.problem for listing in listings if listing.problem]:
         fail("\n".join(problems))
     _write(catalog, listings)
@@ -55,14 +58,18 @@ def init(key_files: tuple[Path, ...], catalog: Path, as_json: bool) -> None:
         click.echo(f"{catalog}: {len(urls)} properties of {len(listings)} credentials. Next: gsc-stream check")
 
 
-def _credentials(key_files: Sequence[Path]) -> list[Credential]:
+def _credentials(key_files: Sequence[Path], *, application_default: bool) -> list[Credential]:
     """Return a credential for each key file; exit with 2 for one that cannot be used."""
+    if not key_files and not application_default:
+        fail("KEY_FILE: missing; name a key file, or use --application-default", field="KEY_FILE")
     try:
         credentials = [_credential(file) for file in key_files]
     except Invalid as error:
         fail(f"KEY_FILE: {error}", field="KEY_FILE")
-    for index, id_ in repeated(credential.id for credential in credentials):
-        fail(f"KEY_FILE: {key_files[index]}: another key file is named {id_!r}, too; rename one", field="KEY_FILE")
+    if application_default:
+        credentials.append(Credential(id="default", type="application_default"))
+    for _, id_ in repeated(credential.id for credential in credentials):
+        fail(f"KEY_FILE: two credentials would have the id {id_!r}; rename a key file", field="KEY_FILE")
     return credentials
 
 

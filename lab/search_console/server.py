@@ -44,6 +44,7 @@ class Simulator:
                 web.post(f"{_QUERY_PATH}{{site}}{_QUERY_END}", self._query),
                 web.get(f"{_QUERY_PATH}{{site}}{_SITEMAPS}", self._sitemaps),
                 web.get(f"{_QUERY_PATH}{{site}}{_SITEMAPS}/{{feedpath}}", self._sitemaps),
+                web.get("/o/oauth2/auth", self._consent),
                 web.post("/token", self._token),
                 web.post("/v1/token", self._exchange),
                 web.post("/v1/projects/-/serviceAccounts/{user}:generateAccessToken", self._impersonate),
@@ -79,6 +80,13 @@ class Simulator:
         site, _, path = request.raw_path.partition("?")[0].removeprefix(_QUERY_PATH).partition(f"{_SITEMAPS}")
         asked = Request(request.headers.get("Authorization", ""), unquote(site))
         return await send(await self.engine.sitemaps(asked, unquote(path[1:]) or None), request)
+
+    async def _consent(self, request: web.Request) -> web.StreamResponse:
+        """Send the browser of a person who consents, or does not, back to the application."""
+        try:
+            raise web.HTTPFound(self.engine.tokens.consent(request.query))
+        except Refused as refused:
+            return await send(answer_of(refused), request)
 
     async def _token(self, request: web.Request) -> web.StreamResponse:
         form = await _form(request)

@@ -48,6 +48,8 @@ class User(Struct, frozen=True, kw_only=True):
 
     id: str
     kind: Literal["service_account", "authorized_user", "external_account"] = "service_account"
+    delegates: tuple[str, ...] = ()
+    """Users for whom a service account may act: its domain-wide delegation."""
 
 
 class Quotas(Struct, frozen=True, kw_only=True):

@@ -11,15 +11,16 @@ import secrets
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 
 from lab.search_console.keys import Keys, pem_of
-from lab.search_console.refusals import Refused, TokenRefused
+from lab.search_console.refusals import Refused, TokenRefused, bad_request
 from lab.search_console.settings import User
 
 _SCOPE = "https://www.googleapis.com/auth/webmasters"
@@ -28,7 +29,7 @@ _CLIENT_ID = "simulated-client"
 _POOL = "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/simulated/providers/simulated"
 _TOKEN_TYPE = "urn:ietf:params:oauth:token-type:"  # noqa: S105 - RFC 8693
 _REVOKED = "Token has been expired or revoked."
-_ACCESS, _EXCHANGED, _SECRET = "access", "exchanged", "secret"
+_ACCESS, _EXCHANGED, _SECRET, _CODE = "access", "exchanged", "secret", "code"
 
 
 class Tokens:
@@ -91,8 +92,13 @@ class Tokens:
 
     def grant(self, form: Mapping[str, str], now: float) -> dict[str, Any]:
         """Answer the token endpoint; `now` is in seconds since 1970. Raises Refused."""
-        user = self._by_assertion(form, now) if "assertion" in form else self._by_refresh_token(form)
-        return {"access_token": self._issue(user, now), "expires_in": self._promised_s, "token_type": "Bearer"}
+        if form.get("grant_type") == "authorization_code":
+            more = self._by_code(form)
+            user = more.pop("user")
+        else:
+            more = {}
+            user = self._by_assertion(form, now) if "assertion" in form else self._by_refresh_token(form)
+        return {"access_token": self._issue(user, now), "expires_in": self._promised_s, "token_type": "Bearer", **more}
 
     def exchange(self, form: Mapping[str, str], now: float) -> dict[str, Any]:
         """Answer the token exchange (RFC 8693) with a token for impersonation. Raises Refused."""
@@ -174,7 +180,8 @@ class Tokens:
         signed, _, signature = form["assertion"].rpartition(".")
         try:
             claims = _claims(form["assertion"])
-            user = self._users[str(claims.get("iss"))].id
+            account = self._users[str(claims.get("iss"))]
+            user = account.id
             key = self._keys.private(user).public_key()
             key.verify(_decoded(signature), signed.encode(), padding.PKCS1v15(), hashes.SHA256())
             in_time = float(claims.get("iat", 0)) - 300 <= now <= float(claims.get("exp", 0))
@@ -182,7 +189,49 @@ class Tokens:
             raise TokenRefused("Invalid JWT Signature.") from error
         if not in_time or not set(_SCOPES) & set(str(claims.get("scope", "")).split()):
             raise TokenRefused("Invalid JWT: expired, or without the scope.")
-        return user
+        return _delegated(account, str(claims.get("sub", user)))
+
+    def client_secrets(self, root: str) -> dict[str, Any]:
+        """Return the file of client secrets of an application on the user's machine, with addresses below `root`."""
+        addresses = {"auth_uri": f"{root}/o/oauth2/auth", "token_uri": f"{root}/token"}
+        return {"installed": {"client_id": _CLIENT_ID, "client_secret": "simulated", **addresses}}
+
+    def consent(self, query: Mapping[str, str]) -> str:
+        """Return the address to which Google sends the browser: the first authorized user consents. Raises Refused."""
+        redirect = query.get("redirect_uri", "")
+        if query.get("client_id") != _CLIENT_ID or not redirect.startswith("http://localhost:"):
+            raise bad_request("invalid_request: redirect_uri_mismatch")
+        state = query.get("state", "")
+        user = next((user.id for user in self._users.values() if user.kind == "authorized_user"), None)
+        if user is None or user in self.revoked:
+            return f"{redirect}?{urlencode({'error': 'access_denied', 'state': state})}"
+        content = json.dumps([user, query.get("code_challenge", ""), redirect])
+        payload = base64.urlsafe_b64encode(content.encode()).decode()
+        code = f"{payload}.{self._keys.derived(_CODE, payload)}"
+        return f"{redirect}?{urlencode({'code': code, 'state': state, 'scope': query.get('scope', '')})}"
+
+    def _by_code(self, form: Mapping[str, str]) -> dict[str, Any]:
+        """Return the fields that only the answer to a code has: RFC 6749, section 4.1, with the proof of RFC 7636."""
+        payload, _, signature = form.get("code", "").partition(".")
+        if not hmac.compare_digest(signature.encode(errors="replace"), self._keys.derived(_CODE, payload).encode()):
+            raise TokenRefused("Malformed auth code.")
+        user, challenge, redirect = json.loads(_decoded(payload))
+        digest = sha256(form.get("code_verifier", "").encode()).digest()
+        if base64.urlsafe_b64encode(digest).decode().rstrip("=") != challenge or form.get("redirect_uri") != redirect:
+            raise TokenRefused("Invalid code verifier.")
+        return {"user": user, "refresh_token": self._keys.derived(_SECRET, user), "scope": _SCOPES[1]}
+
+
+def _delegated(account: User, subject: str) -> str:
+    """Return the user for whom a service account acts: itself, or one of its domain. Raises Refused."""
+    if subject not in (account.id, *account.delegates):
+        raise TokenRefused(
+            "Client is unauthorized to retrieve access tokens using this method, or client not authorized for any of"
+            " the scopes requested.",
+            reason="unauthorized_client",
+            status=401,
+        )
+    return subject
 
 
 def _claims(assertion: str) -> dict[str, Any]:

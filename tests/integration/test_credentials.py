@@ -27,7 +27,7 @@ LOOPBACK = TokenHosts(["http://127.0.0.1"])
 
 @pytest.fixture
 def simulator() -> Iterator[Simulator]:
-    users = tuple(User(id=f"{kind}@example.com", kind=kind) for kind in KINDS)
+    users = tuple(User(id=f"{kind}@example.com", kind=kind, delegates=("other@example.com",)) for kind in KINDS)
     site = Site(url=URL, users=tuple(user.id for user in users))
     with serving(SimulatorSettings(sites=(site,), users=(*users, User(id="other@example.com")))) as running:
         yield running
@@ -42,6 +42,11 @@ def a_catalog(simulator: Simulator, folder: Path, kind: str) -> Catalog:
     file.write_text(json.dumps(info))
     credential = Credential.model_validate({"id": "acme", "type": kind, "file": file})
     return Catalog(credentials=(credential,), properties=(Property(url=URL, credential="acme"),))
+
+
+def key_file(credential: Credential) -> Path:
+    assert credential.file is not None
+    return credential.file
 
 
 @pytest.fixture
@@ -160,7 +165,9 @@ async def test_credentials_are_valid_after_a_restart_with_the_same_keys(folder: 
 
 def test_an_external_account_without_a_source_of_its_token_is_refused(simulator: Simulator, folder: Path) -> None:
     [credential] = a_catalog(simulator, folder, "external_account").credentials
-    credential.file.write_text(json.dumps({**json.loads(credential.file.read_text()), "credential_source": {}}))
+    key_file(credential).write_text(
+        json.dumps({**json.loads(key_file(credential).read_text()), "credential_source": {}})
+    )
     with pytest.raises(Invalid, match=r"^credentials\.acme\.file: .*external_account\.json: "):
         load_credential(credential, LOOPBACK)
 
@@ -170,8 +177,8 @@ async def test_a_broken_key_file_is_fatal_for_its_credential_only_and_is_read_ag
 ) -> None:
     [broken] = a_catalog(simulator, folder, "authorized_user").credentials
     [healthy] = a_catalog(simulator, folder, "service_account").credentials
-    content = broken.file.read_text()
-    broken.file.write_text("{}")
+    content = key_file(broken).read_text()
+    key_file(broken).write_text("{}")
     tokens = AccessTokens([broken, healthy.model_copy(update={"id": "healthy"})], LOOPBACK)
     with pytest.raises(
         Fatal, match=r"^credentials\.acme\.file: .*/authorized_user\.json: client_id: missing"
@@ -179,7 +186,7 @@ async def test_a_broken_key_file_is_fatal_for_its_credential_only_and_is_read_ag
         await tokens.token("acme")
     assert caught.value.scope == "credential:acme"
     assert list(await console.sites(await tokens.token("healthy"))) == [URL]
-    broken.file.write_text(content)
+    key_file(broken).write_text(content)
     assert list(await console.sites(await tokens.token("acme"))) == [URL]
     tokens.close()
 
@@ -191,9 +198,9 @@ async def test_a_key_file_that_is_replaced_is_used_from_the_next_call_on(
     tokens = AccessTokens([credential], LOOPBACK)
     first = await tokens.token("acme")
     replacement = json.dumps(simulator.engine.tokens.credential_file("other@example.com", simulator.root))
-    credential.file.write_text("")  # as in the moment in which it is written
+    key_file(credential).write_text("")  # as in the moment in which it is written
     assert await tokens.token("acme") == first
-    credential.file.write_text(replacement)
+    key_file(credential).write_text(replacement)
     assert await tokens.token("acme") != first
     assert await console.sites(await tokens.token("acme")) == {}
     tokens.close()
@@ -269,9 +276,68 @@ def test_a_file_that_cannot_be_used_is_reported_with_its_field(
     simulator: Simulator, folder: Path, kind: str, name: str, value: object, message: str
 ) -> None:
     [credential] = a_catalog(simulator, folder, kind).credentials
-    credential.file.write_text(json.dumps({**json.loads(credential.file.read_text()), name: value}))
+    key_file(credential).write_text(json.dumps({**json.loads(key_file(credential).read_text()), name: value}))
     with pytest.raises(Invalid, match=message):
         load_credential(credential.located_at(folder / "catalog.yaml", 3), LOOPBACK)
+
+
+async def test_a_service_account_acts_for_its_subject(
+    simulator: Simulator, console: SearchConsole, folder: Path
+) -> None:
+    [credential] = a_catalog(simulator, folder, "service_account").credentials
+    for subject, found in (("other@example.com", {}), ("authorized_user@example.com", None)):
+        tokens = AccessTokens([credential.model_copy(update={"subject": subject})], LOOPBACK)
+        if found is None:
+            with pytest.raises(Fatal, match="unauthorized_client"):
+                await tokens.token("acme")
+        else:
+            assert await console.sites(await tokens.token("acme")) == found
+        tokens.close()
+
+
+async def test_another_subject_is_another_account(simulator: Simulator, folder: Path) -> None:
+    [credential] = a_catalog(simulator, folder, "service_account").credentials
+    tokens = AccessTokens([credential], LOOPBACK)
+    token = await tokens.token("acme")
+    tokens.replace_credentials([credential.model_copy(update={"subject": "other@example.com"})])
+    assert await tokens.token("acme") != token
+    tokens.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_application_default_credentials_come_from_the_environment(
+    simulator: Simulator, console: SearchConsole, folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    file = a_catalog(simulator, folder, kind).credentials[0].file
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
+    tokens = AccessTokens([Credential(id="acme", type="application_default")], LOOPBACK)
+    token = await tokens.token("acme")
+    assert list(await console.sites(token)) == [URL]
+    assert await tokens.token("acme") == token
+    tokens.close()
+
+
+async def test_missing_application_default_credentials_are_one_line_and_retryable(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(folder))
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    credential = Credential(id="acme", type="application_default").located_at(folder / "catalog.yaml", 2)
+    [problem] = credential_problems([credential], LOOPBACK)
+    assert problem.startswith(f"{folder}/catalog.yaml:2: credentials.acme.type: Application Default Credentials: ")
+    assert "not found" in problem
+    tokens = AccessTokens([credential], LOOPBACK)
+    with pytest.raises(Retryable, match="not found"):
+        await tokens.token("acme")
+    tokens.close()
+
+
+def test_a_default_key_file_is_checked_like_any_other(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "key.json").write_text('{"type": "service_account", "client_email": "x"}')
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(folder / "key.json"))
+    [problem] = credential_problems([Credential(id="acme", type="application_default")], LOOPBACK)
+    assert problem.endswith("key.json: private_key: missing")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"[]", b"\xff", b"[" * 100_000])

@@ -84,7 +84,7 @@ def test_init_writes_a_catalog_of_what_can_be_read(simulator: Simulator, folder:
     result = run(simulator, "init", folder / "ann.json", folder / "bob.json", "--catalog", path, "--json")
     assert (result.exit_code, json.loads(result.stdout)) == (0, {"catalog": str(path), "properties": [BOBS, SHARED]})
     catalog = read_catalog(path)
-    assert [(item.id, item.type, item.file.resolve()) for item in catalog.credentials] == [
+    assert [(item.id, item.type, item.file and item.file.resolve()) for item in catalog.credentials] == [
         ("ann", "service_account", folder / "ann.json"),
         ("bob", "authorized_user", folder / "bob.json"),
     ]
@@ -132,7 +132,7 @@ def test_init_says_when_no_property_can_be_read(simulator: Simulator, folder: Pa
         (None, "No such file"),
         ("{", "not JSON"),
         ("[]", "not a JSON object"),
-        ("{}", "type: must be one of service_account, authorized_user, external_account, got None"),
+        ("{}", "type: must be one of service_account, authorized_user, external_account, got 'None'"),
         ('{"type": "robot"}', "got 'robot'"),
         ('{"installed": {"client_id": "x", "client_secret": "secret"}}', "`gsc-stream login` makes a credential"),
         ('{"web": {"client_id": "x", "client_secret": "secret"}}', "the client secrets of an OAuth client"),
@@ -156,7 +156,7 @@ def test_key_files_of_the_same_name_are_refused(simulator: Simulator, folder: Pa
     (folder / "sub").mkdir()
     result = run(simulator, "init", folder / "ann.json", folder / "sub" / ".." / "ann.json", "--catalog", "x.yaml")
     assert result.exit_code == 2
-    assert "another key file is named 'ann', too" in result.stderr
+    assert "two credentials would have the id 'ann'" in result.stderr
 
 
 def test_check_names_a_property_that_the_credential_may_only_see(simulator: Simulator, folder: Path) -> None:
@@ -165,3 +165,13 @@ def test_check_names_a_property_that_the_credential_may_only_see(simulator: Simu
     result = run(simulator, "check", "--json", GSC_CATALOG=str(folder / "catalog.yaml"), **servers)
     problems = {item["credential"]: item["problem"] for item in json.loads(result.stdout)["checks"]}
     assert (problems["ann"], problems["bob"]) == (f"cannot read {UNVERIFIED}", None)
+
+
+def test_init_with_application_default_credentials(simulator: Simulator, folder: Path) -> None:
+    path = folder / "catalog.yaml"
+    environment = {"GOOGLE_APPLICATION_CREDENTIALS": str(folder / "bob.json")}
+    result = run(simulator, "init", "--application-default", "--catalog", path, **environment)
+    assert result.exit_code == 0, result.output
+    [credential] = read_catalog(path).credentials
+    assert (credential.id, credential.type, credential.file) == ("default", "application_default", None)
+    assert run(simulator, "init", "--catalog", folder / "x.yaml").stderr.startswith("KEY_FILE: missing")

@@ -37,7 +37,7 @@ def find_problems(folder: Path, text: str) -> list[str]:
 def test_paths_of_credential_files_are_relative_to_the_catalog(tmp_path: Path) -> None:
     catalog = read(tmp_path, CATALOG)
     assert catalog.credentials[0].file == catalog.credential_by_id["acme"].file == tmp_path / "acme.json"
-    assert catalog.credentials[0].file_field == f"{tmp_path}/catalog.yaml:2: credentials.acme.file"
+    assert catalog.credentials[0].key_field == f"{tmp_path}/catalog.yaml:2: credentials.acme.file"
 
 
 def test_a_property_has_the_reports_that_it_names_or_all(tmp_path: Path) -> None:
@@ -113,6 +113,10 @@ def test_a_project_that_is_wrong_is_named_with_its_line(tmp_path: Path, projects
         ('"sc-domain:example.com"', "example.com", 4, "properties.0.url: must be sc-domain:NAME, or"),
         ("file: acme.json", "fiel: acme.json", 2, "credentials.0.file: missing"),
         ("file: acme.json", "file: acme.json, usr_qpm: 1", 2, "usr_qpm: unknown field; did you mean 'user_qpm'?"),
+        ("file: acme.json", "file:", 2, "credentials.0.file: missing; a credential of type service_account has a key"),
+        ("service_account", "application_default", 2, "file: a credential of type application_default has no key file"),
+        ("acme.json", "acme.json, subject: ann", 2, "credentials.0.subject: "),
+        ("service_account", "authorized_user, subject: a@b.c", 2, "credentials.0.subject: only a credential of type s"),
         ("reports: [by_page]", "colour: red", 4, "properties.0.colour: unknown field; known: credential, "),
         ("reports: [by_page]", "reports: [by_pag]", 4, "unknown report 'by_pag'; did you mean 'by_page'?"),
         ("file: acme.json", "file: acme.json, user_qpm: x", 2, "credentials.0.user_qpm: must be a whole number"),
@@ -197,7 +201,7 @@ def test_another_type_is_not_text(tmp_path: Path, word: str, shown: str) -> None
 def test_anchors_and_merge_keys_are_resolved(tmp_path: Path) -> None:
     credentials = "  - &base {id: acme, type: service_account, file: acme.json}\n  - {<<: *base, id: other}\n"
     catalog = read(tmp_path, CATALOG.replace(CATALOG.splitlines(keepends=True)[1], credentials))
-    assert [(item.id, item.file.name) for item in catalog.credentials] == [
+    assert [(item.id, item.file and item.file.name) for item in catalog.credentials] == [
         ("acme", "acme.json"),
         ("other", "acme.json"),
     ]
