@@ -92,13 +92,13 @@ async def _measure(setup: Setup, producer: Process, port: int) -> dict[str, obje
         log_progress("planning")
         began = monotonic()
         run_ = await _request(setup)
-        while await runs.progress(conn, run_) is None:
+        while not (progress := await runs.progress(conn, run_)) or not progress.planned_at:
             await _sample(producer, port, samples)
         seconds = monotonic() - began
         for _ in range(20):  # the outbox begins to publish
             await _sample(producer, port, samples)
         producer.stop()
-        planned = sum((await runs.page_states(conn, run_) or {}).values())
+        planned = progress.total
         log_progress(f"{planned} pages in {seconds:.1f} s; measuring the outbox")
         await pages.use_index_scans(conn)
         step_ms = await _longest_step_ms(conn, setup)

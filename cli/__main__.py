@@ -13,9 +13,9 @@ from pipeline.settings import Settings
 
 SECTIONS: Sections = {
     "Run it": ("demo", "up", "down", "sync"),
-    "Look": ("status", "halts", "dead-letters", "reconcile"),
+    "Look": ("status", "runs", "halts", "dead-letters", "reconcile", "psql"),
     "Intervene": ("halt", "resume", "cancel", "replay", "retention"),
-    "Set up": ("login", "init", "properties", "check", "topics", "migrate"),
+    "Set up": ("login", "init", "properties", "check", "config", "topics", "migrate"),
     "Services": ("producer", "fetcher", "sink"),
 }
 

@@ -42,6 +42,11 @@ def read_environment(model: type[S]) -> S:
         fail(str(error))
 
 
+def environment() -> Mapping[str, str]:
+    """Return the environment variables of the command."""
+    return os.environ  # noqa: TID251 - the command line reads it here only
+
+
 def environment_variable(name: str) -> str | None:
     """Return a variable that is not a setting of a service."""
     return os.environ.get(name)  # noqa: TID251 - the command line reads it here only

@@ -1,22 +1,25 @@
 """Waiting for a run: until it is planned, and until its pages are finished or nothing but halted pages is left."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import click
 
 from cli.context import project_by_credential
+from cli.text import counts_text
+from lab.progress import ShowProgress
 from pipeline.clock import monotonic, now
 from pipeline.contracts.halts import Halts, credential_scopes
 from pipeline.contracts.messages import DEFAULT_PROJECT, Control
+from pipeline.contracts.resources import RunProgress
 from pipeline.contracts.text import utc_text
 from pipeline.dead_letters import read_dead_letter
+from pipeline.errors import Invalid
 from pipeline.ledger import runs
 from pipeline.ledger.changes import wait_for_change
-from pipeline.ledger.pages import finished_count
 from pipeline.postgres import Connection
 from pipeline.process import EXIT_FAILED, EXIT_HALTED
 from pipeline.topic_reader import OffsetRange, OffsetRanges, TopicReader
@@ -34,8 +37,6 @@ SHORT_HALT = timedelta(minutes=30)
 
 Source = tuple[str, int, int]
 """Topic, partition and offset of a message."""
-ShowProgress = Callable[[str, int, int], None]
-"""Shows a text, the number of finished pages, and that of all pages."""
 
 
 class RefusedError(Exception):
@@ -46,7 +47,7 @@ class RefusedError(Exception):
 class RunEnd:
     """The progress of a run, and the halts that hold all of its unfinished pages, if there are any."""
 
-    progress: Mapping[str, Any]
+    progress: RunProgress
     halts: tuple[Control, ...] = ()
 
 
@@ -75,13 +76,12 @@ async def wait_until_planned(conn: Connection, run: str, source: Source, dead_le
     Raises RefusedError when the producer has dead-lettered its request.
     """
     late_at = monotonic() + UNPLANNED_S
-    while not await runs.progress(conn, run):
+    while not (progress := await runs.progress(conn, run)) or not progress.planned_at:
         if reason := await dead_letters.reason_of(source):
             raise RefusedError(reason)
         if monotonic() > late_at:
             late_at = float("inf")
-            accepted = await runs.request_of(conn, run) is not None
-            waits_for = "a producer adds its pages" if accepted else "is a producer running and ready?"
+            waits_for = "a producer adds its pages" if progress else "is a producer running and ready?"
             click.echo(f"run {run} is not planned yet: {waits_for}", err=True)
         await wait_for_change(conn, POLL_EVERY_S)
 
@@ -100,17 +100,21 @@ class _Quiet:
 
 
 async def wait_until_finished(conn: Connection, run: str, halts: Halts, show: ShowProgress) -> RunEnd:
-    """Wait until every page is finished, or until halts without a near end hold those that are left."""
+    """Wait until every page is finished, or until halts without a near end hold those that are left.
+
+    Raises Invalid when the ledger does not have the run.
+    """
     quiet, reported, projects = _Quiet(), "", project_by_credential()
     while True:
         began = monotonic()
-        progress: Mapping[str, Any] = await runs.progress(conn, run) or {"pages": {}, "rows": 0}
+        progress = await runs.progress(conn, run)
+        if progress is None:
+            raise Invalid(f"no run {run!r} in the ledger")
         rest_s = REST_RATIO * (monotonic() - began)
-        done, total = finished_count(progress["pages"]), sum(progress["pages"].values())
-        show(f"{progress['rows']} rows, pages", done, total)
-        if done == total:
+        show(f"pages, {progress.rows:,} rows", progress.finished, progress.total)
+        if progress.finished == progress.total:
             return RunEnd(progress)
-        if halts.active(now()) and quiet.seconds(done) >= QUIET_S:
+        if halts.active(now()) and quiet.seconds(progress.finished) >= QUIET_S:
             tenants = [
                 UnfinishedProperty(url, credential, projects.get(credential, DEFAULT_PROJECT))
                 for credential, url in await runs.unfinished_tenants(conn, run)
@@ -161,10 +165,8 @@ def describe_halt(halt: Control) -> str:
 
 def describe_end(end: RunEnd) -> str:
     """Return how a run ended, and what to do about pages without rows."""
-    pages = end.progress["pages"]
-    counts = ", ".join(f"{number} {state}" for state, number in sorted(pages.items())) or "none"
-    lines = [f"pages: {counts}; rows: {end.progress['rows']}"]
-    if pages.get("dead"):
+    lines = [f"pages: {counts_text(end.progress.pages)}; rows: {end.progress.rows:,}"]
+    if end.progress.pages.get("dead"):
         lines.append("`gsc-stream dead-letters list` says why pages are dead")
     if end.halts:
         lines.append("only halted pages are left; they are fetched when the halt ends:")
@@ -175,4 +177,4 @@ def exit_code(end: RunEnd) -> int:
     """Return the exit code of a command that waited for a run."""
     if end.halts:
         return EXIT_HALTED
-    return EXIT_FAILED if end.progress["pages"].get("dead") else 0
+    return EXIT_FAILED if end.progress.pages.get("dead") else 0

@@ -1,6 +1,7 @@
 """Comparison of a day's rows in the table with the simulator's, row by row. Pure."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from typing import NamedTuple
 
@@ -75,3 +76,17 @@ def compare_day(day: Day, table: Table, source: Table) -> Difference | None:
     if not missing and not unexpected and not different:
         return None
     return Difference(day.property, day.report.name, day.search_type, day.date, missing, unexpected, different)
+
+
+@dataclass
+class Comparison:
+    """The days that have been compared: their rows in the table, and how they differ from the source."""
+
+    rows: int = 0
+    differences: list[Difference] = field(default_factory=list)
+
+    def add(self, day: Day, table: Table, source: Table) -> None:
+        """Compare a day, and count its rows."""
+        self.rows += len(table)
+        if difference := compare_day(day, table, source):
+            self.differences.append(difference)

@@ -3,10 +3,10 @@
 import asyncio
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, cast
 
 import httpx
 
@@ -14,42 +14,22 @@ from lab.comparison import Difference
 from lab.driver import Driver, all_finished
 from lab.embedded import Embedded, Plan, running_embedded
 from lab.errors import LabError
-from lab.progress import Progress
+from lab.progress import Progress, ShowProgress
 from lab.scenario import RunningSimulator, Scenario
 from lab.servers import ServerChoice
 from pipeline.clock import monotonic
 from pipeline.consumer_lag import LagReader
+from pipeline.contracts.resources import RunProgress
 from pipeline.ledger import runs
-from pipeline.ledger.pages import finished_count
-from pipeline.postgres import Connection, connection
+from pipeline.postgres import connection
 from pipeline.retry import with_retries
 
 POLL_S = 0.5
+LIMIT_PER_MINUTE = 960
+"""Calls a minute that a credential and a property may make: 80 % of Google's quota."""
 
-
-class Snapshot(NamedTuple):
-    """The progress of a sync."""
-
-    seconds: float
-    """Since the sync was requested."""
-    rows: int
-    """Rows written."""
-    pages_finished: int
-    """Pages in a final state."""
-    pages_planned: int
-    calls: int
-    calls_last_minute: int
-    lag_batches: int
-    """Consumer lag of the fetchers."""
-    lag_results: int
-    """Consumer lag of the sink."""
-
-    @property
-    def eta_s(self) -> float | None:
-        """Estimated seconds to the end, at the average speed so far; None before the first page is finished."""
-        if not self.pages_finished:
-            return None
-        return self.seconds / self.pages_finished * (self.pages_planned - self.pages_finished)
+Bar = Callable[[str], AbstractContextManager[ShowProgress]]
+"""Shows the progress of one job, which the text describes, for the length of a block."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +37,9 @@ class Summary:
     """The result of the demo."""
 
     rows: int
-    """Rows in the table."""
+    """Rows in the table, of the days of the sync."""
+    rows_fetched: int
+    """Rows of all pages: a row that two pages list is in the table once."""
     calls: int
     seconds: float
     """From the sync request to the last page."""
@@ -73,10 +55,6 @@ class Summary:
         return not self.differences
 
 
-Show = Callable[[Snapshot], None]
-"""Receives a snapshot every POLL_S."""
-
-
 @contextmanager
 def running_demo(scenario: Scenario, choice: ServerChoice, progress: Progress) -> Iterator[Embedded]:
     """Run servers, simulator and services for the length of the block.
@@ -89,72 +67,56 @@ def running_demo(scenario: Scenario, choice: ServerChoice, progress: Progress) -
             yield embedded
 
 
-async def synchronize(embedded: Embedded, days: int, show: Show) -> Summary:
-    """Sync the last days, show the progress until every page is finished, and compare the table with the simulator.
+async def synchronize(embedded: Embedded, days: int, bar: Bar) -> Summary:
+    """Sync the last days until every page is finished, and compare the table with the simulator.
 
     Raises LabError when a service exits, PipelineError and httpx.HTTPError.
     """
     simulator = cast("RunningSimulator", embedded.simulator)  # a scenario is simulated
     driver = Driver(embedded.setup, simulator, embedded.services)
     began = monotonic()
-    run = await driver.request_sync(days)
-    await _follow(driver, run, show)
+    run_id = await driver.request_sync(days)
+    with bar("pages") as show:
+        run = await _follow(driver, run_id, show)
     seconds = monotonic() - began
-    return await _summarize(driver, days, seconds)
+    with bar("days compared with the source, row by row") as show:
+        comparison = await driver.compare(days, show)
+    stats = await _stats(driver)
+    peaks = {**stats["peak_by_site"], **stats["peak_by_user"]}
+    return Summary(
+        comparison.rows,
+        run.rows,
+        stats["calls"],
+        seconds,
+        max(peaks.values(), default=0),
+        peaks,
+        comparison.differences,
+    )
 
 
-async def _follow(driver: Driver, run: str, show: Show) -> None:
-    """Show a snapshot every POLL_S until all pages are finished."""
+async def _follow(driver: Driver, run_id: str, show: ShowProgress) -> RunProgress:
+    """Show the progress every POLL_S until all pages are finished."""
     lags = driver.lag_of_fetchers(), driver.lag_of_sink()
-    began = monotonic()
-    async with (
-        connection(driver.setup.servers.dsn, application="gsc-demo") as conn,
-        httpx.AsyncClient(base_url=driver.simulator.root, timeout=30) as client,
-    ):
+    async with connection(driver.setup.servers.dsn, application="gsc-demo") as conn:
         while True:
             await asyncio.sleep(POLL_S)
             if ended := driver.services.ended():
                 raise LabError("\n".join(ended))
-            progress = await _read_progress(conn, run)
-            if progress is None:
+            run = await runs.progress(conn, run_id)
+            if run is None:
                 continue
-            pages, rows = progress
-            show(await _snapshot(monotonic() - began, rows, pages, client, lags))
-            if all_finished(pages):
-                return
+            show(await _text(run, driver, lags), run.finished, run.total)
+            if all_finished(run.pages):
+                return run
 
 
-async def _read_progress(conn: Connection, run: str) -> tuple[dict[str, int], int] | None:
-    """Return the run's pages by state and its applied rows; None until the run is planned."""
-    progress = await runs.progress(conn, run)
-    if progress is None:
-        return None
-    pages: dict[str, int] = progress["pages"]  # type: ignore[assignment]
-    return pages, int(str(progress["rows"]))
+async def _text(run: RunProgress, driver: Driver, lags: tuple[LagReader, LagReader]) -> str:
+    batches, results = [await with_retries(lag.total) for lag in lags]
+    calls = (await _stats(driver))["last_minute"]
+    return f"pages; {run.rows:,} rows; {calls} calls in the last minute; lag: {batches} batches, {results} results"
 
 
-async def _snapshot(
-    seconds: float, rows: int, pages: dict[str, int], client: httpx.AsyncClient, lags: tuple[LagReader, LagReader]
-) -> Snapshot:
-    stats = (await client.get("/_sim/stats")).json()
-    batches, results = lags
-    return Snapshot(
-        seconds,
-        rows,
-        finished_count(pages),
-        sum(pages.values()),
-        stats["calls"],
-        stats["last_minute"],
-        await with_retries(batches.total),
-        await with_retries(results.total),
-    )
-
-
-async def _summarize(driver: Driver, days: int, seconds: float) -> Summary:
+async def _stats(driver: Driver) -> dict[str, Any]:
     async with httpx.AsyncClient(base_url=driver.simulator.root, timeout=60) as client:
-        stats = (await client.get("/_sim/stats")).json()
-    async with connection(driver.setup.servers.dsn, application="gsc-demo") as conn:
-        row = await (await conn.execute("select count(*) from gsc.facts")).fetchone()
-    differences = await driver.differences(days)
-    peaks = {**stats["peak_by_site"], **stats["peak_by_user"]}
-    return Summary(row[0] if row else 0, stats["calls"], seconds, max(peaks.values(), default=0), peaks, differences)
+        stats: dict[str, Any] = (await client.get("/_sim/stats")).json()
+        return stats

@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 import httpx
 
-from lab.comparison import Day, Difference, Table, compare_day, expected_table, series_days
+from lab.comparison import Comparison, Day, Difference, Table, expected_table, series_days
 from lab.local_pipeline import Services, Setup
+from lab.progress import ShowProgress
 from lab.scenario import RunningSimulator, last_days
 from pipeline.catalog_file import read_catalog
 from pipeline.clock import now
@@ -15,11 +16,11 @@ from pipeline.consumer_lag import LagReader
 from pipeline.contracts.identity import run_id
 from pipeline.contracts.messages import Control
 from pipeline.contracts.reports import value_dimensions
+from pipeline.contracts.resources import finished_count
 from pipeline.contracts.topics import BATCHES, RESULTS
 from pipeline.control import read_halts
 from pipeline.kafka import group_id
 from pipeline.ledger import runs
-from pipeline.ledger.pages import finished_count
 from pipeline.pacific import pacific_date
 from pipeline.postgres import Connection, connection
 from pipeline.publisher import open_publisher, publish_control, publish_request
@@ -65,23 +66,27 @@ class Driver:
         """Return the number of pages of the run by state; empty until the run is planned. Raises PipelineError."""
         async with connection(self.setup.servers.dsn, application="gsc-lab") as conn:
             progress = await runs.progress(conn, run)
-        return progress["pages"] if progress else {}  # type: ignore[return-value]
+        return progress.pages if progress else {}
 
     async def differences(self, days: int) -> list[Difference]:
+        """Return how the table differs from the simulator in the last days. Raises like `compare`."""
+        return (await self.compare(days, lambda *_: None)).differences
+
+    async def compare(self, days: int, show: ShowProgress) -> Comparison:
         """Compare the last days of every series of the catalog with the simulator, row by row.
 
         Raises PipelineError, CatalogError, psycopg.Error and httpx.HTTPError.
         """
-        catalog = read_catalog(self.setup.catalog)
+        series = series_days(read_catalog(self.setup.catalog), last_days(days))
+        comparison = Comparison()
         async with (
             connection(self.setup.servers.dsn, application="gsc-lab") as conn,
             httpx.AsyncClient(base_url=self.simulator.root, timeout=120) as client,
         ):
-            results = [
-                compare_day(day, await _read_table(conn, day), await _read_source(client, day))
-                for day in series_days(catalog, last_days(days))
-            ]
-        return [difference for difference in results if difference is not None]
+            for number, day in enumerate(series, start=1):
+                comparison.add(day, await _read_table(conn, day), await _read_source(client, day))
+                show("days compared with the source, row by row", number, len(series))
+        return comparison
 
     def lag_of_fetchers(self) -> LagReader:
         """Return a reader of the fetchers' consumer lag, the number of batches in the queue."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 KAFKA = ("org.apache.kafka", "kafka_2.13", "4.4.0")
 LOGGING = ("org.apache.logging.log4j", "log4j-slf4j-impl", "2.25.5")  # without it Kafka logs nothing, not even errors
 _LOCK_FILE = "kafka-jars.lock"
+_PROGRESS_LINES = 5
 _PARALLEL_DOWNLOADS = 6
 
 
@@ -86,13 +87,15 @@ def _is_cached(jar: Jar, folder: Path) -> bool:
 
 def _download_all(jars: list[Jar], folder: Path, progress: Progress) -> None:
     total = sum(jar.size for jar in jars)
-    downloaded = 0
+    downloaded = reported = 0
     progress(f"downloading Apache Kafka {KAFKA[2]}: {len(jars)} jars, {total / 1e6:.0f} MB, to {folder}")
     with tempfile.TemporaryDirectory(dir=folder) as scratch, ThreadPoolExecutor(_PARALLEL_DOWNLOADS) as pool:
         context = _maven_context(Path(scratch))
         for jar in pool.map(lambda jar: _download(context, jar, folder), jars):
             downloaded += jar.size
-            progress(f"  {downloaded / 1e6:5.1f} of {total / 1e6:.1f} MB  {jar.file_name}")
+            if downloaded - reported >= total / _PROGRESS_LINES or downloaded == total:
+                reported = downloaded
+                progress(f"  {downloaded / 1e6:5.1f} of {total / 1e6:.1f} MB")
 
 
 def _maven_context(cache: Path) -> "MavenContext":

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
+import msgspec
 from aiohttp import web
 
 from pipeline.catalog import Catalog
@@ -70,7 +71,9 @@ class Api:
     async def _get_run(self, request: web.Request) -> web.Response:
         async with self._connect() as conn:
             run = await runs.progress(conn, request.match_info["run_id"])
-        return web.json_response(run) if run else problem(404, "no such run", "run_id")
+        if run is None:
+            return problem(404, "no such run", "run_id")
+        return web.json_response(body=msgspec.json.encode(run))
 
     async def _post_halt(self, request: web.Request) -> web.Response:
         """Halt a scope, or resume it with `"state": "running"`."""

@@ -28,7 +28,11 @@ class AllSettings(ProducerSettings, FetcherSettings, SinkSettings):  # type: ign
 @click.command()
 @json_option
 def check(as_json: bool) -> None:
-    """Check settings, catalog, Kafka, PostgreSQL and Google: one line each; exit 1 if a check fails."""
+    """Check settings, catalog, Kafka, PostgreSQL and Google: one line each; exit 1 if a check fails.
+
+    \b
+    Example: gsc-stream check && gsc-stream sync --all --days 10
+    """
     settings = read_environment(AllSettings)
     catalog = load_catalog(settings)
     problems = {"settings": None, "catalog": None, **run(_problems(settings, catalog))}

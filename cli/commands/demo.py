@@ -1,26 +1,21 @@
 """`gsc-stream demo`: the whole pipeline against a simulated Google, with a check of every row."""
 
 import asyncio
-import sys
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.live import Live
-from rich.table import Table
 
 from cli.local_servers import choose_servers, kafka_option, local_servers, postgres_option
 from cli.output import log_progress, print_json
-from lab.demo import Snapshot, Summary, running_demo, synchronize
+from cli.progress_bar import progress_bar
+from lab.demo import LIMIT_PER_MINUTE, Summary, running_demo, synchronize
 from lab.embedded import Embedded
 from lab.run_folder import export_lines
 from lab.scenario import Scenario
 
-LIMIT_PER_MINUTE = 960
-LINE_EVERY_S = 5.0
 STAY_POLL_S = 1.0
 
 
@@ -44,7 +39,13 @@ STAY_POLL_S = 1.0
 @kafka_option
 @postgres_option
 def demo(as_json: bool, stay: bool, keep: Path | None, kafka: str | None, postgres: str | None, **options: Any) -> None:
-    """Sync simulated properties through a real Kafka into a real PostgreSQL, and check every row."""
+    """Sync simulated properties through a real Kafka into a real PostgreSQL, and check every row.
+
+    \b
+    Examples:
+      gsc-stream demo
+      gsc-stream demo --days 10 --properties 5 --stay
+    """
     scenario = Scenario(
         days=options["days"],
         properties=options["properties"],
@@ -57,8 +58,7 @@ def demo(as_json: bool, stay: bool, keep: Path | None, kafka: str | None, postgr
         local_servers(),
         running_demo(scenario, servers, log_progress) as embedded,
     ):
-        with _Display(scenario) as display:
-            summary = asyncio.run(synchronize(embedded, scenario.days, display.show))
+        summary = asyncio.run(synchronize(embedded, scenario.days, progress_bar))
         _print_summary(summary)
         if as_json:
             print_json(_fields(summary))
@@ -70,6 +70,7 @@ def demo(as_json: bool, stay: bool, keep: Path | None, kafka: str | None, postgr
 def _fields(summary: Summary) -> dict[str, object]:
     return {
         "rows": summary.rows,
+        "rows_fetched": summary.rows_fetched,
         "calls": summary.calls,
         "seconds": round(summary.seconds, 2),
         "peak_calls_per_minute": summary.peak_calls_per_minute,
@@ -87,44 +88,10 @@ def _stay(embedded: Embedded) -> None:
             Event().wait(STAY_POLL_S)
 
 
-class _Display:
-    """Progress: a live table on a terminal, otherwise a line every few seconds."""
-
-    def __init__(self, scenario: Scenario) -> None:
-        self._limit = LIMIT_PER_MINUTE * scenario.properties
-        self._live = Live(console=Console(stderr=True)) if sys.stderr.isatty() else None
-        self._printed_at = -LINE_EVERY_S
-
-    def __enter__(self) -> "_Display":
-        if self._live:
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._live:
-            self._live.stop()
-
-    def show(self, snapshot: Snapshot) -> None:
-        """Show the progress of the sync."""
-        eta = "?" if snapshot.eta_s is None else f"{snapshot.eta_s:.0f} s"
-        cells = {
-            "rows": f"{snapshot.rows:,}",
-            "pages": f"{snapshot.pages_finished}/{snapshot.pages_planned}",
-            "calls in the last minute": f"{snapshot.calls_last_minute} of {self._limit} allowed",
-            "lag": f"{snapshot.lag_batches} batches, {snapshot.lag_results} results",
-            "time left": eta,
-        }
-        if self._live:
-            table = Table(*cells)
-            table.add_row(*cells.values())
-            self._live.update(table)
-        elif snapshot.seconds - self._printed_at >= LINE_EVERY_S:
-            self._printed_at = snapshot.seconds
-            log_progress(", ".join(f"{name}: {cell}" for name, cell in cells.items()))
-
-
 def _print_summary(summary: Summary) -> None:
-    log_progress(f"{summary.rows:,} rows by {summary.calls} calls in {summary.seconds:.1f} s")
+    log_progress(f"{summary.rows_fetched:,} rows by {summary.calls} calls in {summary.seconds:.1f} s")
+    if repeated := summary.rows_fetched - summary.rows:
+        log_progress(f"{summary.rows:,} of them are different rows: {repeated} were listed by two pages of a day")
     for name, peak in sorted(summary.peaks.items()):
         log_progress(f"  highest minute of {name}: {peak} calls, {LIMIT_PER_MINUTE} allowed")
     if summary.equal_to_source:

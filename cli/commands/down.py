@@ -18,7 +18,11 @@ from lab.run_folder import STOP_TIMEOUT_S, lock_holder, wait_until_free
 @folder_option
 @json_option
 def down(folder: Path, as_json: bool) -> None:
-    """Stop what `gsc-stream up` started. The data stays."""
+    """Stop what `gsc-stream up` started. The data stays.
+
+    \b
+    Example: gsc-stream down --folder .gsc-stream
+    """
     folder = folder.absolute()
     pid = lock_holder(folder)
     if pid is not None:

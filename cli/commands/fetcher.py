@@ -5,7 +5,11 @@ import click
 
 @click.command()
 def fetcher() -> None:
-    """Run a fetcher in the foreground until SIGTERM."""
+    """Run a fetcher in the foreground until SIGTERM.
+
+    \b
+    Example: GSC_HTTP_PORT=8081 gsc-stream fetcher
+    """
     from fetcher.__main__ import main
 
     main()

@@ -18,7 +18,11 @@ _COLUMNS = ("scope", "cause", "reason", "actor", "at", "until")
 @click.command()
 @json_option
 def halts(as_json: bool) -> None:
-    """List the active halts."""
+    """List the active halts.
+
+    \b
+    Example: gsc-stream halts --json
+    """
     active = run(_active_halts(read_environment(KafkaSettings)))
     records = [control_fields(control) for control in active]
     if as_json:

@@ -14,7 +14,11 @@ from pipeline.schema import migrate as apply_migrations
 @click.command()
 @json_option
 def migrate(as_json: bool) -> None:
-    """Apply missing migrations, and create the view of every report of the catalog."""
+    """Apply missing migrations, and create the view of every report of the catalog.
+
+    \b
+    Example: GSC_CATALOG=catalog.yaml gsc-stream migrate
+    """
     settings = read_environment(SyncSettings)
     catalog = load_catalog(settings)
     applied = run(_migrate(settings, catalog))

@@ -27,6 +27,9 @@ def properties(as_json: bool) -> None:
 
     The column catalog_credential is the credential that the catalog gives the property; it is empty for a property that
     the catalog does not have. Exit 1 if the list of a credential cannot be read.
+
+    \b
+    Example: gsc-stream properties --json
     """
     settings = read_environment(PropertiesSettings)
     catalog = load_catalog(settings)

@@ -9,7 +9,8 @@ import click
 
 from cli.context import SyncSettings, fail, load_catalog, read_environment, run
 from cli.options import day, json_option
-from cli.output import print_json, print_table, progress_bar
+from cli.output import print_json, print_table
+from cli.progress_bar import progress_bar
 from fetcher.credentials import AccessTokens
 from fetcher.search_console import SearchConsole
 from fetcher.settings import FetcherSettings

@@ -9,7 +9,8 @@ import click
 
 from cli.context import LedgerSettings, catalog_if_set, fail, read_environment, run
 from cli.options import day, json_option, moment
-from cli.output import print_json, print_table, progress_bar
+from cli.output import print_json, print_table
+from cli.progress_bar import progress_bar
 from maintenance.replay import Replay, ReplayCounts, Selection, begin, begin_generation, finish
 from pipeline.contracts.topics import RESULTS
 from pipeline.errors import Invalid

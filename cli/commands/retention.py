@@ -28,6 +28,9 @@ def retention(dry_run: bool, as_json: bool) -> None:
 
     A page is superseded when a newer generation has completed its day. It is deleted GSC_SUPERSEDED_DAYS after it was
     finished. The producer's daily timer does the same.
+
+    \b
+    Example: gsc-stream retention --dry-run
     """
     settings = read_environment(_Settings)
     deleted = run(_delete(settings, load_catalog(settings), dry_run=dry_run))

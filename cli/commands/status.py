@@ -44,6 +44,9 @@ def status(watch: bool, as_json: bool) -> None:
     """Show the status of each partition and credential, lag, pages by state, and halts.
 
     The size of a credential's share of the queue is computed from GSC_MAX_QUEUE_SIZE, as in the producer.
+
+    \b
+    Example: gsc-stream status --watch
     """
     settings = read_environment(StatusSettings)
     while True:

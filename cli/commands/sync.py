@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import click
+import msgspec
 
 from cli.context import SyncSettings, fail, fail_for, load_catalog, option_of, read_environment, run
 from cli.options import day, json_option
-from cli.output import print_json, progress_bar
+from cli.output import print_json
+from cli.progress_bar import progress_bar
 from cli.run_wait import (
     NewDeadLetters,
     RefusedError,
@@ -119,7 +121,9 @@ def _check(request: SyncRequest, catalog: Catalog) -> None:
 
 
 def _fields(end: RunEnd | None) -> dict[str, Any]:
-    return {**end.progress, "halts": [control_fields(halt) for halt in end.halts]} if end else {}
+    if end is None:
+        return {}
+    return {**msgspec.structs.asdict(end.progress), "halts": [control_fields(halt) for halt in end.halts]}
 
 
 @dataclass
@@ -190,7 +194,7 @@ class SyncJob:
         if not self.sent:
             fail("interrupted before the request was sent", EXIT_INTERRUPTED)
         fail(
-            f"interrupted; run {self.ids['run_id']} goes on: watch it with `gsc-stream status --watch`, or stop it with"
-            f" `gsc-stream cancel {self.ids['run_id']} --reason TEXT`",
+            f"interrupted; run {self.ids['run_id']} goes on: watch it with `gsc-stream runs"
+            f" {self.ids['run_id']} --watch`, or stop it with `gsc-stream cancel {self.ids['run_id']} --reason TEXT`",
             EXIT_INTERRUPTED,
         )

@@ -38,7 +38,13 @@ RETRY_S = 2.0
 )
 @json_option
 def topics(check: bool, replication: int, partitions: int | None, wait: int, as_json: bool) -> None:
-    """Create the topics that are missing."""
+    """Create the topics that are missing.
+
+    \b
+    Examples:
+      gsc-stream topics --replication 3
+      gsc-stream topics --check
+    """
     settings = read_environment(KafkaSettings)
     run(_require_kafka(settings, wait))
     if check:

@@ -34,10 +34,10 @@ def run_id(response: Response) -> str:
 
 def is_done(response: Response) -> bool:
     """Return whether every page is in a final state. Fails the task, without a retry, when some are dead."""
-    pages = response.json()["pages"]
-    done = pages.keys() <= {"applied", "dead", "cancelled"}
-    if done and pages.get("dead"):
-        raise AirflowFailException(f"see `gsc-stream dead-letters list`: {pages}")
+    run = response.json()
+    done = run["state"] in {"finished", "cancelled"}
+    if done and run["pages"].get("dead"):
+        raise AirflowFailException(f"see `gsc-stream dead-letters list`: {run['pages']}")
     return done
 
 
@@ -60,7 +60,7 @@ with DAG(
         task_id="wait",
         endpoint="v1/runs/{{ ti.xcom_pull('ask') }}",
         response_check=is_done,
-        response_error_codes_allowlist=["404", "503"],  # not planned yet; the producer cannot reach PostgreSQL
+        response_error_codes_allowlist=["404", "503"],  # not accepted yet; the producer cannot reach PostgreSQL
         mode="reschedule",
         poke_interval=10,
         timeout=20 * 3600,

@@ -22,6 +22,11 @@ def utc_text(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
+def to_second(moment: datetime) -> datetime:
+    """Return a time in UTC, to the second, as `utc_text` prints it."""
+    return moment.astimezone(UTC).replace(microsecond=0)
+
+
 def _escape(match: re.Match[str]) -> str:
     return match[0].encode("unicode_escape").decode()
 

@@ -23,8 +23,6 @@ _SQL = queries("pipeline.ledger", "pages.sql")
 
 State = Literal["pending", "published", "applied", "dead", "cancelled"]
 STATES: tuple[State, ...] = get_args(State)
-FINAL_STATES: tuple[State, ...] = ("applied", "dead", "cancelled")
-"""A page in one of them stays there, until an operator acts."""
 _BATCH_FIELDS = (
     "batch_id", "run_id", "generation", "priority", "credential", "property", "report", "search_type", "dimensions",
     "data_state", "date", "start_row", "row_limit",
@@ -270,11 +268,6 @@ async def delete_superseded(conn: Connection, series: Sequence[int], days: int) 
     async with database_errors():
         parameters = {"series": list(series), "days": days}
         return (await conn.execute(_SQL["delete_superseded"], parameters)).rowcount
-
-
-def finished_count(by_state: Mapping[str, int]) -> int:
-    """How many of the pages, counted by state, are in a final state."""
-    return sum(by_state.get(state, 0) for state in FINAL_STATES)
 
 
 def _identity(batch: Batch, series: int) -> dict[str, Any]:

@@ -5,15 +5,17 @@ Every function raises Retryable while PostgreSQL cannot be reached, and Fatal fo
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
+from psycopg.rows import dict_row
 
 from pipeline.contracts import codec
 from pipeline.contracts.identity import run_id
 from pipeline.contracts.messages import Batch, Priority, SyncRequest
 from pipeline.contracts.records import PlanCursor, SeriesKey
-from pipeline.contracts.text import utc_text
+from pipeline.contracts.resources import RunProgress, RunState, finished_count
+from pipeline.contracts.text import to_second
 from pipeline.errors import Invalid
 from pipeline.ledger import pages
 from pipeline.postgres import Connection, database_errors, queries
@@ -147,38 +149,45 @@ async def cancel(conn: Connection, run: str) -> Cancelled:
     Raises Invalid for a run that the ledger does not have.
     """
     async with database_errors(), conn.transaction():
-        if not (await conn.execute(_SQL["run"], {"run_id": run})).rowcount:
+        found = await progress(conn, run)
+        if found is None:
             raise Invalid(f"no run {run!r} in the ledger", field="RUN_ID")
-        by_state = await page_states(conn, run)
-        before = by_state.get("cancelled", 0) if by_state else 0
-        if by_state is not None and pages.finished_count(by_state) == sum(by_state.values()):
+        before = found.pages.get("cancelled", 0)
+        unplanned = found.planned_at is None
+        if found.finished == found.total and not unplanned:
             return Cancelled(0, before, unplanned=False)
         await conn.execute(_SQL["cancel_run"], {"run_id": run})
-        return Cancelled(await pages.cancel(conn, run), before, unplanned=by_state is None)
+        return Cancelled(await pages.cancel(conn, run), before, unplanned)
 
 
-async def page_states(conn: Connection, run: str) -> dict[str, int] | None:
-    """Return the numbers of the pages of a run by state, or None when there is no such run, or it is not planned."""
-    async with database_errors():
-        rows = await (await conn.execute(_SQL["progress"], {"run_id": run})).fetchall()
-    return {row[4]: row[5] for row in rows if row[4]} if rows else None
+async def progress(conn: Connection, run: str) -> RunProgress | None:
+    """Return how far a run is; None when there is no such run."""
+    return next(iter(await _progress(conn, run, 1)), None)
 
 
-async def progress(conn: Connection, run: str) -> dict[str, object] | None:
-    """A run with its pages by state and the rows applied; None when there is no such run, or it is not planned."""
-    async with database_errors():
-        rows = await (await conn.execute(_SQL["progress"], {"run_id": run})).fetchall()
-    if not rows:
-        return None
-    first = rows[0]
-    return {
-        "run_id": first[0],
-        "request_id": first[1],
-        "generation": first[2],
-        "planned_at": utc_text(first[3]),
-        "pages": {row[4]: row[5] for row in rows if row[4]},
-        "rows": sum(row[6] for row in rows),
-    }
+async def newest(conn: Connection, limit: int) -> list[RunProgress]:
+    """Return how far the newest runs are, the newest first."""
+    return await _progress(conn, None, limit)
+
+
+async def _progress(conn: Connection, run: str | None, limit: int) -> list[RunProgress]:
+    async with database_errors(), conn.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(_SQL["progress"], {"run_id": run, "limit": limit})
+        return [_run_progress(row) async for row in cursor]
+
+
+def _run_progress(row: dict[str, Any]) -> RunProgress:
+    times = {name: row[name] and to_second(row[name]) for name in ("accepted_at", "planned_at", "cancelled_at")}
+    counts = row["pages"] or {}
+    return RunProgress(**{**row, **times, "pages": counts, "state": _state(row, counts)})
+
+
+def _state(row: dict[str, Any], counts: dict[str, int]) -> RunState:
+    if row["cancelled_at"]:
+        return "cancelled"
+    if row["planned_at"] is None:
+        return "planning"
+    return "finished" if finished_count(counts) == sum(counts.values()) else "running"
 
 
 async def unfinished_tenants(conn: Connection, run: str) -> list[tuple[str, str]]:

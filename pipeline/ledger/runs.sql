@@ -41,10 +41,23 @@ update gsc.runs set cancelled_at = now(), planned_at = coalesce(planned_at, now(
 where run_id = %(run_id)s and cancelled_at is null
 
 -- name: progress
-select r.run_id, r.request_id, r.generation, r.planned_at, p.state, count(*), coalesce(sum(p.rows), 0)::bigint
-from gsc.runs r left join gsc.pages p using (run_id)
-where r.run_id = %(run_id)s and r.planned_at is not null
-group by r.run_id, r.request_id, r.generation, r.planned_at, p.state
+-- One run, or the newest ones if the id is null.
+select r.run_id, r.request_id, r.generation, r.priority, r.request ->> 'requested_by' as requested_by,
+    (r.request ->> 'start')::date as "start", (r.request ->> 'end')::date as "end", r.accepted_at,
+    r.planned_at, r.cancelled_at,
+    p.pages, coalesce(p.rows, 0)::bigint as rows, coalesce(p.finished, 0)::bigint as finished_last_minute
+from (
+    select * from gsc.runs where run_id = %(run_id)s or %(run_id)s::text is null order by generation desc limit %(limit)s
+) as r
+cross join lateral (
+    select jsonb_object_agg(state, pages) as pages, sum(rows) as rows, sum(finished) as finished
+    from (
+        select state, count(*) as pages, sum(rows) as rows,
+            count(*) filter (where final_at > now() - interval '1 minute') as finished
+        from gsc.pages where run_id = r.run_id group by state
+    ) as by_state
+) as p
+order by r.generation desc
 
 -- name: unfinished_tenants
 select distinct p.credential, s.property

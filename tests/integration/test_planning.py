@@ -73,12 +73,17 @@ async def test_a_run_appears_with_all_its_pages_or_not_at_all(conn: Connection) 
     expected = list(plan(BACKFILL, CATALOG, await generation_of(conn, BACKFILL), TODAY))
     assert len(expected) > 2 * PAGES_PER_CHUNK
     for written in range(len(expected) // PAGES_PER_CHUNK + 1):
-        assert await runs.progress(conn, run_id("backfill")) is None, written
+        progress = await runs.progress(conn, run_id("backfill"))
+        assert (progress and progress.state, progress and progress.eta_s) == ("planning", None), written
         assert (await pages.pending_groups(conn), await pages.unfinished(conn)) == ([], [])
         await write_chunks(conn, 1)
     assert await runs.unplanned(conn) == []
     assert await batch_ids(conn, BACKFILL) == {page.batch_id for page in expected}
-    assert (await runs.progress(conn, run_id("backfill")) or {})["pages"] == {"pending": len(expected)}
+    progress = await runs.progress(conn, run_id("backfill"))
+    assert progress is not None
+    assert (progress.state, progress.pages) == ("running", {"pending": len(expected)})
+    assert (progress.start, progress.end) == (BACKFILL.start, BACKFILL.end)
+    assert await runs.newest(conn, 5) == [progress]
     assert [group.credential for group in await pages.pending_groups(conn)] == ["acme"]
 
 
@@ -138,7 +143,9 @@ async def test_a_cancelled_run_gets_no_more_pages(conn: Connection) -> None:
     assert (cancelled.pages >= PAGES_PER_CHUNK, cancelled.before, cancelled.unplanned) == (True, 0, True)
     await write_chunk(conn, run, CATALOG)
     assert await runs.unplanned(conn) == []
-    assert await runs.page_states(conn, run.run_id) == {"cancelled": cancelled.pages}
+    progress = await runs.progress(conn, run.run_id)
+    assert progress is not None
+    assert (progress.state, progress.pages) == ("cancelled", {"cancelled": cancelled.pages})
 
 
 async def test_planning_locks_no_series_that_the_sink_needs(conn: Connection, dsn: str) -> None:

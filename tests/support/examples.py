@@ -1,6 +1,7 @@
 """Messages and pages for tests."""
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import msgspec
 
 from pipeline.contracts.identity import Page, batch_id
 from pipeline.contracts.messages import Batch, Rows
+from pipeline.contracts.resources import RunProgress, finished_count
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 DAY = date(2026, 3, 1)
@@ -33,6 +35,27 @@ def a_batch(**changes: Any) -> Batch:
     batch = msgspec.structs.replace(batch, **changes)
     page = Page(batch.property, batch.report, batch.search_type, batch.date, batch.start_row, batch.generation)
     return batch if batch.batch_id else msgspec.structs.replace(batch, batch_id=batch_id(page))
+
+
+def a_run(pages: Mapping[str, int], **changes: Any) -> RunProgress:
+    """A run that was planned at NOW, with pages by state."""
+    run = RunProgress(
+        run_id="run-1",
+        request_id="request-1",
+        generation=5,
+        state="running" if finished_count(pages) < sum(pages.values()) else "finished",
+        priority="backfill",
+        requested_by="cli",
+        start=DAY,
+        end=DAY,
+        accepted_at=NOW,
+        planned_at=NOW,
+        cancelled_at=None,
+        pages=dict(pages),
+        rows=7,
+        finished_last_minute=0,
+    )
+    return msgspec.structs.replace(run, **changes)
 
 
 def some_rows(batch: Batch, texts: list[str], **changes: Any) -> Rows:

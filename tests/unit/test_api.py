@@ -16,6 +16,7 @@ from pipeline.contracts.halts import Halts
 from pipeline.contracts.identity import run_id
 from pipeline.contracts.messages import Control, SyncRequest
 from pipeline.contracts.records import Position
+from pipeline.contracts.resources import RunProgress
 from pipeline.errors import Retryable
 from pipeline.ledger import runs
 from pipeline.pacific import pacific_date
@@ -23,6 +24,7 @@ from pipeline.postgres import Connection
 from pipeline.publisher import Publisher
 from pipeline.settings import HttpSettings
 from producer.api import Api
+from support.examples import a_run
 
 CATALOG = Catalog(
     credentials=(Credential(id="acme", type="service_account", file=Path("x")),),
@@ -58,8 +60,8 @@ class World:
     async def request_of(self, _: Connection, run: str) -> SyncRequest | None:
         return self.requests.get(run)
 
-    async def progress(self, _: Connection, run: str) -> dict[str, object] | None:
-        return {"run_id": run, "pages": {"applied": 3}} if run == "known" else None
+    async def progress(self, _: Connection, run: str) -> RunProgress | None:
+        return a_run({"applied": 3}, run_id=run) if run == "known" else None
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ USING_KAFKA = (
     ("dead-letters", "show", "0:0"),
     ("dead-letters", "redrive", "--all"),
 )
-USING_POSTGRES_ONLY = (("migrate",), ("reconcile",), ("retention",))
+USING_POSTGRES_ONLY = (("migrate",), ("reconcile",), ("retention",), ("runs",), ("runs", "x"))
 
 
 @pytest.fixture
@@ -64,6 +64,12 @@ def test_every_command_has_help_with_a_sentence(command: str) -> None:
     result = CliRunner().invoke(main, (command, "--help"))
     assert result.exit_code == 0
     assert main.get_command(click.Context(main), command).get_short_help_str(200).endswith(".")  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_every_command_has_an_example_of_it(command: str) -> None:
+    _, _, examples = run({}, command, "--help").stdout.partition("Example")
+    assert f"gsc-stream {command}" in examples
 
 
 def test_the_help_lists_every_command() -> None:

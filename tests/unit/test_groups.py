@@ -8,7 +8,6 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from cli import output
 from cli.__main__ import SECTIONS, main
 from cli.commands.sync import SyncJob
 from cli.context import SyncSettings
@@ -80,18 +79,5 @@ def test_an_interrupted_sync_says_whether_its_run_goes_on(sent: bool, capsys: py
         SyncJob(settings, request, as_json=False, sent=sent).fail_interrupted()
     assert caught.value.code == 130
     printed = capsys.readouterr().err
-    assert (f"run {run_id('r')} goes on: watch it with `gsc-stream status --watch`" in printed) is sent
+    assert (f"run {run_id('r')} goes on: watch it with `gsc-stream runs {run_id('r')} --watch`" in printed) is sent
     assert ("interrupted before the request was sent" in printed) is not sent
-
-
-def test_without_rows_a_table_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    output.print_table("Halts", ("scope",), [], empty="Nothing is halted.")
-    assert capsys.readouterr().out == "Nothing is halted.\n"
-
-
-def test_a_table_never_cuts_a_cell_and_has_no_none(capsys: pytest.CaptureFixture[str]) -> None:
-    url = "sc-domain:" + "x" * 300 + ".com"
-    output.print_table("T", ("property", "[until]"), [(url, None)])
-    printed = capsys.readouterr().out
-    assert url in printed
-    assert "None" not in printed

@@ -20,10 +20,11 @@ from cli.run_wait import (
 )
 from pipeline.clock import now
 from pipeline.contracts.halts import Halts
-from pipeline.contracts.messages import Control, SyncRequest
+from pipeline.contracts.messages import Control
+from pipeline.contracts.resources import RunProgress
 from pipeline.ledger import runs
 from pipeline.postgres import Connection
-from support.examples import DAY, NOW
+from support.examples import NOW, a_run
 
 ACME, OTHER = ("acme", "sc-domain:a.com"), ("other", "sc-domain:b.com")
 CONN = cast("Connection", None)
@@ -42,29 +43,26 @@ def halts_of(*controls: Control) -> Halts:
 
 
 class Ledger:
-    """A run whose pages are these, one poll after the other; the last one stays."""
+    """A run whose pages are these, one poll after the other; the last one stays. One without pages is not planned."""
 
     def __init__(self, *pages: dict[str, int] | None, tenants: Sequence[tuple[str, str]] = (ACME,)) -> None:
         self.pages = list(pages)
         self.tenants = tenants
-        self.accepted: SyncRequest | None = None
 
-    async def progress(self, _: Connection, run: str) -> dict[str, Any] | None:
+    async def progress(self, _: Connection, run: str) -> RunProgress | None:
         pages = self.pages.pop(0) if len(self.pages) > 1 else self.pages[0]
-        return None if pages is None else {"run_id": run, "pages": pages, "rows": 7}
+        if pages is None:
+            return None
+        return a_run(pages, run_id=run) if pages else a_run(pages, run_id=run, planned_at=None)
 
     async def unfinished_tenants(self, _: Connection, __: str) -> Sequence[tuple[str, str]]:
         return self.tenants
-
-    async def request_of(self, _: Connection, __: str) -> SyncRequest | None:
-        return self.accepted
 
     async def wait_for_change(self, *_: object) -> None:
         """Any time may pass."""
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(runs, "progress", self.progress)
-        monkeypatch.setattr(runs, "request_of", self.request_of)
         monkeypatch.setattr(runs, "unfinished_tenants", self.unfinished_tenants)
         monkeypatch.setattr(run_wait, "wait_for_change", self.wait_for_change)
         monkeypatch.setattr(run_wait, "QUIET_S", 0.0)
@@ -102,7 +100,7 @@ async def test_a_run_ends_when_every_page_is_finished(monkeypatch: pytest.Monkey
     shown: list[tuple[str, int, int]] = []
     end = await wait_until_finished(CONN, "r", Halts(), lambda *progress: shown.append(progress))
     assert [item[1:] for item in shown] == [(0, 2), (1, 2), (2, 2)]
-    assert (end.progress["pages"], end.halts, exit_code(end)) == ({"applied": 1, "dead": 1}, (), 1)
+    assert (end.progress.pages, end.halts, exit_code(end)) == ({"applied": 1, "dead": 1}, (), 1)
     assert "dead-letters list" in describe_end(end)
 
 
@@ -148,9 +146,7 @@ async def test_a_request_that_is_not_planned_is_reported_once(
 async def test_an_accepted_request_that_is_not_planned_is_reported_as_such(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ledger = Ledger(None, {"pending": 1})
-    ledger.accepted = SyncRequest(request_id="r", all_properties=True, start=DAY, end=DAY, requested_at=NOW)
-    ledger.install(monkeypatch)
+    Ledger({}, {"pending": 1}).install(monkeypatch)
     monkeypatch.setattr(run_wait, "UNPLANNED_S", -1.0)
     await wait_until_planned(CONN, "r", ("t", 0, 0), cast("NewDeadLetters", Refusals(None)))
     assert capsys.readouterr().err == "run r is not planned yet: a producer adds its pages\n"
@@ -163,5 +159,5 @@ async def test_a_request_that_the_producer_refuses_raises(monkeypatch: pytest.Mo
 
 
 def test_a_run_without_pages_is_done() -> None:
-    end = RunEnd({"pages": {}, "rows": 0})
+    end = RunEnd(a_run({}, rows=0))
     assert (describe_end(end), exit_code(end)) == ("pages: none; rows: 0", 0)
