@@ -16,7 +16,6 @@ from lab.database import create_database
 from lab.driver import read_calls
 from lab.scenario import Scenario
 from lab.search_console.settings import Quotas
-from pipeline.catalog_file import read_catalog
 
 REPORT = {
     "name": "all_fields",
@@ -102,7 +101,6 @@ def _figure(name: str, seconds: float, rows: int, calls: int, cpu_s: float) -> d
 
 
 def _access(environment: Environment, counts: dict[Day, int]) -> Access:
-    [credential] = read_catalog(environment.simulator.catalog).credentials
     dates = sorted(day.date for day in counts)
     [site] = {day.property for day in counts}
     return Access(
@@ -110,7 +108,7 @@ def _access(environment: Environment, counts: dict[Day, int]) -> Access:
         site=site,
         start=dates[0].isoformat(),
         end=dates[-1].isoformat(),
-        key=json.loads((credential.file).read_text()),
+        key=json.loads(environment.simulator.catalog.with_name("reader-1.json").read_text()),
     )
 
 
