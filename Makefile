@@ -11,7 +11,7 @@ WORKERS ?= 8
 PYTEST_PARALLEL = --numprocesses $(WORKERS) --dist loadgroup tests/e2e tests/deploy tests/integration tests/contracts tests/unit
 WHEEL := --frozen --no-editable --reinstall-package gsc-stream --quiet
 
-.PHONY: help demo test lint types imports unit tests coverage bench-quota bench-halt bench-backpressure bench-isolation bench-limiter bench-page bench-planning bench-silence bench-throughput bench-sink bench-peers dashboards chart build format install install-demo clean
+.PHONY: help demo test lint types imports unit tests coverage bench-quota bench-halt bench-backpressure bench-isolation bench-limiter bench-page bench-planning bench-silence bench-throughput bench-sink bench-peers bench-growth benchmarks-doc dashboards chart build format install install-demo clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
@@ -69,6 +69,12 @@ bench-throughput: install ## Measure rows a second: new, again, changed, two of 
 
 bench-peers: install ## Measure the same days by Airbyte's source, Singer's tap, and ours (10 min)
 	$(BIN)/python -m bench peers
+
+bench-growth: install ## Measure the CPU time of a page with 1 to 10,000 properties, 1 to 4 fetchers, 1 million pages pending (25 min)
+	$(BIN)/python -m bench growth
+
+benchmarks-doc: install ## Write the overview of the results, with plots, into docs/benchmarks.md
+	$(BIN)/python -m bench.overview
 
 coverage: install ## Measure lines and branches: the pure modules by unit and contract tests, everything by all tests (15 min)
 	$(BIN)/coverage erase

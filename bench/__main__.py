@@ -71,6 +71,15 @@ def planning(pages: int) -> None:
 
 
 @main.command()
+@click.option("--largest", default=1_100_000, show_default=True, help="Leave out cases of more pages than this.")
+def growth(largest: int) -> None:
+    """Measure what a page costs with few and many properties, fetchers and pending pages (about 25 minutes)."""
+    from bench.growth import run
+
+    run(largest)
+
+
+@main.command()
 @click.option("--days", default=30, show_default=True, help="Number of days.")
 @click.option("--rows", default=1500, show_default=True, help="Average rows of a day of search type web.")
 @click.option("--latency", default=0.2, show_default=True, help="Seconds of a call.")
