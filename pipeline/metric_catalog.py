@@ -242,7 +242,7 @@ METRICS = (
         "gauge",
         ("priority",),
         PRODUCER,
-        "Age of the oldest accepted request that is not planned; no value without one. Only in the leader.",
+        "Age of the oldest accepted request that is not planned, 0 without one. Only in the leader.",
     ),
     Metric("gsc_lag_messages", "gauge", ("group", "partition"), PRODUCER, "Messages that a group has not committed."),
     Metric(

@@ -14,7 +14,7 @@ from pipeline.errors import Retryable
 from pipeline.ledger import pages, runs
 from pipeline.ledger.runs import UnplannedRun
 from pipeline.log import logger
-from pipeline.metrics import gauge
+from pipeline.metrics import clear_gauges, gauge
 from pipeline.pacific import pacific_date
 from pipeline.postgres import Connect, Connection, database_errors
 from pipeline.process import event_or_timeout
@@ -25,6 +25,7 @@ PAGES_PER_CHUNK = 1000
 and PostgreSQL does not grow with the run: at the end of a COPY, PostgreSQL checks every foreign key."""
 IDLE_S = 1.0
 RETRY_S = 1.0
+_OLDEST = "gsc_oldest_unplanned_seconds"
 
 _log = logger(__name__)
 
@@ -68,11 +69,11 @@ class PlanWriter:
                     async with self._connect() as conn:
                         await self._plan_until(stop, conn)
                 except Retryable as error:
-                    export_unplanned(())
+                    clear_gauges([_OLDEST])
                     _log.warning("planning_waits", error=str(error), retry_s=RETRY_S)
                     await event_or_timeout(stop, RETRY_S)
         finally:
-            export_unplanned(())
+            clear_gauges([_OLDEST])
 
     async def _plan_until(self, stop: asyncio.Event, conn: Connection) -> None:
         while not stop.is_set():
@@ -130,10 +131,9 @@ def _ledger_row(page: PlannedPage, run: UnplannedRun, series: int) -> pages.Pend
 
 
 def export_unplanned(waiting: Iterable[UnplannedRun]) -> None:
-    """Set the age of the oldest run of each priority that is not planned; without one there is no value."""
-    gauge("gsc_oldest_unplanned_seconds").clear()
-    oldest: dict[str, float] = {}
+    """Set the age of the oldest run of each priority that is not planned, 0 without one."""
+    oldest = dict.fromkeys(PRIORITIES, 0.0)
     for run in waiting:
-        oldest[run.priority] = max(run.age_s, oldest.get(run.priority, 0.0))
+        oldest[run.priority] = max(run.age_s, oldest[run.priority])
     for priority, age_s in oldest.items():
-        gauge("gsc_oldest_unplanned_seconds").labels(priority).set(age_s)
+        gauge(_OLDEST).labels(priority).set(age_s)

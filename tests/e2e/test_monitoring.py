@@ -37,7 +37,7 @@ def _queries() -> list[str]:
 def _unfiltered(query: str) -> str:
     """The query without its conditions: no alert fires while all is well, but what it looks at must exist."""
     query = query.replace("$__rate_interval", "30s").replace('priority="daily"', 'priority=~".+"')
-    query = re.sub(r"absent\((.*?)\)( unless .*)?$", r"\1", query)
+    query = re.sub(r"^.*gsc:installation\) unless on \(namespace\) (\S+).*$", r"\1", query)
     return re.sub(r" (==|>=|<|>) ", r" \1 bool ", query)
 
 

@@ -27,9 +27,9 @@ class Refused(Exception):
 Objects = list[dict[str, Any]]
 
 
-def rendered(values: Mapping[str, Any], *, minor: str = MINORS[-1]) -> Objects:
+def rendered(values: Mapping[str, Any], *, minor: str = MINORS[-1], namespace: str = "default") -> Objects:
     """The objects; raises Refused."""
-    return list(_rendered(yaml.safe_dump(merged(LEAST, values)), minor))
+    return list(_rendered(yaml.safe_dump(merged(LEAST, values)), minor, "--namespace", namespace))
 
 
 def of_kind(objects: Objects, *kinds: str) -> Objects:

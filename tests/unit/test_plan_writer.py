@@ -102,6 +102,7 @@ async def test_every_accepted_run_is_planned_and_a_chunk_that_fails_is_written_a
 
 def test_the_oldest_run_of_each_priority_is_exported() -> None:
     plan_writer.export_unplanned([a_run("one", "a", age_s=7.0), a_run("two", "b", age_s=9.0)])
-    assert oldest() == {'gsc_oldest_unplanned_seconds{priority="backfill"}': "9.0"}
+    backfill, daily = (f'gsc_oldest_unplanned_seconds{{priority="{priority}"}}' for priority in ("backfill", "daily"))
+    assert oldest() == {backfill: "9.0", daily: "0.0"}
     plan_writer.export_unplanned(())
-    assert oldest() == {}
+    assert oldest() == {backfill: "0.0", daily: "0.0"}
