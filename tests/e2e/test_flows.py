@@ -159,7 +159,7 @@ async def test_a_fetcher_that_was_frozen_calls_nothing_before_it_owns_again(
         run = await running.request_sync(30)
         await running.applied(run, 2)
         # With every call under way, none has been decided that is not yet sent.
-        await until(lambda: sum(call["finished"] is None for call in running.calls()) == 2, 30, "two calls under way")
+        await until(lambda: sum(call["finished"] is None for call in running.calls()) == 2, 60, "two calls under way")
         fetcher = running.services.processes["fetcher"]
         fetcher.signal(signal.SIGSTOP)
         frozen = now()
@@ -200,7 +200,7 @@ async def test_the_classic_group_protocol_through_a_join_and_a_leave(
         first = running.services.processes["fetcher"]
         second = running.services.start("fetcher")
         running.services.processes["fetcher-1"] = first
-        await until(lambda: members(running, f"{topic_prefix}.fetcher") == 2, 30, "a second member has joined")
+        await until(lambda: members(running, f"{topic_prefix}.fetcher") == 2, 60, "a second member has joined")
         await running.applied(run, 60)
         assert first.stop() == 0
         del running.services.processes["fetcher-1"]
@@ -225,7 +225,7 @@ async def test_a_fatal_error_of_the_client_ends_the_process(
         first = running.services.start("sink", **one)
         assert await running.finished(await running.request_sync(3)) == {"applied": 18}
         running.services.start("sink", **one)
-        await until(lambda: not first.running, 40, "the first has ended")
+        await until(lambda: not first.running, 60, "the first has ended")
         assert first.wait() == 1
         assert "fenced" in read_log(folder, "sink", "failed")[0]["error"]
         assert await running.finished(await running.request_sync(3)) == {"applied": 18}
@@ -247,7 +247,7 @@ async def test_status_tells_what_a_partition_waits_for_and_until_when(
         async def throttled() -> bool:
             return bool(await partitions_in("THROTTLED"))
 
-        await until(throttled, 20, "a partition waits for tokens")
+        await until(throttled, 60, "a partition waits for tokens")
         [waiting] = await partitions_in("THROTTLED")
         assert waiting["reason"] == "credential reader-1: 46 calls a minute"
         assert datetime.fromisoformat(waiting["until"]) > datetime.fromisoformat(waiting["reported_at"])
@@ -256,7 +256,7 @@ async def test_status_tells_what_a_partition_waits_for_and_until_when(
         async def stalled() -> bool:
             return bool(await partitions_in("STALLED"))
 
-        await until(stalled, 40, "its owner reports nothing")
+        await until(stalled, 60, "its owner reports nothing")
         assert "has not committed for" in (await partitions_in("STALLED"))[0]["reason"]
 
 
@@ -276,7 +276,7 @@ async def test_every_metric_that_a_service_promises_is_there_and_true(
         async def observed() -> bool:
             return scraped("producer").get('gsc_ledger_pages{state="applied"}') == 30
 
-        await until(observed, 40, "the planner has looked")
+        await until(observed, 60, "the planner has looked")
         producer, fetcher, sink = scraped("producer"), scraped("fetcher"), scraped("sink")
     assert sum(value for name, value in producer.items() if name.startswith("gsc_lag_messages")) == 0
     assert sum(value for name, value in producer.items() if name.startswith("gsc_partition_state")) == 12

@@ -297,7 +297,7 @@ async def test_the_timer_asks_for_the_window_once_a_day_and_deletes_what_is_not_
         async def deleted() -> bool:
             return await query(dsn, f"select 1 from gsc.fresh where date <= '{old}'") == []
 
-        await until(deleted, 30, "the timer has deleted what is not kept")
+        await until(deleted, 60, "the timer has deleted what is not kept")
         assert run_json(running, "retention", "--dry-run") == {
             "rows": 0,
             "pages": 0,

@@ -88,7 +88,7 @@ async def test_an_outage_of_twenty_seconds_costs_no_page_and_few_calls(running: 
         status = await asyncio.to_thread(run_json, running, "status")
         return any("calls fail (http_503), one tries now and then" in item["reason"] for item in status["partitions"])
 
-    await until(status_says_why, 20, "the status says what is waited for")
+    await until(status_says_why, 60, "the status says what is waited for")
     running.post("faults", [{"kind": "reset"}])
     await asyncio.sleep(10)
     assert len(running.calls()) - before < 20
@@ -131,7 +131,7 @@ async def test_a_broken_key_file_halts_its_credential_until_it_is_repaired_and_r
     async def is_halted() -> bool:
         return set(await halts(running)) == {"credential:reader-2"}
 
-    await until(is_halted, 30, "the credential is halted")
+    await until(is_halted, 60, "the credential is halted")
     halt = (await halts(running))["credential:reader-2"]
     assert halt["cause"] == "credential"
     assert f"{file}: client_id: missing" in halt["reason"]
@@ -156,7 +156,7 @@ async def test_a_credential_that_loses_its_permissions_is_halted_once_and_resume
     async def is_halted() -> bool:
         return set(await halts(running)) == {"credential:reader-2"}
 
-    await until(is_halted, 30, "the credential is halted, and its properties no more")
+    await until(is_halted, 60, "the credential is halted, and its properties no more")
     halt = (await halts(running))["credential:reader-2"]
     assert halt["cause"] == "permission"
     assert "no permission for 1" in halt["reason"]

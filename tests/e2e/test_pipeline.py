@@ -163,7 +163,7 @@ def test_a_halt_stops_calls_and_a_resume_loses_nothing(
             async def defer() -> bool:
                 return (await running.pages(run)).get("published", 0) == 0
 
-            await until(defer, 30, "everything that was published is deferred or applied")
+            await until(defer, 60, "everything that was published is deferred or applied")
             before = len(running.calls())
             assert (await running.pages(run))["pending"] > 0
             assert len(running.calls()) == before
@@ -226,7 +226,7 @@ def test_poison_goes_to_the_dead_letters_and_the_partition_goes_on(
             async def all_dead_lettered() -> bool:
                 return await lag.total() == 3 * len(POISON)
 
-            await until(all_dead_lettered, 30, "every poisonous message is in the dead letters")
+            await until(all_dead_lettered, 60, "every poisonous message is in the dead letters")
             dead_letters = await asyncio.to_thread(run_json, running, "dead-letters", "list")
             assert len(dead_letters) == 3 * len(POISON)
             tried = await asyncio.to_thread(run_json, running, "dead-letters", "redrive", "--all", "--dry-run")
@@ -260,7 +260,7 @@ def test_a_producer_that_cannot_go_on_says_why_and_loses_no_request(
                 await conn.execute(broken.encode())
                 run = await running.request_sync(3)
                 producer = running.services.processes["producer"]
-                await until(lambda: not producer.running, 30, "the producer has ended")
+                await until(lambda: not producer.running, 60, "the producer has ended")
                 assert producer.wait() == 1
                 assert logged in read_log(folder, "producer", "failed")[-1]["error"]
                 await conn.execute(fixed.encode())

@@ -21,8 +21,8 @@ async def test_its_consumer_keeps_asking_for_records_without_any(kafka: dict[str
     assert last_fetch(app) == float("-inf")
     await app.start()
     try:
-        await until(lambda: last_fetch(app) > 0, 30, "the first request")
+        await until(lambda: last_fetch(app) > 0, 60, "the first request")
         first = last_fetch(app)
-        await until(lambda: last_fetch(app) > first + 1, 30, "more requests")
+        await until(lambda: last_fetch(app) > first + 1, 60, "more requests")
     finally:
         await app.stop()

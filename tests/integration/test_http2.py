@@ -65,7 +65,7 @@ async def test_a_reset_of_the_connection_is_a_retry_for_each_call(
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates.authority))
     server.together = CALLS + 1
     calls = asyncio.create_task(fetch_all(server))
-    await until(lambda: len(server.calls) == CALLS, 20, "all calls are in flight")
+    await until(lambda: len(server.calls) == CALLS, 60, "all calls are in flight")
     server.reset()
     outcomes = await calls
     assert [type(outcome) for outcome in outcomes] == [Retry] * CALLS

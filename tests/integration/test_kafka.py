@@ -109,20 +109,20 @@ async def test_members_share_partitions_and_hand_them_over(
     topic = BATCHES.full_name(topics)
     await publisher.publish_all(topic, [(f"key-{n}", str(n).encode()) for n in range(100)])
     first, stop_first, running_first = a_member(kafka, topics, **{"group.protocol": protocol})
-    await until(lambda: len(first.records) == 100, 30, "the first member reads everything")
+    await until(lambda: len(first.records) == 100, 60, "the first member reads everything")
     assert first.member is not None
     assert first.member.lease_until > monotonic()
     first.metadata = "1:reported"
     second, stop_second, running_second = a_member(kafka, topics, **{"group.protocol": protocol})
-    await until(lambda: len(first.partitions) == len(second.partitions) == 6, 30, "both have half of the partitions")
+    await until(lambda: len(first.partitions) == len(second.partitions) == 6, 60, "both have half of the partitions")
     assert not first.partitions.keys() & second.partitions.keys()
     reported = {assigned.metadata for assigned in second.partitions.values() if assigned.offset > 0}
     assert reported == {"1:reported"}
     stop_first.set()
     await running_first
-    await until(lambda: len(second.partitions) == 12, 30, "the second member has them all")
+    await until(lambda: len(second.partitions) == 12, 60, "the second member has them all")
     await publisher.publish_all(topic, [(f"key-{n}", b"more") for n in range(100)])
-    await until(lambda: len(second.records) == 100, 30, "only what is new is read")
+    await until(lambda: len(second.records) == 100, 60, "only what is new is read")
     assert {record.value for record in second.records} == {b"more"}
     stop_second.set()
     await running_second
@@ -136,7 +136,7 @@ async def test_a_commit_beside_the_polls_renews_the_lease(
     topic = BATCHES.full_name(topics)
     await publisher.publish_all(topic, [(f"key-{n}", b"x") for n in range(50)])
     handler, stop, running = a_member(kafka, topics)
-    await until(lambda: len(handler.records) == 50, 30, "everything is read")
+    await until(lambda: len(handler.records) == 50, 60, "everything is read")
     assert handler.member is not None
     before = handler.member.lease_until
     for _ in range(3):
@@ -192,13 +192,13 @@ async def test_a_halt_reaches_followers_and_later_readers(
     assert not watcher.readable(monotonic() + 60)
     control = Control(scope="run:1", state="halted", reason="test", actor="me", at=now())
     await publish_control(publisher, topics, control)
-    await until(lambda: watcher.halts.active(now()) == [control], 5, "the halt is seen")
+    await until(lambda: watcher.halts.active(now()) == [control], 60, "the halt is seen")
     assert changes == 1
     later = ControlWatcher(kafka, topics)
     await later.start()
     assert later.halts.active(now()) == [control]
     await publish_control(publisher, topics, Control(scope="run:1", state="running", reason="", actor="me", at=now()))
-    await until(lambda: watcher.halts.active(now()) == [], 5, "the end is seen")
+    await until(lambda: watcher.halts.active(now()) == [], 60, "the end is seen")
     await watcher.close()
     await later.close()
 

@@ -71,8 +71,8 @@ async def assert_cleaned_up_after_signal(
             parent.wait(30)
         finally:
             parent.kill()
-    await until(lambda: not any(map(is_running, pids)), 20, "the servers have exited")
-    await until(lambda: not list(scratch.glob("gsc-*")), 20, "their temporary folders are removed")
+    await until(lambda: not any(map(is_running, pids)), 60, "the servers have exited")
+    await until(lambda: not list(scratch.glob("gsc-*")), 60, "their temporary folders are removed")
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])

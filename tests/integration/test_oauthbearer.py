@@ -91,11 +91,11 @@ async def test_fetcher_and_sink_publish_and_consume(kafka: dict[str, str], issue
     running = asyncio.create_task(member.run(stop, handler))
     async with open_publisher(kafka, "test") as publisher:
         await publisher.publish(BATCHES.full_name(PREFIX), "key", b"before")
-        await until(lambda: len(handler.records) == 1, 30, "the first batch")
+        await until(lambda: len(handler.records) == 1, 60, "the first batch")
         issued = len(issuer.scopes)
-        await until(lambda: len(issuer.scopes) > issued, 30, "new tokens")
+        await until(lambda: len(issuer.scopes) > issued, 60, "new tokens")
         await publisher.publish(BATCHES.full_name(PREFIX), "key", b"after")
-        await until(lambda: len(handler.records) == 2, 30, "a batch after new tokens")
+        await until(lambda: len(handler.records) == 2, 60, "a batch after new tokens")
     stop.set()
     await running
     assert set(issuer.scopes) == {"kafka.write"}

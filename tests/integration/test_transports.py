@@ -98,7 +98,7 @@ async def test_a_part_that_stalls_delays_every_part(simulator: Simulator) -> Non
     def only_it_is_in_flight() -> bool:
         return [call.day for call in simulator.engine.calls if call.finished is None] == [DAYS[2]]
 
-    await until(only_it_is_in_flight, 20, "the other parts have their responses")
+    await until(only_it_is_in_flight, 60, "the other parts have their responses")
 
 
 SLOW_BODIES: list[FaultKind] = ["stall_body", "trickle"]

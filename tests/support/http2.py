@@ -67,12 +67,12 @@ class Http2Server:
         wire = await asyncio.start_server(self._join, "127.0.0.1", 0)
         self.root = f"https://localhost:{wire.sockets[0].getsockname()[1]}"
         try:
-            await until(self._listens, 20, "the server listens")
+            await until(self._listens, 60, "the server listens")
             yield
         finally:
             wire.close()
             self.reset()
-            await until(lambda: not self._joined, 20, "every connection is closed")
+            await until(lambda: not self._joined, 60, "every connection is closed")
             stop.set()
             await asyncio.wait_for(serving, 20)
 

@@ -104,7 +104,7 @@ async def test_calls_that_hang_keep_only_the_slots_of_their_credential() -> None
     for offset in range(10, 13):
         queue_batch(setup, offset, f"sc-domain:p{offset}.com", "other")
     wait = setup.loop.start_calls()
-    await until(lambda: setup.world.in_flight == 7, 5, "both credentials call")
+    await until(lambda: setup.world.in_flight == 7, 60, "both credentials call")
     assert [batch.credential for batch in setup.world.calls] == ["hanging"] * 4 + ["other"] * 3
     assert wait.reason == "concurrency"
     await setup.loop.drain([0], 0.0)
@@ -118,7 +118,7 @@ async def test_a_property_whose_calls_hang_leaves_half_of_the_slots_to_the_other
     for offset in range(10, 12):
         queue_batch(setup, offset, "sc-domain:other.com", "acme")
     setup.loop.start_calls()
-    await until(lambda: setup.world.in_flight == 4, 5, "every slot is taken")
+    await until(lambda: setup.world.in_flight == 4, 60, "every slot is taken")
     properties = [batch.property for batch in setup.world.calls]
     assert sorted(properties) == ["sc-domain:hanging.com"] * 2 + ["sc-domain:other.com"] * 2
     await setup.loop.drain([0], 0.0)
@@ -272,7 +272,7 @@ async def test_records_and_batches_that_are_rejected_are_dead_lettered_once_kafk
     setup.loop.reject(a_job(setup.partitions, 1), Dead("unknown_credential", "no such property"))
     assert setup.loop.start_calls().reason == "publishing"
     setup.world.kafka_error = None
-    await until(lambda: setup.in_flight() == 0, 5, "both are done")
+    await until(lambda: setup.in_flight() == 0, 60, "both are done")
     assert len(setup.world.on("gsc.dead-letters")) == 2
     assert [outcome.reason for outcome in setup.world.outcomes()] == ["unknown_credential"]
 
@@ -313,7 +313,7 @@ async def test_a_drain_cancels_calls_that_take_longer_and_queues_nothing() -> No
     setup.world.may_answer.clear()
     setup.queue()
     setup.loop.start_calls()
-    await until(lambda: setup.world.in_flight == 1, 5, "the call is in flight")
+    await until(lambda: setup.world.in_flight == 1, 60, "the call is in flight")
     await setup.loop.drain([7], 0.0)
     assert setup.world.in_flight == 1
     await setup.loop.drain([0], 0.0)

@@ -126,6 +126,6 @@ async def test_sighup_reads_the_file_again(tmp_path: Path, monkeypatch: pytest.M
     following = asyncio.create_task(watcher.run(stop))
     await asyncio.sleep(0)
     os.kill(os.getpid(), signal.SIGHUP)
-    await until(lambda: len(replaced) == 1, 10, "the file is read again")
+    await until(lambda: len(replaced) == 1, 60, "the file is read again")
     stop.set()
     await following

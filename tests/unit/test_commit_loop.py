@@ -115,9 +115,9 @@ async def test_the_loop_commits_until_it_is_stopped_and_survives_a_failure(
     job = a_job(setup.partitions)
     setup.partitions.assignment.mark_done(job)
     setup.batch_ended.set()
-    await until(lambda: not setup.batch_ended.is_set(), 5, "a commit was tried")
+    await until(lambda: not setup.batch_ended.is_set(), 60, "a commit was tried")
     setup.world.kafka_error = None
-    await until(lambda: bool(setup.world.committed), 5, "it is repeated")
+    await until(lambda: bool(setup.world.committed), 60, "it is repeated")
     stop.set()
     await running
     assert setup.world.committed[-1].offset == 1

@@ -29,9 +29,9 @@ async def test_calls_in_flight_never_exceed_max_concurrency(concurrency: int) ->
     fetcher = await a_fetcher(world, replace(CAPACITY, max_concurrency=concurrency))
 
     async def scene() -> None:
-        await until(lambda: world.in_flight == concurrency, 5, "calls are in flight")
+        await until(lambda: world.in_flight == concurrency, 60, "calls are in flight")
         world.may_answer.set()
-        await until(lambda: len(world.results()) == 20, 5, "every page is published")
+        await until(lambda: len(world.results()) == 20, 60, "every page is published")
 
     await run_during(fetcher, scene)
     assert world.most_in_flight == concurrency
@@ -43,10 +43,10 @@ async def test_a_halt_cancels_calls_and_defers_every_batch() -> None:
     fetcher = await a_fetcher(world, replace(CAPACITY, max_concurrency=4))
 
     async def scene() -> None:
-        await until(lambda: world.in_flight == 4, 5, "calls are in flight")
+        await until(lambda: world.in_flight == 4, 60, "calls are in flight")
         world.halts.apply(Control(scope="run:run-1", state="halted", reason="r", actor="a", at=NOW))
         fetcher.halts_changed()
-        await until(lambda: len(world.results()) == 20, 5, "every batch is deferred")
+        await until(lambda: len(world.results()) == 20, 60, "every batch is deferred")
 
     await run_during(fetcher, scene)
     assert len(world.calls) == 4
@@ -70,10 +70,10 @@ async def test_without_an_access_token_every_page_waits_however_long_it_takes() 
     fetcher = await a_fetcher(world)
 
     async def scene() -> None:
-        await until(lambda: world.token_requests > 20 * 5, 15, "each page was tried more often than a page may fail")
+        await until(lambda: world.token_requests > 20 * 5, 60, "each page was tried more often than a page may fail")
         assert world.calls == world.published == []
         world.token_error = None
-        await until(lambda: len(world.results()) == 20, 5, "every page is published")
+        await until(lambda: len(world.results()) == 20, 60, "every page is published")
 
     await run_during(fetcher, scene)
     assert len(world.calls) == 20
@@ -87,10 +87,10 @@ async def test_in_an_outage_of_the_api_every_page_waits_however_long_it_takes() 
     fetcher = await a_fetcher(world)
 
     async def scene() -> None:
-        await until(lambda: len(world.calls) > 20 * 5, 15, "each page was tried more often than a page may fail")
+        await until(lambda: len(world.calls) > 20 * 5, 60, "each page was tried more often than a page may fail")
         assert world.published == []
         world.outcome = Done(EMPTY_PAGE)
-        await until(lambda: len(world.results()) == 20, 5, "every page is published")
+        await until(lambda: len(world.results()) == 20, 60, "every page is published")
 
     await run_during(fetcher, scene)
     assert world.on("gsc.dead-letters") == []
@@ -111,7 +111,7 @@ async def test_batches_that_the_previous_owner_has_done_are_not_called() -> None
     await fetcher.receive([a_record(number) for number in range(20)])
 
     async def scene() -> None:
-        await until(lambda: len(world.results()) == 5, 5, "the other pages are published")
+        await until(lambda: len(world.results()) == 5, 60, "the other pages are published")
 
     await run_during(fetcher, scene)
     assert sorted(batch.start_row // 25_000 for batch in world.calls) == [0, 1, 2, 3, 4]
@@ -124,12 +124,12 @@ async def test_after_a_budget_pause_one_call_probes_and_the_others_wait() -> Non
     fetcher = await a_fetcher(world)
 
     async def scene() -> None:
-        await until(lambda: world.in_flight == 1, 5, "one call probes")
+        await until(lambda: world.in_flight == 1, 60, "one call probes")
         wait = fetcher.call_loop.start_calls()
         assert wait.reason == "tokens"
         assert wait.seconds <= 0.25
         world.may_answer.set()
-        await until(lambda: len(world.results()) == 20, 5, "every page is published")
+        await until(lambda: len(world.results()) == 20, 60, "every page is published")
 
     await run_during(fetcher, scene)
     assert [(control.scope, control.state) for control in world.controls()] == [(scope, "running")]
@@ -145,7 +145,7 @@ async def test_a_budget_that_is_refused_after_its_pause_is_halted_until_the_next
     fetcher = await a_fetcher(world)
 
     async def scene() -> None:
-        await until(lambda: len(world.results()) == 20, 5, "every batch is deferred")
+        await until(lambda: len(world.results()) == 20, 60, "every batch is deferred")
 
     await run_during(fetcher, scene)
     assert len(world.calls) == 1
@@ -159,10 +159,10 @@ async def test_an_operators_halt_is_never_shortened() -> None:
     endless = Control(scope=f"property:{PROPERTY}", state="halted", reason="mine", actor="me", at=NOW)
 
     async def scene() -> None:
-        await until(lambda: world.in_flight == 1, 5, "a call is in flight")
+        await until(lambda: world.in_flight == 1, 60, "a call is in flight")
         world.halts.apply(endless)  # it is read at the moment at which the response arrives
         world.may_answer.set()
-        await until(lambda: len(world.results()) == 20, 5, "every batch is deferred")
+        await until(lambda: len(world.results()) == 20, 60, "every batch is deferred")
 
     await run_during(fetcher, scene)
     assert world.halts.active(now()) == [endless]
@@ -175,7 +175,7 @@ async def test_too_many_dead_letters_halt_the_property_and_the_rest_is_pending()
     fetcher = await a_fetcher(world, replace(CAPACITY, max_concurrency=1))
 
     async def scene() -> None:
-        await until(lambda: len(world.results()) == 20, 5, "every batch is dead or deferred")
+        await until(lambda: len(world.results()) == 20, 60, "every batch is dead or deferred")
 
     await run_during(fetcher, scene)
     assert [outcome.state for outcome in world.outcomes()].count("dead") in {2, 3}
@@ -190,7 +190,7 @@ async def test_a_page_that_fails_alone_is_retried_a_bounded_number_of_times() ->
     fetcher = await a_fetcher(world)
 
     async def scene() -> None:
-        await until(lambda: len(world.results()) == 20, 15, "every page is fetched or dead")
+        await until(lambda: len(world.results()) == 20, 60, "every page is fetched or dead")
 
     await run_during(fetcher, scene)
     [dead] = [message for message in map(codec.decode_result, world.results()) if isinstance(message, PageOutcome)]
@@ -202,13 +202,13 @@ async def test_a_drain_that_is_cut_short_leaves_no_call_behind() -> None:
     fetcher = await a_fetcher(world, replace(CAPACITY, max_concurrency=4, drain_s=0.01))
 
     async def scene() -> None:
-        await until(lambda: world.in_flight == 4, 5, "calls are in flight")
+        await until(lambda: world.in_flight == 4, 60, "calls are in flight")
         await fetcher.revoked([0])
-        await until(lambda: world.in_flight == 0, 5, "they are cancelled")
+        await until(lambda: world.in_flight == 0, 60, "they are cancelled")
         assert len(fetcher._calls) == 0
         await fetcher.assigned([AssignedPartition(0, 0, "")])
         await fetcher.receive([a_record(number) for number in range(20)])
-        await until(lambda: world.in_flight == 4, 5, "as many calls as before are in flight")
+        await until(lambda: world.in_flight == 4, 60, "as many calls as before are in flight")
         await fetcher.revoked([0])
 
     await run_during(fetcher, scene)
@@ -223,9 +223,9 @@ async def test_a_partition_has_a_status_while_it_is_drained() -> None:
         return [status.state for status in fetcher.commit_loop.statuses(monotonic(), now()).values()]
 
     async def scene() -> None:
-        await until(lambda: world.in_flight == 2, 5, "calls are in flight")
+        await until(lambda: world.in_flight == 2, 60, "calls are in flight")
         draining = asyncio.create_task(fetcher.revoked([0]))
-        await until(lambda: len(fetcher._partitions.schedule) == 0, 5, "no call can start any more")
+        await until(lambda: len(fetcher._partitions.schedule) == 0, 60, "no call can start any more")
         assert states() == ["OK"]
         world.may_answer.set()
         await draining
@@ -250,9 +250,9 @@ async def test_a_lost_partition_is_cancelled_without_a_commit() -> None:
     world = World()
     fetcher = await a_fetcher(world, replace(CAPACITY, max_concurrency=2))
     fetcher.call_loop.start_calls()
-    await until(lambda: world.in_flight == 2, 5, "calls are in flight")
+    await until(lambda: world.in_flight == 2, 60, "calls are in flight")
     fetcher.lost([0])
-    await until(lambda: world.in_flight == 0, 5, "they are cancelled")
+    await until(lambda: world.in_flight == 0, 60, "they are cancelled")
     assert fetcher.call_loop.start_calls().reason in {"idle", "publishing"}
     assert world.committed == []
 
@@ -270,7 +270,7 @@ async def test_messages_that_cannot_be_called_are_dead_lettered() -> None:
         ]
     )
     fetcher.reject_unknown(monotonic() + KEEP_UNKNOWN_S)
-    await until(lambda: len(world.on("gsc.dead-letters")) == 2, 5, "both are dead letters")
+    await until(lambda: len(world.on("gsc.dead-letters")) == 2, 60, "both are dead letters")
     await fetcher.revoked([0])
     assert world.calls == []
     assert sorted(world.on("gsc.dead-letters")) == sorted([b"{", unknown])
@@ -299,7 +299,7 @@ async def test_reading_pauses_when_the_queue_is_full_and_resumes_when_it_is_low(
     world.may_answer.set()
 
     async def scene() -> None:
-        await until(lambda: len(world.results()) == 20, 5, "every page is published")
+        await until(lambda: len(world.results()) == 20, 60, "every page is published")
 
     await run_during(fetcher, scene)
     assert fetcher.wants_more()

@@ -85,11 +85,11 @@ async def test_a_call_cancelled_before_sending_is_not_sent_and_one_cancelled_lat
     api = Api()
     transport = BatchTransport(api, size=3, linger_s=60)
     early = query(transport, 0)
-    await until(lambda: bool(transport._open), 5, "a call waits")
+    await until(lambda: bool(transport._open), 60, "a call waits")
     early.cancel()
     await asyncio.gather(early, return_exceptions=True)
     tasks = [query(transport, number) for number in (1, 2, 3)]
-    await until(lambda: bool(api.sent), 5, "a batch is sent")
+    await until(lambda: bool(api.sent), 60, "a batch is sent")
     assert api.sent == [("t", [1, 2, 3])]
     tasks[0].cancel()
     await asyncio.gather(tasks[0], return_exceptions=True)
@@ -102,7 +102,7 @@ async def test_a_batch_whose_calls_are_all_cancelled_is_not_sent() -> None:
     api = Api()
     transport = BatchTransport(api, size=3, linger_s=60)
     task = query(transport, 0)
-    await until(lambda: bool(transport._open), 5, "a call waits")
+    await until(lambda: bool(transport._open), 60, "a call waits")
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     transport._send(transport._open["t"])  # as when the linger time is over
@@ -113,10 +113,10 @@ async def test_when_all_calls_are_cancelled_the_request_is_cancelled() -> None:
     api = Api()
     transport = BatchTransport(api, size=2, linger_s=60)
     tasks = [query(transport, number) for number in range(2)]
-    await until(lambda: bool(api.sent), 5, "a batch is sent")
+    await until(lambda: bool(api.sent), 60, "a batch is sent")
     for task in tasks:
         task.cancel()
-    await until(lambda: api.cancelled > 0, 5, "the request is cancelled")
+    await until(lambda: api.cancelled > 0, 60, "the request is cancelled")
     assert api.cancelled == 1
 
 
@@ -126,7 +126,7 @@ async def test_two_batches_are_never_half_admitted_and_their_pages_share_the_byt
     transport = BatchTransport(api, size=2, linger_s=60)
     permits = [memory.permit(a_batch()) for _ in range(4)]
     tasks = [query(transport, number, permit=permit) for number, permit in enumerate(permits)]
-    await until(lambda: sum(task.done() for task in tasks) == 2, 5, "the first batch is read")
+    await until(lambda: sum(task.done() for task in tasks) == 2, 60, "the first batch is read")
     assert (memory.pages.used, memory.bytes.used) == (2, 600)
     permits[0].release()
     assert (memory.pages.used, memory.bytes.used) == (1, 300)
@@ -139,7 +139,7 @@ async def test_a_cancelled_call_takes_no_room() -> None:
     transport = BatchTransport(api, size=2, linger_s=60)
     permits = [memory.permit(a_batch()) for _ in range(2)]
     tasks = [query(transport, number, permit=permit) for number, permit in enumerate(permits)]
-    await until(lambda: bool(api.sent), 5, "the batch is sent")
+    await until(lambda: bool(api.sent), 60, "the batch is sent")
     tasks[0].cancel()
     await asyncio.gather(tasks[0], return_exceptions=True)
     api.may_answer.set()

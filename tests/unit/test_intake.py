@@ -108,7 +108,7 @@ async def test_any_other_error_stops_the_intake_and_never_returns(world: World, 
     world.errors = [error]  # type: ignore[list-item]
     intake = an_intake(world)
     task = asyncio.create_task(intake.process(a_record()))
-    await until(lambda: intake.failure is not None, 5, "the failure is known")
+    await until(lambda: intake.failure is not None, 60, "the failure is known")
     assert intake.failure is error
     assert not task.done()
     task.cancel()
@@ -118,6 +118,6 @@ async def test_too_many_dead_letters_stop_the_intake(world: World) -> None:
     intake = an_intake(world, limit=2)
     await intake.process(a_record(b"{}"))
     task = asyncio.create_task(intake.process(a_record(b"{}")))
-    await until(lambda: intake.failure is not None, 5, "the limit is reached")
+    await until(lambda: intake.failure is not None, 60, "the limit is reached")
     assert isinstance(intake.failure, Fatal)
     task.cancel()

@@ -146,7 +146,7 @@ async def run_until(outbox: Outbox, world: World, condition: Callable[[], bool])
     stop = asyncio.Event()
     task = asyncio.create_task(outbox.run(stop, world.connect, Heartbeat("outbox", 60.0, 0.0)))
     try:
-        await until(lambda: condition() or task.done(), 5, "the condition of the test")
+        await until(lambda: condition() or task.done(), 60, "the condition of the test")
     finally:
         stop.set()
         await task

@@ -91,10 +91,10 @@ async def test_every_accepted_run_is_planned_and_a_chunk_that_fails_is_written_a
     ledger.errors = [Retryable("away")]
     writer, stop = PlanWriter(ledger.connect, lambda: NO_CATALOG), asyncio.Event()
     task = asyncio.create_task(writer.run(stop, NO_CONNECTION))
-    await until(lambda: ledger.planned == ["two", "one"], 5, "both are planned")
+    await until(lambda: ledger.planned == ["two", "one"], 60, "both are planned")
     ledger.waiting.append(a_run("three", "a"))
     writer.notify()
-    await until(lambda: ledger.planned[2:] == ["three"], 5, "the third is planned")
+    await until(lambda: ledger.planned[2:] == ["three"], 60, "the third is planned")
     stop.set()
     await task
     assert oldest() == {}

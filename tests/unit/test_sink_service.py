@@ -140,13 +140,13 @@ async def running(sink: Sink) -> AsyncIterator[asyncio.Task[None]]:
 
 async def run_until(sink: Sink, condition: Callable[[], bool]) -> None:
     async with running(sink) as task:
-        await until(lambda: condition() or task.done(), 5, "the condition of the test")
+        await until(lambda: condition() or task.done(), 60, "the condition of the test")
 
 
 async def revoking(sink: Sink, partitions: Sequence[int]) -> asyncio.Task[None]:
     """Begin to revoke partitions, as far as that goes during a transaction."""
     task = asyncio.create_task(sink.revoked(partitions))
-    await until(lambda: sink._partitions.keys().isdisjoint(partitions), 5, "the revocation begins")
+    await until(lambda: sink._partitions.keys().isdisjoint(partitions), 60, "the revocation begins")
     return task
 
 
@@ -155,12 +155,12 @@ async def in_transaction(world: World, sink: Sink) -> AsyncIterator[None]:
     """Run the service; the block runs while the first transaction is in progress, and the service ends after it."""
     world.may_write.clear()
     async with running(sink):
-        await until(lambda: world.writing, 5, "the first transaction is in progress")
+        await until(lambda: world.writing, 60, "the first transaction is in progress")
         try:
             yield
         finally:
             world.may_write.set()
-        await until(lambda: bool(world.written) and not sink._writing.locked(), 5, "the transaction ends")
+        await until(lambda: bool(world.written) and not sink._writing.locked(), 60, "the transaction ends")
 
 
 async def test_an_idle_sink_probes_postgresql_and_connects_again_when_it_is_gone(world: World) -> None:
@@ -202,9 +202,9 @@ async def test_a_record_larger_than_a_batch_is_written_alone(world: World) -> No
 async def test_an_idle_sink_writes_what_arrives_later(world: World) -> None:
     sink = await a_sink(world)
     async with running(sink):
-        await until(lambda: sink.connected, 5, "the sink is connected")
+        await until(lambda: sink.connected, 60, "the sink is connected")
         await sink.receive([a_record(0)])
-        await until(lambda: bool(world.committed), 5, "the result is committed")
+        await until(lambda: bool(world.committed), 60, "the result is committed")
     assert world.offsets == [0]
 
 
@@ -273,9 +273,9 @@ async def test_a_failed_commit_is_repeated_with_the_next(world: World) -> None:
     sink = await a_sink(world)
     await sink.receive([a_record(0)])
     async with running(sink):
-        await until(lambda: world.offsets == [0], 5, "the first is written")
+        await until(lambda: world.offsets == [0], 60, "the first is written")
         await sink.receive([a_record(1)])
-        await until(lambda: bool(world.committed), 5, "the commit succeeds")
+        await until(lambda: bool(world.committed), 60, "the commit succeeds")
     assert world.committed[-1] == [OffsetCommit(0, 2)]
 
 
@@ -434,7 +434,9 @@ async def test_only_the_revoked_partitions_are_given_up(world: World) -> None:
         revoked = await revoking(sink, [1])
         world.may_write.set()
         await revoked
-        await until(lambda: [OffsetCommit(0, 2)] in world.committed, 5, "the partition that is left is written further")
+        await until(
+            lambda: [OffsetCommit(0, 2)] in world.committed, 60, "the partition that is left is written further"
+        )
     assert world.offsets == [0, 4, 1]
     assert [OffsetCommit(1, 5)] in world.committed
 
@@ -445,7 +447,7 @@ async def test_a_transaction_that_fails_is_not_committed_when_partitions_are_rev
     world.errors = [Retryable("away")]
     world.may_write.clear()
     async with running(sink):
-        await until(lambda: world.writing, 5, "the transaction is in progress")
+        await until(lambda: world.writing, 60, "the transaction is in progress")
         revoked = await revoking(sink, [0])
         world.may_write.set()
         await revoked

@@ -63,11 +63,11 @@ async def test_a_batch_is_fetched_once_the_catalog_has_its_property() -> None:
     await fetcher.receive([a_record(a_job(20)), a_record(a_job(21))])
 
     async def scene() -> None:
-        await until(lambda: len(world.calls) == 20, 5, "the known pages are called")
+        await until(lambda: len(world.calls) == 20, 60, "the known pages are called")
         fetcher.reject_unknown(monotonic())
         assert all(call.property != NEW for call in world.calls)
         fetcher.replace_catalog(WITH_NEW)
-        await until(lambda: len(world.results()) == 22, 5, "every page is published")
+        await until(lambda: len(world.results()) == 22, 60, "every page is published")
 
     await run_during(fetcher, scene)
     assert [call.property for call in world.calls[20:]] == [NEW, NEW]
@@ -83,7 +83,7 @@ async def test_a_batch_that_no_catalog_has_is_dead_and_does_not_count_towards_th
 
     async def scene() -> None:
         fetcher.reject_unknown(monotonic() + KEEP_UNKNOWN_S)
-        await until(lambda: len(world.results()) == 40, 5, "every batch is finished")
+        await until(lambda: len(world.results()) == 40, 60, "every batch is finished")
 
     await run_during(fetcher, scene)
     assert len(world.on("gsc.dead-letters")) == 20
@@ -96,7 +96,7 @@ async def test_a_batch_that_waits_is_left_to_the_next_owner() -> None:
     await fetcher.receive([a_record(a_job(20))])
 
     async def scene() -> None:
-        await until(lambda: len(world.results()) == 20, 5, "the known pages are published")
+        await until(lambda: len(world.results()) == 20, 60, "the known pages are published")
 
     await run_during(fetcher, scene)
     await fetcher.revoked([0])
