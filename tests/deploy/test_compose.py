@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from lab.containers import KAFKA_IMAGE, POSTGRES_IMAGE
 from lab.processes import Command, Process, free_port, inherited_environment
 from lab.servers import Servers
 from support.pipeline import is_ready
@@ -72,6 +71,8 @@ def test_it_is_pinned_restricted_and_waits_for_what_it_needs() -> None:
 
 
 def test_the_servers_are_those_of_the_lab() -> None:
+    from lab.containers import KAFKA_IMAGE, POSTGRES_IMAGE  # it takes a second, which every worker would spend
+
     services = _configured()
     assert services["kafka"]["image"] == KAFKA_IMAGE
     assert services["postgres"]["image"] == POSTGRES_IMAGE

@@ -5,16 +5,18 @@ from collections.abc import Awaitable, Callable
 
 from pipeline.clock import monotonic
 
-EVERY_S = 0.05
+SHORTEST_S, LONGEST_S = 0.02, 0.5
+"""Between two looks; in between, a tenth of the time that has passed: looking takes work from what is waited for."""
 
 
 async def until(condition: Callable[[], Awaitable[bool] | bool], deadline_s: float, what: str) -> None:
     """Return as soon as the condition holds; fail when it does not within the deadline."""
-    end = monotonic() + deadline_s
+    begin = monotonic()
     while True:
         found = condition()
         if (await found) if isinstance(found, Awaitable) else found:
             return
-        if monotonic() > end:
+        passed = monotonic() - begin
+        if passed > deadline_s:
             raise AssertionError(f"not within {deadline_s} s: {what}")
-        await asyncio.sleep(EVERY_S)
+        await asyncio.sleep(min(max(SHORTEST_S, passed / 10), LONGEST_S))
