@@ -25,7 +25,7 @@ from pipeline.consumer_group import GroupMember
 from pipeline.consumer_lag import LagReader
 from pipeline.contracts.topics import BATCHES, RESULTS
 from pipeline.control import ControlWatcher
-from pipeline.errors import Invalid, PipelineError
+from pipeline.errors import PipelineError
 from pipeline.group_config import GroupConfig
 from pipeline.health import HttpServer
 from pipeline.kafka import group_id
@@ -54,7 +54,8 @@ async def _serve(settings: FetcherSettings, stop: asyncio.Event) -> None:
     catalog = watcher.catalog
     tokens = _open_tokens(catalog, settings.allowed_token_hosts)
     await require_topics(settings)
-    limiter = await _limiter(settings, catalog)
+    partitions = await _partition_count(settings)
+    limiter = RateLimiter(_log_unserved(settings.limits(catalog), partitions), partitions)
     control = ControlWatcher(settings.kafka, settings.topic_prefix)
     await control.start()
     try:
@@ -74,7 +75,9 @@ async def _serve(settings: FetcherSettings, stop: asyncio.Event) -> None:
             dead_letters = DeadLetterLimits(settings.dead_letter_limit, settings.dead_letter_ratio)
             fetcher = Fetcher(catalog, settings.capacity, limiter, ports, dead_letters)
             control.subscribe(fetcher.halts_changed)
-            watcher.subscribe(lambda catalog: _replace_limits(limiter, settings.limits(catalog)))
+            watcher.subscribe(
+                lambda catalog: limiter.replace_limits(_log_unserved(settings.limits(catalog), partitions), monotonic())
+            )
             watcher.subscribe(lambda catalog: tokens.replace_credentials(catalog.credentials))
             watcher.subscribe(fetcher.replace_catalog)  # last: its batches need the others
             loops = (fetcher.call_loop, fetcher.commit_loop, member, control, ports.backpressure)
@@ -95,10 +98,10 @@ async def _serve(settings: FetcherSettings, stop: asyncio.Event) -> None:
 
 
 def _watch_catalog(settings: FetcherSettings) -> CatalogWatcher:
-    """Return the catalog, followed. A version whose quotas leave no rate is refused."""
+    """Return the catalog, followed."""
     try:
-        return CatalogWatcher(settings.catalog, lambda catalog: settings.limits(catalog).check())
-    except (CatalogError, Invalid) as error:
+        return CatalogWatcher(settings.catalog)
+    except CatalogError as error:
         raise StartError(str(error)) from error
 
 
@@ -109,21 +112,19 @@ def _open_tokens(catalog: Catalog, hosts: TokenHosts) -> AccessTokens:
     return AccessTokens(catalog.credentials, hosts)
 
 
-async def _limiter(settings: FetcherSettings, catalog: Catalog) -> RateLimiter:
-    """Return the rate limiter for the partitions that the topic really has, since they share the project's quota."""
+async def _partition_count(settings: FetcherSettings) -> int:
+    """Return how many partitions the topic really has, since they share the projects' quotas."""
     try:
-        count = await partition_count(settings.kafka, BATCHES.full_name(settings.topic_prefix))
-        return RateLimiter(settings.limits(catalog), count)
+        return await partition_count(settings.kafka, BATCHES.full_name(settings.topic_prefix))
     except PipelineError as error:
         raise StartError(str(error)) from error
 
 
-def _replace_limits(limiter: RateLimiter, limits: QuotaLimits) -> None:
-    """Use the quotas of another version of the catalog, unless they leave a project's partitions no rate."""
-    try:
-        limiter.replace_limits(limits, monotonic())
-    except Invalid as error:
-        _log.error("quotas_refused", error=str(error))
+def _log_unserved(limits: QuotaLimits, partitions: int) -> QuotaLimits:
+    """Log the projects whose batches wait, since their quota is too small; return the limits."""
+    for problem in limits.unserved(partitions):
+        _log.error("quota_too_small", error=problem)
+    return limits
 
 
 def _sink_lag(settings: FetcherSettings) -> LagReader:

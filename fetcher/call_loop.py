@@ -123,16 +123,21 @@ class CallLoop:
         if self._calls.halt_of(job.batch):
             self._tasks.spawn(self._settle(job, self._calls.defer(job)), job.partition)
             return
-        self._take_token(job, moment)
+        if not self._take_token(job, moment):
+            self._partitions.schedule.put_back(job)
+            return
         self._partitions.assignment.mark_called(job)
         gauge("gsc_batches_uncommitted").set(self._partitions.assignment.uncommitted_calls)
         self._tasks.spawn(self._settle(job, self._calls.start(job)), job.partition)
 
-    def _take_token(self, job: Job, moment: float) -> None:
-        for warning in self._partitions.limiter.take(job.batch, job.partition, moment):
+    def _take_token(self, job: Job, moment: float) -> bool:
+        """Take a token of every scope, or of none; return whether they were taken."""
+        warnings = self._partitions.limiter.take(job.batch, job.partition, moment)
+        for warning in warnings or ():
             counter("gsc_quota_warnings_total").labels(warning.kind).inc()
             scope = f"{warning.kind} {warning.name}".strip()
             _log.warning("quota_nearly_spent", scope=scope, calls=warning.calls, quota=warning.quota_qpm)
+        return warnings is not None
 
     async def _settle(self, job: Job, ending: Awaitable[Outcome]) -> None:
         """Wait for the outcome of a job, and apply it."""

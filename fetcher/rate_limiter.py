@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from fetcher.outcome import ScopeKind
-from fetcher.quota_limits import QuotaLimits, rate_per_s
+from fetcher.quota_limits import ProjectShares, QuotaLimits
 from fetcher.token_bucket import MinuteCounter, TokenBucket
-from pipeline.contracts.messages import DEFAULT_PROJECT, Batch
+from pipeline.contracts.messages import Batch
 from pipeline.minute_maximum import MINUTE_S, MinuteMaximum
 
 WARN_AT = 0.8  # of the hard quota
@@ -26,6 +26,8 @@ class Pace(NamedTuple):
     ceiling_qpm: float
 
     def __str__(self) -> str:
+        if not self.ceiling_qpm:
+            return f"{self.kind} {self.name}: its quota is less than one call a minute for each partition"
         slowed = f", cut from {self.ceiling_qpm:.0f}" if self.rate_qpm < 0.99 * self.ceiling_qpm else ""
         return f"{f'{self.kind} {self.name}'.strip()}: {self.rate_qpm:.0f} calls a minute{slowed}"
 
@@ -101,10 +103,9 @@ class RateLimiter:
     """The token buckets of the held partitions, by property and credential, and those of the projects."""
 
     def __init__(self, limits: QuotaLimits, total_partitions: int) -> None:
-        """Raises Invalid when the limits leave no rate."""
-        limits.check(total_partitions)
         self._limits = limits
         self._total = total_partitions
+        self._shares = ProjectShares(limits.projects, total_partitions)
         self._since: dict[int, float] = {}
         self._properties: dict[tuple[int, str], _Scope] = {}
         self._credentials: dict[tuple[int, str], _Scope] = {}
@@ -113,20 +114,18 @@ class RateLimiter:
         self._highest_utilisation = MinuteMaximum()
 
     def replace_limits(self, limits: QuotaLimits, now: float) -> None:
-        """Use other quotas from now on. Raises Invalid, and changes nothing, when they leave no rate."""
-        limits.check(self._total)
+        """Use other quotas from now on."""
         self._limits = limits
+        self._shares = ProjectShares(limits.projects, self._total)
         for (_, name), scope in (*self._properties.items(), *self._credentials.items()):
             qpm = self._quota(scope.kind, name)
             if qpm != scope.quota_qpm:
                 scope.quota_qpm = qpm
-                scope.buckets[0].resize(rate_per_s(qpm, limits.headroom, limits.burst), float(limits.burst), now)
+                scope.buckets[0].resize(*limits.allowance(qpm), now)
         self._resize_projects(now)
 
     def _quota(self, kind: ScopeKind, name: str) -> int:
-        if kind == "property":
-            return self._limits.site_overrides.get(name, self._limits.site_qpm)
-        return self._limits.user_overrides.get(name, self._limits.user_qpm)
+        return self._limits.of_property(name) if kind == "property" else self._limits.of_credential(name)
 
     def assigned(self, partitions: Iterable[int], now: float) -> None:
         """Add partitions, with empty buckets."""
@@ -142,17 +141,17 @@ class RateLimiter:
         self._resize_projects(now)
 
     def _resize_projects(self, now: float) -> None:
-        """Set the share of each project's quota by the number of held partitions; all fetchers' shares add up to 1."""
-        share = len(self._since) / self._total
-        names = {DEFAULT_PROJECT, *self._limits.projects.values()} if share else set()
+        """Set this fetcher's part of each project's quota; the parts of all fetchers add up to the quota."""
+        names = self._limits.project_names if self._since else set()
         self._projects = {name: scope for name, scope in self._projects.items() if name in names}
         for name in names:
-            self._resize_project(name, share, now)
+            self._resize_project(name, self._shares.share(name, self._since), now)
 
     def _resize_project(self, name: str, share: float, now: float) -> None:
-        qpm = self._limits.project_overrides.get(name, self._limits.project_qpm)
-        total_burst = self._limits.project_burst(self._total)
-        rate, burst = rate_per_s(qpm, self._limits.headroom, total_burst) * share, total_burst * share
+        qpm = self._limits.of_project(name)
+        total = self._limits.allowance(qpm, self._total)
+        # Each partition can hold a token, and its share of the rest.
+        rate, burst = total.rate * share, len(self._since) + (total.burst - self._total) * share
         if name in self._projects:
             self._projects[name].buckets[0].resize(rate, burst, now)
             self._projects[name].quota_qpm = qpm * share
@@ -186,8 +185,13 @@ class RateLimiter:
         slowest = max(paces, key=lambda pace: pace.seconds)
         return slowest if slowest.seconds > 0 else None
 
-    def take(self, batch: Batch, partition: int, now: float) -> list[QuotaWarning]:
-        """Take a token of every scope, only when `wait` is 0; returns the scopes that come near their hard quota."""
+    def take(self, batch: Batch, partition: int, now: float) -> list[QuotaWarning] | None:
+        """Take a token of every scope; returns the scopes that come near their hard quota.
+
+        Takes none, and returns None, while `wait` is not 0.
+        """
+        if self.wait(batch, partition, now) > 0:
+            return None
         warnings = [scope.take(now) for scope in self._scopes_of(batch, partition)]
         own = self._property(batch.property, partition)
         calls = own.counter.calls(now)
@@ -246,5 +250,5 @@ class RateLimiter:
 
     def _create(self, kind: ScopeKind, name: str, partition: int) -> _Scope:
         qpm = self._quota(kind, name)
-        rate = rate_per_s(qpm, self._limits.headroom, self._limits.burst)
-        return _Scope(kind, name, [TokenBucket(rate, float(self._limits.burst), self._since[partition])], qpm)
+        rate, burst = self._limits.allowance(qpm)
+        return _Scope(kind, name, [TokenBucket(rate, burst, self._since[partition])], qpm)

@@ -62,7 +62,7 @@ class TokenBucket:
         """By how much the rate grows in a second; 0 at the ceiling, and after a cut until a call succeeds."""
 
     def wait(self, now: float) -> float:
-        """Return the seconds until a token is available; 0 when one is."""
+        """Return the seconds until a token is available; 0 when one is. A bucket with rate 0 waits for another rate."""
         self._refill(now)
         missing = self._time_for(1.0 - self._tokens) if self._tokens < _ONE else 0.0
         return max(missing, self._blocked_until - now, 0.0)
@@ -93,6 +93,8 @@ class TokenBucket:
 
     def _time_for(self, tokens: float) -> float:
         """Return the seconds in which this number of tokens is earned."""
+        if not self._ceiling:
+            return MINUTE_S
         climb_s = self._climb_s()
         earned = climb_s * (self._rate + self._ceiling) / 2
         if not climb_s or tokens >= earned:
@@ -122,8 +124,9 @@ class TokenBucket:
     def resize(self, rate: float, burst: float, now: float) -> None:
         """Change ceiling and burst. A cut of the rate stays in proportion; tokens above the new burst are dropped."""
         self._refill(now)
-        self._rate *= rate / self._ceiling
-        self._climb *= rate / self._ceiling
+        slowed = self._rate / self._ceiling if self._ceiling else 1.0
+        self._climb *= rate / self._ceiling if self._ceiling else 0.0
+        self._rate = rate * slowed
         self._ceiling = rate
         self._burst = burst
         self._tokens = min(self._tokens, burst)

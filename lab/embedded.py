@@ -10,7 +10,6 @@ from pathlib import Path
 import httpx
 
 from fetcher.credential_file import credential_problems
-from fetcher.rate_limiter import RateLimiter
 from fetcher.settings import FetcherSettings
 from fetcher.token_hosts import TokenHosts, parse_hosts
 from lab.local_pipeline import NAMES, Services, Setup, prepare, running_services
@@ -22,7 +21,6 @@ from lab.servers import ServerChoice, Servers, running_servers
 from pipeline.catalog import Catalog, CatalogError
 from pipeline.catalog_file import read_catalog
 from pipeline.contracts.topics import BATCHES
-from pipeline.errors import Invalid
 from pipeline.settings import Settings, SettingsError, read_settings
 from producer.settings import ProducerSettings
 from sink.settings import SinkSettings
@@ -122,11 +120,7 @@ def _settings_problems(model: type[Settings], environment: Mapping[str, str]) ->
 
 
 def _limit_problems(settings: FetcherSettings, catalog: Catalog) -> list[str]:
-    try:
-        RateLimiter(settings.limits(catalog), BATCHES.partitions)
-    except Invalid as error:
-        return [str(error)]
-    return []
+    return list(settings.limits(catalog).unserved(BATCHES.partitions))
 
 
 @contextmanager

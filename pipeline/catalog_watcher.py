@@ -11,7 +11,6 @@ from pathlib import Path
 
 from pipeline.catalog import Catalog, CatalogError
 from pipeline.catalog_file import read_catalog
-from pipeline.errors import Invalid
 from pipeline.log import logger
 from pipeline.metrics import gauge
 from pipeline.process import event_or_timeout
@@ -25,16 +24,12 @@ _log = logger(__name__)
 class CatalogWatcher:
     """Follows a catalog file. `catalog` is the version in force."""
 
-    def __init__(self, path: Path, check: Callable[[Catalog], None] = lambda _: None) -> None:
-        """Read the catalog. `check` raises CatalogError or Invalid for one that this process cannot use.
-
-        Raises the same.
-        """
+    def __init__(self, path: Path) -> None:
+        """Read the catalog. Raises CatalogError."""
         self._path = path
-        self._check = check
         self._listeners: list[Callable[[Catalog], None]] = []
         self._read = self._found = _digest(path)
-        self.catalog = self._load()
+        self.catalog = read_catalog(path)
 
     def subscribe(self, on_change: Callable[[Catalog], None]) -> None:
         """Call `on_change` with each version that replaces another one. It must not raise."""
@@ -61,18 +56,13 @@ class CatalogWatcher:
             return
         self._read = self._found
         try:
-            catalog = await asyncio.to_thread(self._load)
-        except (CatalogError, Invalid) as error:
+            catalog = await asyncio.to_thread(read_catalog, self._path)
+        except CatalogError as error:
             gauge("gsc_catalog_reload_failed").set(1)
             for line in str(error).splitlines():
                 _log.error("catalog_refused", error=line)
             return
         self._replace(catalog)
-
-    def _load(self) -> Catalog:
-        catalog = read_catalog(self._path)
-        self._check(catalog)
-        return catalog
 
     def _replace(self, catalog: Catalog) -> None:
         old, self.catalog = self.catalog, catalog

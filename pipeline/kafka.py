@@ -80,11 +80,11 @@ def publisher_configuration(configuration: Mapping[str, str], client_id: str) ->
         "client.id": client_id,
         "compression.type": "lz4",
         "linger.ms": "5",
-        "partitioner": "murmur2_random",
         # The broker enforces each topic's own limit; that of the dead letters is the largest.
         "message.max.bytes": str(DEAD_LETTERS.max_bytes),
     }
-    return {**defaults, **given, "enable.idempotence": "true", "logger": _log}
+    required = {"enable.idempotence": "true", "partitioner": "murmur2_random"}  # pipeline.partitioner
+    return {**defaults, **given, **required, "logger": _log}
 
 
 def admin_configuration(configuration: Mapping[str, str]) -> dict[str, Any]:

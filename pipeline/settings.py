@@ -21,7 +21,8 @@ S = TypeVar("S", bound="Settings")
 PREFIX = "GSC_"
 KAFKA_PREFIX = "GSC_KAFKA_"
 
-QueriesPerMinute = Annotated[int, Field(ge=1, le=10_000_000)]
+QueriesPerMinute = Annotated[int, Field(ge=20, le=10_000_000)]
+"""Even a tenth of the lowest allows a call, and time for its token, in every minute."""
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 
 _SECRET_WORDS = ("password", "secret", ".pem", "oauthbearer")
@@ -104,7 +105,7 @@ class QuotaSettings(Settings):
     site_qpm: QueriesPerMinute = 1200
     user_qpm: QueriesPerMinute = 1200
     project_qpm: QueriesPerMinute = 40_000
-    quota_headroom: Annotated[float, Field(gt=0, le=1)] = 0.8
+    quota_headroom: Annotated[float, Field(ge=0.1, le=1)] = 0.8
 
 
 class QueueSettings(Settings):

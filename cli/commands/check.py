@@ -8,7 +8,6 @@ from cli.context import load_catalog, read_environment, run
 from cli.google import TIMEOUT_S, permissions_of
 from cli.options import json_option
 from cli.output import print_json
-from fetcher.rate_limiter import RateLimiter
 from fetcher.search_console import UNVERIFIED, SearchConsole
 from fetcher.settings import FetcherSettings
 from fetcher.token_hosts import TokenHosts
@@ -50,11 +49,8 @@ def _fields(name: str, problem: str | None) -> dict[str, object]:
 
 
 async def _problems(settings: AllSettings, catalog: Catalog) -> dict[str, str | None]:
-    async def limits() -> None:
-        RateLimiter(settings.limits(catalog), BATCHES.partitions)  # raises what a fetcher would refuse to start with
-
     problems = {
-        "limits": await _problem(limits),
+        "limits": "; ".join(settings.limits(catalog).unserved(BATCHES.partitions)) or None,
         "Kafka": await _problem(lambda: require_topics(settings)),
         "PostgreSQL": await _problem(lambda: require_schema(settings, "gsc-stream")),
     }

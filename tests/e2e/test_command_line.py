@@ -145,8 +145,10 @@ def test_a_service_reports_all_wrong_settings_together(environment: dict[str, st
     assert sorted(line.partition(":")[0] for line in done.stderr.splitlines()) == ["GSC_CATALOG", "GSC_MAX_CONCURRENCY"]
 
 
-def test_limits_below_the_burst_are_refused(environment: dict[str, str]) -> None:
-    Path(environment["GSC_CATALOG"]).write_text(CATALOG.replace("credential: acme", "credential: acme, site_qpm: 5"))
-    done = run(environment, "fetcher")
+@pytest.mark.parametrize("service", ["producer", "fetcher", "check"])
+def test_a_quota_that_is_too_small_is_refused_everywhere_alike(environment: dict[str, str], service: str) -> None:
+    catalog = Path(environment["GSC_CATALOG"])
+    catalog.write_text(CATALOG.replace("credential: acme", "credential: acme, site_qpm: 5"))
+    done = run(environment, service)
     assert done.returncode == 2
-    assert "site_qpm of sc-domain:example.com: 5 a minute x headroom 0.8 = 4 leaves nothing" in done.stderr
+    assert done.stderr.startswith(f"{catalog}:4: properties.0.site_qpm: must be greater than or equal to 20, got 5")

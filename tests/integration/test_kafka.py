@@ -20,6 +20,7 @@ from pipeline.errors import Invalid, Retryable
 from pipeline.group_config import GroupConfig
 from pipeline.kafka_admin import check_reachable, check_topics, create_topics, partition_count
 from pipeline.offsets import AssignedPartition, OffsetCommit
+from pipeline.partitioner import partition_of
 from pipeline.publisher import Publisher, publish_control
 from support.wait import until
 
@@ -90,6 +91,12 @@ async def test_a_different_number_of_partitions_is_reported_where_one_is_needed(
 async def test_a_message_that_is_too_large_is_invalid(publisher: Publisher, topics: str) -> None:
     with pytest.raises(Invalid):
         await publisher.publish(BATCHES.full_name(topics), "k", b"x" * 3_000_000)
+
+
+async def test_a_message_is_in_the_partition_of_its_key(publisher: Publisher, topics: str) -> None:
+    keys = [f"credential-{number}" for number in range(50)]
+    positions = await publisher.publish_all(BATCHES.full_name(topics), [(key, b"x") for key in keys])
+    assert [position.partition for position in positions] == [partition_of(key.encode(), 12) for key in keys]
 
 
 async def test_an_unreachable_broker_is_retryable(kafka: dict[str, str]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from fetcher import rate_limiter
 from fetcher.assignment import Partitions
 from fetcher.call_loop import CallLoop, Wait
 from fetcher.outcome import Dead, Done, HaltOrder, Outcome, Retry
@@ -322,10 +323,11 @@ async def test_a_drain_cancels_calls_that_take_longer_and_queues_nothing() -> No
     assert len(setup.partitions.schedule) == 0
 
 
-async def test_a_scope_near_its_hard_quota_is_counted_as_a_warning() -> None:
+async def test_a_scope_near_its_hard_quota_is_counted_as_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rate_limiter, "WARN_AT", 0.4)
     warnings = counter("gsc_quota_warnings_total").labels("property")
     before = warnings._value.get()
-    setup = a_setup(limits=QuotaLimits(10, 10**7, 10**7, 1.0, 9))
+    setup = a_setup(limits=QuotaLimits(20, 10**7, 10**7, 1.0, 9))
     for number in range(9):
         setup.queue(number)
     setup.loop.start_calls()

@@ -72,7 +72,7 @@ def test_a_credential_belongs_to_the_project_that_it_names_or_to_the_default_one
     ("projects", "problem"),
     [
         ("{typo: {qpm: 600}}", "8: projects.typo: no credential names this project"),
-        ("{default: {qpm: 0}}", "8: projects.default.qpm: must be greater than or equal to 1, got 0"),
+        ("{default: {qpm: 0}}", "8: projects.default.qpm: must be greater than or equal to 20, got 0"),
         ("{default: {quota: 9}}", "8: projects.default.quota: unknown field; known: qpm"),
         ("[default]", "7: projects: "),
     ],
@@ -120,7 +120,12 @@ def test_a_project_that_is_wrong_is_named_with_its_line(tmp_path: Path, projects
         ("reports: [by_page]", "colour: red", 4, "properties.0.colour: unknown field; known: credential, "),
         ("reports: [by_page]", "reports: [by_pag]", 4, "unknown report 'by_pag'; did you mean 'by_page'?"),
         ("file: acme.json", "file: acme.json, user_qpm: x", 2, "credentials.0.user_qpm: must be a whole number"),
-        ("file: acme.json", "file: acme.json, user_qpm: 0", 2, "credentials.0.user_qpm: must be greater than"),
+        (
+            "file: acme.json",
+            "file: acme.json, user_qpm: 19",
+            2,
+            "credentials.0.user_qpm: must be greater than or equal to 20, got 19",
+        ),
         ("id: acme", "id: 2026-99-99", 2, "'2026-99-99' is not a valid timestamp; put quotes"),
         ("id: acme", "id: 0x_", 2, "'0x_' is not a valid int; put quotes"),
         ("id: acme", "id: !!bool x", 2, "'x' is not a valid bool; put quotes"),
@@ -178,7 +183,7 @@ def test_every_mistake_is_reported(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("written", "value"),
-    [("012", 12), ("0o14", 12), ("1_000", 1000), ("1e3", 1000), ("", None), ("~", None), ("&limit 5", 5)],
+    [("024", 24), ("0o30", 24), ("1_000", 1000), ("1e3", 1000), ("", None), ("~", None), ("&limit 50", 50)],
 )
 def test_numbers_are_those_of_yaml_1_2(tmp_path: Path, written: str, value: int | None) -> None:
     catalog = read(tmp_path, CATALOG.replace("id: acme", f"user_qpm: {written}, id: acme", 1))

@@ -9,7 +9,6 @@ import pytest
 
 from pipeline.catalog import Catalog, CatalogError
 from pipeline.catalog_watcher import CatalogWatcher
-from pipeline.errors import Invalid
 from pipeline.metrics import gauge
 from support.examples import CATALOG, write_catalog
 from support.wait import until
@@ -72,24 +71,6 @@ async def test_a_version_with_an_error_is_refused_and_the_next_one_is_read(
     path.write_text(TWO)
     await polled(watcher)
     assert (len(urls(watcher)), refused()) == (2, 0)
-
-
-async def test_a_version_that_the_process_cannot_use_is_refused(tmp_path: Path) -> None:
-    def at_most_one(catalog: Catalog) -> None:
-        if len(catalog.properties) > 1:
-            raise Invalid("leaves no rate", field="site_qpm")
-
-    path = write_catalog(tmp_path)
-    watcher = CatalogWatcher(path, at_most_one)
-    path.write_text(TWO)
-    await polled(watcher)
-    assert (len(urls(watcher)), refused()) == (1, 1)
-    path.write_text(CATALOG)
-    await polled(watcher)
-    assert refused() == 0
-    path.write_text(TWO)
-    with pytest.raises(Invalid):
-        CatalogWatcher(path, at_most_one)
 
 
 async def test_a_symbolic_link_to_another_file_is_another_version(tmp_path: Path) -> None:

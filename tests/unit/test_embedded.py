@@ -42,9 +42,9 @@ def test_all_problems_of_settings_and_credentials_are_reported_together(catalog:
     assert [line.split(": ")[1] for line in problems[3:]] == ["credentials.acme.file", "credentials.other.file"]
 
 
-def test_a_limit_that_allows_no_call_is_reported(catalog: Path) -> None:
-    (problem,) = find_problems(plan(catalog, {"GSC_SITE_QPM": "5"}))
-    assert "GSC_SITE_QPM: 5 a minute" in problem
+def test_a_quota_of_a_project_that_is_too_small_is_reported(catalog: Path) -> None:
+    (problem,) = find_problems(plan(catalog, {"GSC_PROJECT_QPM": "20", "GSC_QUOTA_HEADROOM": "0.5"}))
+    assert "project default: 20 a minute x headroom 0.5 = 10 must be more than one call" in problem
 
 
 def test_a_problem_of_the_catalog_is_reported_with_its_line(catalog: Path) -> None:
