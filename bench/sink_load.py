@@ -22,7 +22,8 @@ from pipeline.dead_letters import DeadLetter
 from pipeline.offsets import AssignedPartition, OffsetCommit
 from pipeline.postgres import Limits, connection
 from pipeline.watchdog import Heartbeat
-from sink.service import BatchSize, Sink
+from sink.queue import BatchSize
+from sink.service import Sink
 from sink.settings import SinkSettings
 from sink.writer import Writer
 

@@ -21,7 +21,8 @@ from pipeline.process import load_settings, run_service, run_until_stopped, watc
 from pipeline.publisher import open_publisher
 from pipeline.startup_checks import require_schema, require_topics
 from pipeline.watchdog import Heartbeat, Watchdog
-from sink.service import SERVICE, BatchSize, ResultWriter, Sink
+from sink.queue import BatchSize
+from sink.service import SERVICE, ResultWriter, Sink
 from sink.settings import SinkSettings
 from sink.write_parts import MAX_EXTRA_S
 from sink.writer import Writer

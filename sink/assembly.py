@@ -8,10 +8,12 @@ from pipeline.contracts.identity import batch_id, page_of
 from pipeline.contracts.messages import PageOutcome, Rows
 from pipeline.contracts.records import Record
 from pipeline.errors import Invalid
-from sink.rows import check
+from sink.rows import PageText, check
 
 FetchKey = tuple[str, str]
 """(batch id, fetch id): chunks of two fetches never belong together."""
+Texts = dict[FetchKey, PageText]
+"""The text of fetches."""
 
 
 @dataclass(frozen=True)

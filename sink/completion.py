@@ -9,7 +9,7 @@ from pipeline.ledger.pages import DayGeneration
 from pipeline.log import day_fields, logger
 from pipeline.metrics import counter
 from pipeline.postgres import Connection, queries
-from sink.facts import SeriesDay
+from sink.rows import SeriesDay
 
 CAP = 50_000
 """Google lists about this many rows per property, search type and day at most."""

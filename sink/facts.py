@@ -4,32 +4,14 @@ Decision record 26 says why they are exact.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import date
 from typing import Any, LiteralString, NamedTuple
 
 from psycopg import errors
 
 from pipeline.postgres import Connection, queries
-
-SeriesDay = tuple[int, date]
-"""The number of a series, and a day."""
+from sink.rows import PageText, SeriesDay
 
 _SQL = queries("sink", "writer.sql")
-
-
-class PageText(NamedTuple):
-    """The rows of a page as text for COPY, sorted by key."""
-
-    series: int
-    date: date
-    generation: int
-    number: int
-    text: bytes
-
-    @property
-    def day(self) -> SeriesDay:
-        """The day, of which a caller holds the lock."""
-        return self.series, self.date
 
 
 class Written(NamedTuple):

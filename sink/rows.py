@@ -1,9 +1,11 @@
 """Rows as text for COPY, each with the key of its dimensions. Pure. The sink spends most of its time here."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from datetime import date
 from hashlib import blake2b
 from math import isfinite
+from typing import NamedTuple
 
 from pipeline.contracts.messages import Batch, Rows
 from pipeline.contracts.reports import value_dimensions
@@ -13,8 +15,26 @@ from pipeline.errors import Invalid
 COLUMNS = ("query", "page", "country", "device", "searchAppearance", "hour")
 """Dimensions in the order of the table's columns."""
 
+SeriesDay = tuple[int, date]
+"""The number of a series, and a day."""
+
 _ESCAPED = re.compile(r"[\\\n\r\t]")
 _ESCAPES = {"\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"}
+
+
+class PageText(NamedTuple):
+    """The rows of a page as text for COPY, sorted by key: PostgreSQL then fills its index from left to right."""
+
+    series: int
+    date: date
+    generation: int
+    number: int
+    text: bytes
+
+    @property
+    def day(self) -> SeriesDay:
+        """The day, of which a caller holds the lock."""
+        return self.series, self.date
 
 
 def check(message: Rows) -> None:
@@ -73,16 +93,15 @@ def copy_text(message: Rows, series: int) -> Iterator[tuple[str, str]]:
         yield key, f"{head}{key}{generation}{clicks!r}\t{impressions!r}\t{ctr!r}\t{rank}\t{number}\t{values}\n"
 
 
-def page_text(chunks: Iterable[Rows], series: int) -> bytes:
-    """Return the lines of a page, sorted by key: PostgreSQL then fills its index from left to right.
-
-    The first row counts when a key occurs several times.
-    """
+def page_text(chunks: Sequence[Rows], series: int) -> PageText:
+    """Return the text of a page. Of a key that occurs several times, the first row counts."""
     lines: dict[str, str] = {}
     for chunk in chunks:
         for key, line in copy_text(chunk, series):
             lines.setdefault(key, line)
-    return "".join([lines[key] for key in sorted(lines)]).encode("utf-8", "backslashreplace")
+    batch = chunks[0].batch
+    text = "".join([lines[key] for key in sorted(lines)]).encode("utf-8", "backslashreplace")
+    return PageText(series, batch.date, batch.generation, page_number(batch), text)
 
 
 def _escaped(column: list[str]) -> list[str]:

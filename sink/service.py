@@ -1,7 +1,6 @@
 """The sink: collects results, writes them in batches, and commits to Kafka what PostgreSQL has."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -20,7 +19,9 @@ from pipeline.metrics import histogram
 from pipeline.offsets import AssignedPartition, OffsetCommit
 from pipeline.process import event_or_timeout
 from pipeline.watchdog import Heartbeat
-from sink.assembly import ReceivedResult, read_result
+from sink.assembly import ReceivedResult, Texts
+from sink.batch import NOTHING, PreparedBatch, prepare
+from sink.queue import BatchSize, ResultQueue
 from sink.write_parts import write_in_parts
 from sink.writer import Applied
 
@@ -47,7 +48,10 @@ class ResultWriter(Protocol):
     async def unknown_runs(self, received: Sequence[ReceivedResult]) -> set[RunKey]:
         """Return the runs that the ledger does not have with the generation of these results."""
 
-    async def write(self, received: list[ReceivedResult]) -> Applied:
+    def format_pages(self, received: Sequence[ReceivedResult]) -> Texts:
+        """Return the text of the pages that are complete. It runs in a thread, also during a transaction."""
+
+    async def write(self, received: list[ReceivedResult], texts: Texts) -> Applied:
         """Write in one transaction. Raises Retryable or Invalid."""
 
 
@@ -59,14 +63,6 @@ class DeadLetterSender(Protocol):
 
 
 OpenWriter = Callable[[], AbstractAsyncContextManager[ResultWriter]]
-
-
-@dataclass(frozen=True)
-class BatchSize:
-    """When a batch is full, in bytes, and how long it waits for more results, in seconds."""
-
-    max_bytes: int
-    linger_s: float
 
 
 @dataclass
@@ -100,16 +96,13 @@ class Sink:
         heartbeat: Heartbeat,
     ) -> None:
         self._member = member
-        self._size = size
+        self._linger_s = size.linger_s
         self._open_writer = open_writer
         self._send_dead_letter = send_dead_letter
         self._limit = limit
         self._heartbeat = heartbeat
-        self._queue: deque[Record] = deque()
-        self._queued_bytes = 0
-        self._paused = False
+        self._queue = ResultQueue(size.max_bytes)
         self._partitions: dict[int, Progress] = {}
-        self._arrived = asyncio.Event()
         self._writing = asyncio.Lock()
         """Locked during a transaction."""
         self.connected = False
@@ -139,8 +132,7 @@ class Sink:
 
     def _remove(self, partitions: Sequence[int]) -> dict[int, Progress]:
         removed = {number: self._partitions.pop(number) for number in partitions if number in self._partitions}
-        self._queue = deque(record for record in self._queue if record.partition in self._partitions)
-        self._queued_bytes = sum(map(_size, self._queue))
+        self._queue.keep(self._partitions.keys())
         return removed
 
     def _reset_limit(self, partitions: Sequence[int]) -> None:
@@ -149,15 +141,11 @@ class Sink:
 
     async def receive(self, records: Sequence[Record]) -> None:
         """Queue records."""
-        self._queue.extend(records)
-        self._queued_bytes += sum(map(_size, records))
-        self._arrived.set()
+        self._queue.add(records)
 
     def wants_more(self) -> bool:
-        """Return whether to continue reading: until two batches are queued, and again below one."""
-        limit = self._size.max_bytes * (1 if self._paused else 2)
-        self._paused = self._queued_bytes >= limit
-        return not self._paused
+        """Return whether to continue reading."""
+        return self._queue.wants_more()
 
     # The side of PostgreSQL
 
@@ -176,79 +164,85 @@ class Sink:
                 self.connected = False
 
     async def _write_until(self, stop: asyncio.Event, writer: ResultWriter) -> None:
-        while not stop.is_set():
-            self._heartbeat.beat(monotonic())
-            if not await self._has_records():
-                await writer.probe()
-                continue
-            if self._queued_bytes < self._size.max_bytes:
-                await event_or_timeout(stop, self._size.linger_s)
-            async with self._writing:
-                await self._write_batch(writer)
-            try:
-                await self._commit(self._partitions)
-            except Retryable as error:  # the next commit includes it; at worst the batch is read again
-                _log.warning("commit_failed", error=str(error))
+        """Write batch after batch. During a transaction, the next is prepared and the one before committed to Kafka."""
+        ahead = committing = None
+        try:
+            while not stop.is_set():
+                self._heartbeat.beat(monotonic())
+                if not await self._has_records():
+                    await writer.probe()
+                    continue
+                batch = await self._next(writer, ahead)
+                ahead = asyncio.create_task(self._prepare(writer, len(batch.records)))
+                async with self._writing:
+                    await self._write_batch(writer, self._live(batch))
+                await _finished(committing)
+                committing = asyncio.create_task(self._commit_written())
+        finally:
+            if ahead:
+                ahead.cancel()
+            await _finished(committing)
 
     async def _has_records(self) -> bool:
-        self._arrived.clear()
+        self._queue.arrived.clear()
         if not self._queue:
-            await event_or_timeout(self._arrived, STOP_CHECK_S)
+            await event_or_timeout(self._queue.arrived, STOP_CHECK_S)
         return bool(self._queue)
 
-    async def _write_batch(self, writer: ResultWriter) -> None:
+    async def _next(self, writer: ResultWriter, ahead: asyncio.Task[PreparedBatch] | None) -> PreparedBatch:
+        """Return what was prepared ahead, or else prepare what is queued by now."""
+        batch = self._live(await ahead) if ahead else NOTHING
+        if not batch.records:
+            batch = await self._prepare(writer, 0)
+        if not batch.records:  # parts of pages only
+            await event_or_timeout(self._queue.arrived, self._linger_s)
+            batch = await self._prepare(writer, 0, hold=False)
+        return batch
+
+    async def _prepare(self, writer: ResultWriter, skip: int, *, hold: bool = True) -> PreparedBatch:
+        """Decode and format the records after those of the batch before, in a thread."""
+        return await asyncio.to_thread(prepare, self._queue.batch(skip), writer.format_pages, hold=hold)
+
+    def _live(self, batch: PreparedBatch) -> PreparedBatch:
+        """Return the batch without the records that were revoked: those that are not queued any more."""
+        return batch.only(self._queue.head(len(batch.records)))
+
+    async def _write_batch(self, writer: ResultWriter, batch: PreparedBatch) -> None:
         """Write one batch. Its records leave the queue when each is in PostgreSQL or dead-lettered."""
-        batch = self._next_batch()
-        if not batch:
-            return
         began = monotonic()
         progress = dict(self._partitions)
         try:
-            readable = await self._readable(
-                [record for record in batch if record.offset not in progress[record.partition].dead_lettered]
-            )
+            readable = await self._readable(batch, progress)
         except Fatal:
-            await self._commit_dead_lettered(batch, progress)
+            await self._commit_dead_lettered(batch.records, progress)
             raise
         unknown = await writer.unknown_runs(readable)
         for item in [item for item in readable if run_of(item.message.batch) in unknown]:
             error = "the ledger has no run with this id and generation"
             await self._dead_letter(item.record, "unknown_run", error, item.message.batch)
-        await self._write(writer, [item for item in readable if run_of(item.message.batch) not in unknown])
+        known = [item for item in readable if run_of(item.message.batch) not in unknown]
+        await self._write(writer, known, batch.texts)
         histogram("gsc_transaction_seconds").observe(monotonic() - began)
-        self._finish(batch, progress)
+        self._finish(batch.records, progress)
 
-    def _next_batch(self) -> list[Record]:
-        batch: list[Record] = []
-        size = 0
-        for record in self._queue:
-            size += _size(record)
-            if batch and size > self._size.max_bytes:
-                break
-            batch.append(record)
-        return batch
-
-    def _finish(self, batch: list[Record], progress: Mapping[int, Progress]) -> None:
+    def _finish(self, batch: Sequence[Record], progress: Mapping[int, Progress]) -> None:
         """Advance the partitions past the batch, and remove it from the queue, where revoked records are gone."""
         for record in batch:
             progress[record.partition].advance(record.offset)
-            if self._queue and self._queue[0] is record:
-                self._queued_bytes -= _size(self._queue.popleft())
+            self._queue.remove(record)
 
-    async def _commit_dead_lettered(self, batch: list[Record], progress: Mapping[int, Progress]) -> None:
+    async def _commit_dead_lettered(self, records: Sequence[Record], progress: Mapping[int, Progress]) -> None:
         """Commit what was dead-lettered at the head of a batch: a restarted process goes on behind it."""
-        done = takewhile(lambda record: record.offset in progress[record.partition].dead_lettered, batch)
+        done = takewhile(lambda record: record.offset in progress[record.partition].dead_lettered, records)
         self._finish(list(done), progress)
-        try:
-            await self._commit(self._partitions)
-        except Retryable as error:
-            _log.warning("commit_failed", error=str(error))
+        await self._commit_written()
 
-    async def _readable(self, batch: list[Record]) -> list[ReceivedResult]:
+    async def _readable(self, batch: PreparedBatch, progress: Mapping[int, Progress]) -> list[ReceivedResult]:
         """Return the decoded results; dead-letter the records that cannot be decoded. Raises Fatal at the limit."""
-        decoded = await asyncio.to_thread(lambda: [_decode(record) for record in batch])
         readable: list[ReceivedResult] = []
-        for record, result in zip(batch, decoded, strict=True):
+        for record, result in zip(batch.records, batch.decoded, strict=True):
+            if record.offset in progress[record.partition].dead_lettered:
+                continue
             if isinstance(result, ReceivedResult):
                 readable.append(result)
             else:
@@ -257,9 +251,9 @@ class Sink:
                 self._limit.record_dead(record.partition, f"undecodable: {result}")
         return readable
 
-    async def _write(self, writer: ResultWriter, received: list[ReceivedResult]) -> None:
+    async def _write(self, writer: ResultWriter, received: list[ReceivedResult], texts: Texts) -> None:
         async def write(part: list[ReceivedResult]) -> None:
-            await writer.write(part)
+            await writer.write(part, texts)
             for item in part:
                 self._limit.record_done(item.record.partition)
 
@@ -275,6 +269,12 @@ class Sink:
         if progress := self._partitions.get(record.partition):
             progress.dead_lettered.add(record.offset)
 
+    async def _commit_written(self) -> None:
+        try:
+            await self._commit(self._partitions)
+        except Retryable as error:  # the next commit includes it; at worst the batch is read again
+            _log.warning("commit_failed", error=str(error))
+
     async def _commit(self, partitions: Mapping[int, Progress]) -> None:
         commits = [
             OffsetCommit(number, progress.next_offset)
@@ -285,12 +285,6 @@ class Sink:
             await self._member.commit(commits)
 
 
-def _decode(record: Record) -> ReceivedResult | Invalid:
-    try:
-        return read_result(record)
-    except Invalid as error:
-        return error
-
-
-def _size(record: Record) -> int:
-    return len(record.value or b"")
+async def _finished(task: asyncio.Task[None] | None) -> None:
+    if task:
+        await task

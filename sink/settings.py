@@ -13,6 +13,6 @@ class SinkSettings(KafkaSettings, PostgresSettings, HttpSettings, DeadLetterSett
     delete_ratio: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Largest share of a day's rows that may be deleted because a newer fetch no longer has them. More are kept, and
     logged."""
-    sink_batch_bytes: Annotated[int, Field(ge=1, le=1_000_000_000)] = 16_000_000
+    sink_batch_bytes: Annotated[int, Field(ge=1, le=1_000_000_000)] = 8_000_000
     sink_linger_ms: Annotated[int, Field(ge=0, le=60_000)] = 100
-    """How long a transaction waits for more results."""
+    """How long a part of a page waits for the rest before it is stored apart."""

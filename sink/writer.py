@@ -9,17 +9,16 @@ from itertools import zip_longest
 from pipeline.contracts import codec
 from pipeline.contracts.messages import Batch, PageOutcome, Result, Rows
 from pipeline.contracts.records import Record, SeriesKey
+from pipeline.errors import Invalid
 from pipeline.ledger import pages as ledger_pages
 from pipeline.ledger import runs
 from pipeline.metrics import counter
 from pipeline.postgres import Connection, database_errors, queries
-from sink.assembly import Assembly, FetchKey, ReceivedResult, assemble
+from sink.assembly import Assembly, FetchKey, ReceivedResult, Texts, assemble
 from sink.completion import complete_days, lock_days
-from sink.facts import PageText, SeriesDay, write_pages
-from sink.rows import page_number, page_text
+from sink.facts import write_pages
+from sink.rows import SeriesDay, page_text
 from sink.write_parts import write_limit_s
-
-Texts = dict[FetchKey, PageText]
 
 _SQL = queries("sink", "writer.sql")
 
@@ -53,16 +52,26 @@ class Writer:
         """Return the runs that the ledger does not have with the generation of these results."""
         return await runs.unknown_runs(self._conn, [runs.run_of(item.message.batch) for item in received])
 
-    async def write(self, received: list[ReceivedResult]) -> Applied:
+    def format_pages(self, received: Sequence[ReceivedResult]) -> Texts:
+        """Return the text of the pages that are complete, if their series are known. It may run in a thread."""
+        try:
+            fetches = assemble(received, {}).fetches
+        except Invalid:  # found again when they are written
+            return {}
+        return self._texts([chunks for chunks in fetches if runs.series_of(chunks[0].message.batch) in self._series])
+
+    async def write(self, received: list[ReceivedResult], texts: Texts | None = None) -> Applied:
         """Apply complete fetches and park other chunks. Raises Retryable, or Invalid for an unstorable value.
 
-        The more there is to write, the longer a statement may take; beyond that, TooSlow.
+        `texts` has pages that are formatted already. The more there is to write, the longer a statement may take;
+        beyond that, TooSlow.
         """
         async with database_errors():
             await self._conn.limit_statements(write_limit_s(self._usual_limit_s, received))
             work = assemble(received, await self._parked(received))
             await self._prepare(work)
-            texts = await asyncio.to_thread(self._texts, work.fetches)
+            texts = dict(texts or {})
+            texts |= await asyncio.to_thread(self._texts, [new for new in work.fetches if _fetch_key(new) not in texts])
             async with self._conn.transaction():
                 applied = await self._apply(work, texts)
         _count(applied)
@@ -105,12 +114,10 @@ class Writer:
         return self._series[key]
 
     def _texts(self, fetches: Iterable[list[ReceivedResult]]) -> Texts:
-        return {_fetch_key(chunks): self._text(_messages(chunks)) for chunks in fetches}
-
-    def _text(self, chunks: list[Rows]) -> PageText:
-        batch = chunks[0].batch
-        series = self._series[runs.series_of(batch)]
-        return PageText(series, batch.date, batch.generation, page_number(batch), page_text(chunks, series))
+        return {
+            _fetch_key(chunks): page_text(_messages(chunks), self._series[runs.series_of(chunks[0].message.batch)])
+            for chunks in fetches
+        }
 
     async def _apply(self, work: Assembly, texts: Texts) -> Applied:
         results = [item.message for item in (*work.outcomes, *work.parked)]

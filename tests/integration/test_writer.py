@@ -149,6 +149,22 @@ async def test_rows_that_have_not_changed_are_not_touched(conn: Connection, writ
     assert {name for name in after if after[name] != before[name]} == {"c"}
 
 
+async def test_pages_of_known_series_are_formatted_before_their_transaction(conn: Connection, writer: Writer) -> None:
+    def received(message: Rows) -> list[ReceivedResult]:
+        return [ReceivedResult(Record("gsc.results", 0, next(offsets), None, codec.encode(message), 0), message)]
+
+    page = received(some_rows(generation(5), ["a", "b"]))
+    assert writer.format_pages(page) == {}
+    await writer.write(page)
+    changed = received(some_rows(generation(6), ["a", "c"], clicks=[3.0, 4.0]))
+    texts = writer.format_pages(changed)
+    assert [text.generation for text in texts.values()] == [6]
+    await writer.write(changed, texts)
+    assert await table(conn) == {"a": 3.0, "c": 4.0}
+    cut = some_rows(generation(7), ["a"], chunk=0, chunks=2, page_rows=2)
+    assert writer.format_pages(received(cut)) == {}
+
+
 async def test_a_row_that_moves_to_another_page_is_neither_lost_nor_doubled(conn: Connection, writer: Writer) -> None:
     for number, pages in ((5, (["a", "b"], ["c"])), (6, (["a", "c"], ["b"])), (7, (["b", "c"], ["a"]))):
         first, second = (generation(number, row_limit=2, start_row=start) for start in (0, 2))

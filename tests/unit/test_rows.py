@@ -61,13 +61,13 @@ def test_a_report_without_dimensions_but_the_date_has_one_key() -> None:
 
 def test_the_lines_of_a_day_are_sorted_by_key_and_the_first_of_two_equal_rows_counts() -> None:
     chunks = [some_rows(a_batch(), ["a", "b", "c", "d"]), some_rows(a_batch(start_row=25_000), ["d", "e"])]
-    lines = [line.split("\t") for line in page_text(chunks, 7).decode().splitlines()]
+    lines = [line.split("\t") for line in page_text(chunks, 7).text.decode().splitlines()]
     assert [line[2] for line in lines] == sorted(set(keys(chunks[0]) + keys(chunks[1])))
     assert {line[9]: line[4] for line in lines} == {"a": "1.0", "b": "2.0", "c": "3.0", "d": "4.0", "e": "2.0"}
 
 
 def test_a_day_without_rows_has_no_text() -> None:
-    assert page_text([some_rows(a_batch(), [])], 7) == b""
+    assert page_text([some_rows(a_batch(), [])], 7).text == b""
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ from pipeline.ledger.runs import RunKey, run_of
 from pipeline.offsets import AssignedPartition, OffsetCommit
 from pipeline.watchdog import Heartbeat
 from sink import service as service_module
-from sink.assembly import ReceivedResult
-from sink.service import RETRY_S, STOP_CHECK_S, BatchSize, Progress, Sink
+from sink.assembly import ReceivedResult, Texts
+from sink.queue import BatchSize
+from sink.service import RETRY_S, STOP_CHECK_S, Progress, Sink
 from sink.writer import Applied
 from support.examples import a_batch, some_rows
 from support.wait import until
@@ -30,6 +31,7 @@ class World:
     def __init__(self) -> None:
         self.pauses: list[float] = []
         self.during_pause: Callable[[], Awaitable[None]] | None = None
+        self.prepared: list[list[int]] = []
         self.written: list[list[int]] = []
         self.committed: list[list[OffsetCommit]] = []
         self.dead: list[tuple[int, str]] = []
@@ -72,7 +74,11 @@ class World:
         runs = {run_of(item.message.batch) for item in received}
         return {run for run in runs if run.run_id in self.unknown}
 
-    async def write(self, received: list[ReceivedResult]) -> Applied:
+    def format_pages(self, received: Sequence[ReceivedResult]) -> Texts:
+        self.prepared.append([item.record.offset for item in received])
+        return {}
+
+    async def write(self, received: list[ReceivedResult], texts: Texts) -> Applied:
         self.writing = True
         await self.may_write.wait()
         self.writing = False
@@ -124,6 +130,12 @@ async def a_sink(world: World, *, max_bytes: int = 1_000_000, limit: int = 100) 
 def a_record(offset: int, *, partition: int = 0, value: bytes | None = None, run: str = "run-1") -> Record:
     rows = some_rows(a_batch(start_row=25_000 * offset, run_id=run), ["a"])
     return Record("gsc.results", partition, offset, b"k", codec.encode(rows) if value is None else value, 0)
+
+
+def a_chunk(number: int) -> Record:
+    """One of two chunks of a page."""
+    rows = some_rows(a_batch(), ["a"], chunk=number, chunks=2, page_rows=2)
+    return Record("gsc.results", 0, number, b"k", codec.encode(rows), 0)
 
 
 @asynccontextmanager
@@ -208,25 +220,66 @@ async def test_an_idle_sink_writes_what_arrives_later(world: World) -> None:
     assert world.offsets == [0]
 
 
-async def test_a_small_batch_waits_for_more_results(world: World) -> None:
+async def test_a_part_of_a_page_waits_for_the_rest(world: World) -> None:
     sink = await a_sink(world)
 
-    async def more_arrive() -> None:
+    async def the_rest_arrives() -> None:
         world.during_pause = None
-        await sink.receive([a_record(1)])
+        await sink.receive([a_chunk(1)])
 
-    world.during_pause = more_arrive
-    await sink.receive([a_record(0)])
+    world.during_pause = the_rest_arrives
+    await sink.receive([a_chunk(0)])
     await run_until(sink, lambda: bool(world.committed))
     assert world.written == [[0, 1]]
     assert world.pauses == [LINGER_S]
 
 
-async def test_a_full_batch_does_not_wait(world: World) -> None:
-    sink = await a_sink(world, max_bytes=len(a_record(0).value or b""))
+async def test_a_part_of_a_page_is_written_when_the_rest_does_not_arrive(world: World) -> None:
+    sink = await a_sink(world)
+    await sink.receive([a_chunk(0)])
+    await run_until(sink, lambda: bool(world.committed))
+    assert world.written == [[0]]
+
+
+async def test_whole_pages_do_not_wait(world: World) -> None:
+    sink = await a_sink(world)
     await sink.receive([a_record(0)])
     await run_until(sink, lambda: bool(world.committed))
     assert world.pauses == []
+
+
+async def test_the_next_batch_is_prepared_during_a_transaction(world: World) -> None:
+    sink = await a_sink(world, max_bytes=2 * len(a_record(5).value or b""))
+    await sink.receive([a_record(number) for number in range(6)])
+    async with in_transaction(world, sink):
+        await until(lambda: len(world.prepared) == 2, 5, "the next batch is prepared")
+        assert world.written == []
+    await run_until(sink, lambda: len(world.offsets) == 6)
+    assert world.prepared[:2] == [[0, 1], [2, 3]]  # one batch ahead, and no more
+    assert world.written == [[0, 1], [2, 3], [4, 5]]
+
+
+async def test_a_batch_that_is_prepared_is_forgotten_when_its_partition_is_revoked(world: World) -> None:
+    sink = await a_sink(world, max_bytes=len(a_record(0).value or b""))
+    await sink.receive([a_record(0), a_record(1), a_record(7, partition=1)])
+    async with in_transaction(world, sink):
+        await until(lambda: len(world.prepared) == 2, 5, "the next batch is prepared")
+        revoked = await revoking(sink, [0])
+        world.may_write.set()
+        await revoked
+        await until(lambda: 7 in world.offsets, 5, "the other partition is written further")
+    assert world.offsets == [0, 7]
+    assert [OffsetCommit(0, 1)] in world.committed
+
+
+async def test_a_batch_that_was_prepared_is_written_after_a_failed_one(world: World) -> None:
+    sink = await a_sink(world, max_bytes=len(a_record(0).value or b""))
+    world.errors = [Retryable("away")]
+    await sink.receive([a_record(0), a_record(1)])
+    async with running(sink):
+        await until(lambda: len(world.offsets) == 2, 5, "both are written")
+        await until(lambda: [OffsetCommit(0, 2)] in world.committed, 5, "both are committed")
+    assert world.offsets == [0, 1]
 
 
 async def test_reading_pauses_at_two_batches_and_resumes_below_one(world: World) -> None:
@@ -262,7 +315,7 @@ async def test_the_sink_is_connected_while_a_writer_is_open(world: World) -> Non
         states.append((world.pauses[-1], sink.connected))
 
     world.during_pause = note_state
-    await sink.receive([a_record(0)])
+    await sink.receive([a_chunk(0)])
     await run_until(sink, lambda: bool(world.committed))
     assert states == [(RETRY_S, False), (LINGER_S, True)]
     assert not sink.connected
@@ -420,7 +473,7 @@ async def test_results_that_are_revoked_while_their_batch_waits_are_not_written(
         await sink.revoked([0])
 
     world.during_pause = revoke
-    await sink.receive([a_record(0)])
+    await sink.receive([a_chunk(0)])
     await run_until(sink, lambda: bool(world.pauses))
     assert world.written == []
     assert world.committed == []
