@@ -7,6 +7,7 @@ import sys
 from itertools import cycle, islice
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 import httpx
 
@@ -103,8 +104,10 @@ async def _halt_by_command(driver: Driver, client: httpx.AsyncClient) -> float:
 
 
 async def _post_halt(client: httpx.AsyncClient, scope: str, state: str) -> None:
-    body = {"scope": scope, "state": state, "reason": "benchmark"}
-    (await client.post("/v1/halts", json=body)).raise_for_status()
+    if state == "running":
+        (await client.delete(f"/v1/halts/{quote(scope, safe='')}")).raise_for_status()
+    else:
+        (await client.post("/v1/halts", json={"scope": scope, "reason": "benchmark"})).raise_for_status()
 
 
 async def _await_calls(driver: Driver, sites: tuple[str, ...]) -> int:

@@ -2,25 +2,28 @@
 
 import asyncio
 import getpass
-import json
 import os
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
+import msgspec
 
 from lab.errors import LabError
 from pipeline.catalog import Catalog, CatalogError
 from pipeline.catalog_file import read_catalog
+from pipeline.contracts.resources import ProblemDetails
 from pipeline.errors import Invalid, PipelineError
-from pipeline.process import EXIT_USAGE, StartError
+from pipeline.process import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, StartError
 from pipeline.settings import CatalogSettings, KafkaSettings, PostgresSettings, Settings, SettingsError, read_settings
 
 JSON_OUTPUT = "gsc_stream.json"
 """Key of the context's `meta`: whether the command was called with --json."""
 _OPTIONS = {"properties": "--property", "reports": "--report", "scope": "SCOPE", "priority": "--daily"}
 """Options and arguments that have another name than their field."""
+
+_TITLES = {EXIT_FAILED: "Failed", EXIT_USAGE: "Wrong usage or settings", EXIT_INTERRUPTED: "Interrupted"}
 
 S = TypeVar("S", bound=Settings)
 T = TypeVar("T")
@@ -100,8 +103,8 @@ def fail(text: str, code: int = EXIT_USAGE, *, field: str | None = None) -> NoRe
     """
     context = click.get_current_context(silent=True)
     if context is not None and context.meta.get(JSON_OUTPUT):
-        message = text.removeprefix(f"{field}: ")
-        text = json.dumps({"error": {"field": field, "message": message}})
+        problem = ProblemDetails(title=_TITLES[code], detail=text.removeprefix(f"{field}: "), field=field)
+        text = msgspec.json.encode(problem).decode()
     click.echo(text, err=True)
     raise SystemExit(code)
 

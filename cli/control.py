@@ -8,7 +8,7 @@ import click
 from cli.context import catalog_if_set, current_user, fail, fail_for, load_catalog, read_environment, run
 from cli.output import print_json
 from pipeline.clock import now
-from pipeline.contracts.halts import Halts, build_control, control_fields
+from pipeline.contracts.halts import Halts, build_control, halt_record
 from pipeline.contracts.messages import Cause, Control
 from pipeline.contracts.text import did_you_mean
 from pipeline.control import read_halts
@@ -120,6 +120,6 @@ async def _publish(settings: KafkaSettings, *controls: Control) -> None:
 def print_control(control: Control, as_json: bool) -> None:
     """Print the record."""
     if as_json:
-        print_json(control_fields(control))
+        print_json(halt_record(control))
     else:
         click.echo(f"{'halted' if control.state == 'halted' else 'resumed'} {control.scope}")

@@ -2,14 +2,17 @@
 
 import asyncio
 import hmac
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from http import HTTPStatus
 from importlib.metadata import version
 from typing import cast
 
+import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from pipeline.contracts.resources import FieldError, ProblemDetails
 from pipeline.http_listener import MAX_CONNECTIONS, Connections, Listener, open_sockets
 from pipeline.log import logger
 from pipeline.metric_catalog import Service
@@ -94,11 +97,17 @@ class HttpServer:
 
 @web.middleware
 async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer aiohttp's own errors in JSON too, such as 404 for an unknown path."""
+    """Answer aiohttp's own errors and bugs in JSON too, such as 404 for an unknown path."""
     try:
         return await handler(request)
     except web.HTTPError as error:
-        return problem(error.status, error.reason)
+        allowed = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+        return problem(error.status, error.reason, headers=allowed)
+    except TimeoutError:
+        raise
+    except Exception:
+        _log.exception("request_failed", path=request.path)
+        return problem(500, "an error of gsc-stream: its log has the details")
 
 
 def _live(check: Check) -> Handler:
@@ -141,9 +150,20 @@ def _metrics(service: Service) -> Callable[[web.Request], Awaitable[web.Response
     return answer
 
 
-def problem(status: int, message: str, field: str | None = None) -> web.Response:
-    """Return an error as JSON. `field` is the request's field that is wrong, if there is one."""
-    return web.json_response({"error": {"field": field, "message": message}}, status=status)
+def problem(
+    status: int,
+    message: str,
+    field: str | None = None,
+    errors: Sequence[FieldError] = (),
+    headers: Mapping[str, str] = {},
+) -> web.Response:
+    """Return an error as RFC 9457 says. `field` is the request's field that is wrong, if there is one."""
+    details = ProblemDetails(
+        title=HTTPStatus(status).phrase, status=status, detail=message, field=field, errors=list(errors)
+    )
+    return web.Response(
+        body=msgspec.json.encode(details), status=status, content_type="application/problem+json", headers=headers
+    )
 
 
 def unauthorized(request: web.Request, settings: HttpSettings) -> web.Response | None:
@@ -155,4 +175,5 @@ def unauthorized(request: web.Request, settings: HttpSettings) -> web.Response |
     # aiohttp decodes headers with `surrogateescape`.
     if hmac.compare_digest(given.encode(errors="surrogateescape"), expected.encode()):
         return None
-    return problem(401, "the bearer token is missing or wrong", "Authorization")
+    challenge = {"WWW-Authenticate": "Bearer"}
+    return problem(401, "the bearer token is missing or wrong", "Authorization", headers=challenge)

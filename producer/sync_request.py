@@ -28,7 +28,7 @@ class Problem(NamedTuple):
         return f"{self.field}: {self.message}"
 
 
-class _Fields(msgspec.Struct, forbid_unknown_fields=True):
+class SyncBody(msgspec.Struct, forbid_unknown_fields=True):
     """The body of `POST /v1/syncs`: from `start` to `end`, or the last `days` that have data.
 
     `days` means other dates tomorrow. To repeat a request later with the same id, use `start`, `end` and `rolling`.
@@ -47,7 +47,7 @@ class _Fields(msgspec.Struct, forbid_unknown_fields=True):
 
 def build_request(fields: Mapping[str, Any] | bytes, *, now: datetime, today: date, requested_by: str) -> SyncRequest:
     """Return a request from JSON or from fields. Raises Invalid with the field's name. `today` is the Pacific date."""
-    parsed = parse_fields(_Fields, fields)
+    parsed = parse_fields(SyncBody, fields)
     rolling = parsed.rolling or parsed.days is not None
     start, end = _range(parsed, today)
     values: dict[str, Any] = {
@@ -69,7 +69,7 @@ def build_request(fields: Mapping[str, Any] | bytes, *, now: datetime, today: da
         raise Invalid(reason, field=field) from error
 
 
-def _range(parsed: _Fields, today: date) -> tuple[date, date]:
+def _range(parsed: SyncBody, today: date) -> tuple[date, date]:
     if parsed.days is not None:
         if parsed.start or parsed.end:
             raise Invalid("give either days, or start and end", field="days")
@@ -79,7 +79,7 @@ def _range(parsed: _Fields, today: date) -> tuple[date, date]:
     return parsed.start, parsed.end
 
 
-def _rolling_id(parsed: _Fields, today: date) -> str:
+def _rolling_id(parsed: SyncBody, today: date) -> str:
     names = [f"property {url}" for url in parsed.properties] + [f"report {name}" for name in parsed.reports]
     if parsed.priority == "backfill":
         names.append("priority backfill")

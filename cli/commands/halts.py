@@ -6,8 +6,9 @@ from cli.context import read_environment, run
 from cli.options import json_option
 from cli.output import print_json, print_table
 from pipeline.clock import now
-from pipeline.contracts.halts import control_fields
+from pipeline.contracts.halts import halt_record
 from pipeline.contracts.messages import Control
+from pipeline.contracts.resources import HaltList
 from pipeline.control import read_halts
 from pipeline.settings import KafkaSettings
 from pipeline.startup_checks import require_topics
@@ -24,13 +25,12 @@ def halts(as_json: bool) -> None:
     Example: gsc-stream halts --json
     """
     active = run(_active_halts(read_environment(KafkaSettings)))
-    records = [control_fields(control) for control in active]
+    records = [halt_record(control) for control in active]
     if as_json:
-        print_json({"halts": records})
+        print_json(HaltList(records))
     else:
-        print_table(
-            "Halts", _COLUMNS, [[record[name] for name in _COLUMNS] for record in records], empty="Nothing is halted."
-        )
+        rows = [[getattr(record, name) for name in _COLUMNS] for record in records]
+        print_table("Halts", _COLUMNS, rows, empty="Nothing is halted.")
 
 
 async def _active_halts(settings: KafkaSettings) -> list[Control]:

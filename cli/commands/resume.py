@@ -8,8 +8,9 @@ from cli.context import fail
 from cli.control import HaltFilter, print_control, resume_halts, resume_scope
 from cli.options import json_option
 from cli.output import print_json
-from pipeline.contracts.halts import KINDS, control_fields
+from pipeline.contracts.halts import KINDS, halt_record
 from pipeline.contracts.messages import Cause
+from pipeline.contracts.resources import HaltList
 
 
 @click.command()
@@ -51,7 +52,7 @@ def _resume_one(scope: str, reason: str, as_json: bool) -> None:
 def _resume_selected(selection: HaltFilter, reason: str, as_json: bool) -> None:
     controls = resume_halts(selection, reason)
     if as_json:
-        print_json({"resumed": [control_fields(control) for control in controls]})
+        print_json(HaltList([halt_record(control) for control in controls]))
     elif controls:
         for control in controls:
             print_control(control, as_json)

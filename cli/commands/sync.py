@@ -24,7 +24,7 @@ from cli.run_wait import (
 )
 from pipeline.catalog import Catalog
 from pipeline.clock import now
-from pipeline.contracts.halts import control_fields
+from pipeline.contracts.halts import halt_record
 from pipeline.contracts.identity import run_id
 from pipeline.contracts.messages import SyncRequest
 from pipeline.contracts.topics import DEAD_LETTERS, SYNC_REQUESTS
@@ -123,7 +123,7 @@ def _check(request: SyncRequest, catalog: Catalog) -> None:
 def _fields(end: RunEnd | None) -> dict[str, Any]:
     if end is None:
         return {}
-    return {**msgspec.structs.asdict(end.progress), "halts": [control_fields(halt) for halt in end.halts]}
+    return {**msgspec.structs.asdict(end.progress), "halts": [halt_record(halt) for halt in end.halts]}
 
 
 @dataclass

@@ -184,7 +184,7 @@ def _print_endpoints(folder: Path, endpoints: Endpoints, *, as_json: bool) -> No
     click.echo(f"  . {shlex.quote(str(folder / SHELL_FILE))}    # sets these addresses")
     for command in TRY_NEXT:
         click.echo(f"  {command}")
-    click.echo("HTTP: /live, /ready and /metrics; the producer also serves /v1/syncs, /v1/runs and /v1/halts:")
+    click.echo("HTTP: /live, /ready and /metrics; the producer also serves /v1/... (/openapi.json describes it):")
     for name, url in endpoints.http.items():
         click.echo(f"  {name:8} {url}")
     click.echo(f"Data and logs: {folder}")

@@ -2,7 +2,8 @@
 
 import inspect
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -101,14 +102,27 @@ def schema(expected: type[Message]) -> dict[str, Any]:
 
 def parse_fields(type_: type[M], fields: Mapping[str, Any] | bytes) -> M:
     """Return a struct from JSON or from fields. Raises Invalid, with the name of the field that is wrong."""
-    try:
+    with _named_field(type_):
         return msgspec.json.decode(fields, type=type_) if isinstance(fields, bytes) else msgspec.convert(fields, type_)
+
+
+@contextmanager
+def _named_field(type_: type[Any]) -> Iterator[None]:
+    """Raise Invalid, with the name of the field, for an error of a block that makes a struct."""
+    try:
+        yield
     except _DECODING_ERRORS as error:
         text, _, path = str(error).partition(" - at `$.")
         named = _NAMED_FIELD.search(text)
         field = path.rstrip("`") or (named[2] if named else "body")
-        known = [item.name for item in msgspec.structs.fields(cast("type[msgspec.Struct]", type_))]
+        known = [item.name for item in msgspec.structs.fields(type_)]
         raise Invalid(_plain_text(text, field, known), field=field) from error
+
+
+def parse_texts(type_: type[M], fields: Mapping[str, str]) -> M:
+    """Return a struct from texts, such as those of a query. Raises Invalid like `parse_fields`."""
+    with _named_field(type_):
+        return msgspec.convert(dict(fields), type_, strict=False)
 
 
 def _plain_text(text: str, field: str, known: list[str]) -> str:

@@ -8,7 +8,8 @@ import msgspec
 
 from pipeline.contracts.codec import parse_fields
 from pipeline.contracts.messages import YEARS, Batch, Control, Name
-from pipeline.contracts.text import utc_text
+from pipeline.contracts.resources import HaltRecord
+from pipeline.contracts.text import to_second
 from pipeline.errors import Invalid
 
 ALL = "all"
@@ -125,14 +126,9 @@ def end_of(halts: Iterable[Control]) -> datetime | None:
     return None if None in ends else max(end for end in ends if end is not None)
 
 
-def control_fields(control: Control) -> dict[str, str | None]:
-    """Return a record as JSON fields, the same on the command line and over HTTP."""
-    return {
-        "scope": control.scope,
-        "state": control.state,
-        "reason": control.reason,
-        "actor": control.actor,
-        "at": utc_text(control.at),
-        "until": utc_text(control.until) if control.until else None,
-        "cause": control.cause,
-    }
+def halt_record(control: Control) -> HaltRecord:
+    """Return a record as the command line and HTTP show it."""
+    until = control.until and to_second(control.until)
+    return HaltRecord(
+        control.scope, control.state, control.reason, control.actor, to_second(control.at), until, control.cause
+    )

@@ -2,9 +2,14 @@
 
 from collections.abc import Mapping
 from datetime import date, datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
+
+from pipeline.contracts.messages import Cause
+
+UtcTime = Annotated[datetime, Meta(tz=True)]
+"""A time in UTC, to the second: `2026-03-01T12:00:00Z`."""
 
 FINAL_STATES = ("applied", "dead", "cancelled")
 """A page in one of these states stays there, until an operator acts."""
@@ -32,9 +37,9 @@ class RunProgress(Struct, frozen=True, kw_only=True):
     """Null for the run of a replay."""
     start: date | None
     end: date | None
-    accepted_at: datetime
-    planned_at: datetime | None
-    cancelled_at: datetime | None
+    accepted_at: UtcTime
+    planned_at: UtcTime | None
+    cancelled_at: UtcTime | None
     pages: dict[str, int]
     """Numbers of pages by state."""
     rows: int
@@ -64,3 +69,81 @@ class RunList(Struct, frozen=True):
     """The newest runs, the newest first."""
 
     runs: list[RunProgress]
+
+
+class AcceptedSync(Struct, frozen=True):
+    """A sync request that Kafka has, and the run that it becomes."""
+
+    request_id: str
+    run_id: str
+
+
+class CancelledRun(Struct, frozen=True):
+    """A run that was cancelled."""
+
+    run_id: str
+    cancelled_pages: int
+    """Pages that were unfinished until now."""
+
+
+class HaltRecord(Struct, frozen=True):
+    """The newest control record of a scope: a halt, or its end."""
+
+    scope: str
+    state: Literal["running", "halted"]
+    reason: str
+    actor: str
+    at: UtcTime
+    until: UtcTime | None
+    """When the halt ends; null: when it is resumed."""
+    cause: Cause
+
+
+class HaltList(Struct, frozen=True):
+    """The active halts, by scope."""
+
+    halts: list[HaltRecord]
+
+
+class DayRecord(Struct, frozen=True):
+    """A day of a series: what the table has of it."""
+
+    property: str
+    report: str
+    search_type: str
+    date: date
+    complete: bool
+    """Whether every page of one generation is applied."""
+    completed_at: UtcTime | None
+    rows: int | None
+    truncated: bool
+    """At the cap of rows that Google lists for a day: some rows are missing."""
+    may_change: bool
+    """Google calls the day incomplete."""
+
+
+class DayList(Struct, frozen=True):
+    """Days of a property, the newest first."""
+
+    days: list[DayRecord]
+
+
+class FieldError(Struct, frozen=True):
+    """What is wrong with a field of a request."""
+
+    field: str
+    message: str
+
+
+class ProblemDetails(Struct, frozen=True, kw_only=True):
+    """An error, as in RFC 9457."""
+
+    type: str = "about:blank"
+    title: str
+    status: int | None = None
+    """The status of the HTTP response; null on the command line."""
+    detail: str
+    field: str | None = None
+    """The field, option or argument that is wrong."""
+    errors: list[FieldError] = []
+    """Everything that is wrong, when more than one field can be."""

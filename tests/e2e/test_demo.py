@@ -58,5 +58,5 @@ def test_a_folder_that_cannot_be_used_is_reported_in_one_line(
 ) -> None:
     result = run_demo(*arguments, **environment)
     assert (result.returncode, result.stdout) == (2, "")
-    assert json.loads(result.stderr)["error"]["message"].startswith(message)
+    assert json.loads(result.stderr)["detail"].startswith(message)
     assert len(result.stderr.splitlines()) == 1

@@ -5,6 +5,7 @@ import signal
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 from confluent_kafka.admin import AdminClient
@@ -82,12 +83,12 @@ async def test_each_budget_and_each_permission_halts_its_own_scope_and_nothing_e
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"Authorization": "Bearer t"}) as client:
             assert len(client.get("/v1/halts").json()["halts"]) == 6
             for scope in halts:
-                body = {"scope": scope, "state": "running", "reason": "fixed"}
-                assert client.post("/v1/halts", json=body).status_code == 202
+                resumed = client.delete(f"/v1/halts/{quote(scope, safe='')}", params={"reason": "fixed"})
+                assert resumed.status_code == 202
             refused = client.post("/v1/halts", json={"scope": "planet:mars", "reason": "x"})
             assert refused.status_code == 400
-            assert "known: all, project:ID, credential:ID" in refused.json()["error"]["message"]
-            assert refused.json()["error"]["field"] == "scope"
+            assert "known: all, project:ID, credential:ID" in refused.json()["detail"]
+            assert refused.json()["field"] == "scope"
         assert await running.finished(run) == {"applied": 7 * PAGES_OF_A_PROPERTY - 2, "dead": 2}
         assert {item.property for item in await running.differences(3)} <= {SITES[FORBIDDEN], SITES[MISSING]}
     _lines_have_one_shape(folder)

@@ -211,8 +211,8 @@ def _ask_and_be_told(running: Running) -> None:
         [*argv, "--wait", "--json"], env=environment, capture_output=True, text=True, check=False, timeout=60
     )
     assert (refused.returncode, refused.stdout) == (1, "")
-    error = json.loads(refused.stderr.splitlines()[-1])["error"]
-    assert error["message"].startswith("the producer refuses the request: properties: unknown property ")
+    error = json.loads(refused.stderr.splitlines()[-1])
+    assert error["detail"].startswith("the producer refuses the request: properties: unknown property ")
 
 
 async def test_reconcile_finds_what_is_wrong_and_asks_for_it(

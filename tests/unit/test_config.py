@@ -62,7 +62,7 @@ def test_what_is_missing_wrong_or_unknown_is_exit_code_2(environment: dict[str, 
     result = run({**environment, "GSC_BURST": "many", "GSC_USER_QMP": "1"}, "config", "--json")
     assert result.exit_code == 2
     assert settings_of(result)["GSC_POSTGRES_DSN"] == (None, "missing")
-    message = json.loads(result.stderr)["error"]["message"]
+    message = json.loads(result.stderr)["detail"]
     assert "GSC_POSTGRES_DSN: missing" in message
     assert "GSC_BURST: " in message
     assert "GSC_USER_QMP: no such setting; did you mean 'GSC_USER_QPM'?" in message

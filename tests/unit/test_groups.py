@@ -58,7 +58,9 @@ def test_a_usage_error_is_one_line_and_names_what_is_wrong(arguments: tuple[str,
 def test_errors_are_json_with_json(arguments: tuple[str, ...], field: str | None, message: str) -> None:
     result = run(*arguments)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert json.loads(result.stderr) == {"error": {"field": field, "message": message}}
+    problem = json.loads(result.stderr)
+    assert (problem["field"], problem["detail"]) == (field, message)
+    assert (problem["title"], problem["status"]) == ("Wrong usage or settings", None)
 
 
 def test_an_interruption_is_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> None:

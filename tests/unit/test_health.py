@@ -27,7 +27,11 @@ async def serving(
     async def guarded(request: web.Request) -> web.Response:
         return unauthorized(request, settings) or problem(400, "wrong", "days")
 
-    server = HttpServer(settings, "sink", not_ready=ready, not_live=live, routes=[web.post("/guarded", guarded)])
+    async def broken(_: web.Request) -> web.Response:
+        raise ZeroDivisionError
+
+    routes = [web.post("/guarded", guarded), web.get("/broken", broken)]
+    server = HttpServer(settings, "sink", not_ready=ready, not_live=live, routes=routes)
     port = await server.start()
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
@@ -86,7 +90,16 @@ async def test_metrics_are_those_of_the_service() -> None:
 async def test_errors_of_the_server_are_json() -> None:
     async with serving() as client:
         response = await client.get("/nowhere")
-    assert (response.status_code, response.json()) == (404, {"error": {"field": None, "message": "Not Found"}})
+    assert (response.status_code, response.headers["Content-Type"]) == (404, "application/problem+json")
+    assert response.json() == {
+        "type": "about:blank", "title": "Not Found", "status": 404, "detail": "Not Found", "field": None, "errors": [],
+    }  # fmt: skip
+
+
+async def test_a_bug_is_a_problem_too() -> None:
+    async with serving() as client:
+        response = await client.get("/broken")
+    assert (response.status_code, response.json()["title"]) == (500, "Internal Server Error")
 
 
 @pytest.mark.parametrize(
@@ -101,14 +114,14 @@ async def test_errors_of_the_server_are_json() -> None:
 async def test_the_api_requires_the_bearer_token(headers: dict[str, str | bytes], status: int, field: str) -> None:
     async with serving() as client:
         response = await client.post("/guarded", headers=headers)  # type: ignore[arg-type]
-    assert (response.status_code, response.json()["error"]["field"]) == (status, field)
+    assert (response.status_code, response.json()["field"]) == (status, field)
 
 
 async def test_the_api_is_off_without_a_token() -> None:
     async with serving(HttpSettings(http_host="127.0.0.1", http_port=0)) as client:
         response = await client.post("/guarded", headers={"Authorization": "Bearer x"})
     assert response.status_code == 403
-    assert "GSC_HTTP_TOKEN" in response.json()["error"]["message"]
+    assert "GSC_HTTP_TOKEN" in response.json()["detail"]
 
 
 async def test_a_port_in_use_is_an_error_that_names_the_variables() -> None:

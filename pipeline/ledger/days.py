@@ -1,0 +1,29 @@
+"""Days of series in the ledger (`gsc.days`), for those who look.
+
+Every function raises Retryable while PostgreSQL cannot be reached, and Fatal for what trying again cannot change.
+"""
+
+from datetime import date
+from typing import Any
+
+from psycopg.rows import dict_row
+
+from pipeline.contracts.resources import DayRecord
+from pipeline.contracts.text import to_second
+from pipeline.postgres import Connection, database_errors, queries
+
+_SQL = queries("pipeline.ledger", "days.sql")
+
+
+async def of_property(
+    conn: Connection, property_: str, period: tuple[date, date], report: str | None = None
+) -> list[DayRecord]:
+    """Return the days of a property from the first to the last, of all reports or one, the newest first."""
+    parameters = {"property": property_, "start": period[0], "end": period[1], "report": report}
+    async with database_errors(), conn.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(_SQL["of_property"], parameters)
+        return [_record(row) async for row in cursor]
+
+
+def _record(row: dict[str, Any]) -> DayRecord:
+    return DayRecord(**{**row, "completed_at": row["completed_at"] and to_second(row["completed_at"])})
