@@ -21,8 +21,11 @@ PagingRule = Literal["full-page", "empty-page"]
 def next_start_row(batch: Batch, rows: int, rule: PagingRule) -> int | None:
     """Return the start row of the page after `batch`, which has `rows` rows; None after the last page of the day.
 
-    The start row advances by the row limit, never by the number of rows received.
+    The start row advances by the row limit, never by the number of rows received. A report with a row limit of its own
+    has one page of a day.
     """
+    if batch.selection.row_limit is not None:
+        return None
     more = rows >= batch.row_limit if rule == "full-page" else rows > 0
     return batch.start_row + batch.row_limit if more else None
 

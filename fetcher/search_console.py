@@ -169,6 +169,10 @@ def _body(batch: Batch) -> bytes:
         "startRow": batch.start_row,
         "dataState": batch.data_state,
     }
+    if batch.selection.filters:
+        request["dimensionFilterGroups"] = [{"groupType": "and", "filters": batch.selection.filters}]
+    if batch.selection.aggregation_type != "auto":
+        request["aggregationType"] = batch.selection.aggregation_type
     return msgspec.json.encode(request)
 
 

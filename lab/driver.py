@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import httpx
+import msgspec
 
 from lab.comparison import Comparison, Day, Difference, Table, expected_table, series_days
 from lab.local_pipeline import Services, Setup
@@ -135,6 +136,7 @@ async def _read_source(client: httpx.AsyncClient, day: Day) -> Table:
         "type": day.search_type,
         "dimensions": ",".join(day.report.dimensions),
         "dataState": day.report.data_state,
+        "filters": msgspec.json.encode(day.report.selection.filters).decode(),
     }
     rows = (await client.get("/_sim/truth", params=query)).raise_for_status().json()
-    return expected_table(day, rows)
+    return expected_table(day, rows[: day.report.row_limit])

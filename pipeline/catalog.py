@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -14,11 +14,22 @@ from pydantic import (
     PrivateAttr,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
-from pipeline.contracts.messages import DEFAULT_PROJECT, DataState, SearchType
+from pipeline.contracts.messages import (
+    DEFAULT_PROJECT,
+    AggregationType,
+    DataState,
+    Filter,
+    FilterDimension,
+    FilterOperator,
+    SearchType,
+    Selection,
+)
 from pipeline.contracts.reports import DIMENSIONS, SEARCH_TYPES, illegal_combination
 from pipeline.contracts.text import did_you_mean
+from pipeline.report_presets import PRESETS
 from pipeline.settings import QueriesPerMinute
 
 T = TypeVar("T")
@@ -47,6 +58,12 @@ def _check_unique(items: tuple[H, ...]) -> tuple[H, ...]:
     for _, item in repeated(items):
         raise ValueError(f"{item!r} is repeated")
     return items
+
+
+def _check_preset(name: str) -> str:
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset{did_you_mean(name, PRESETS) or '; docs/compatibility.md lists them'}")
+    return name
 
 
 def _check_property_url(url: str) -> str:
@@ -129,15 +146,38 @@ class Project(_Strict):
     qpm: QueriesPerMinute | None = None
 
 
+class ReportFilter(_Strict):
+    """A condition on the value of a dimension."""
+
+    dimension: FilterDimension
+    operator: FilterOperator = "equals"
+    expression: Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]*$")]
+
+
 class Report(_Strict):
     """A named set of dimensions with its search types."""
 
+    preset: Annotated[str, AfterValidator(_check_preset)] | None = None
+    """A stream of another connector, whose fields are the defaults of those below."""
     name: ReportName
     search_types: Annotated[tuple[SearchType, ...], NotEmpty, Unique] = ("web",)
     data_state: DataState = "final"
     retention: Annotated[int, Field(ge=1, le=36_500)] | None = None
     """The number of days to keep. None keeps all."""
+    filters: Annotated[tuple[ReportFilter, ...], Unique] = ()
+    """All of them must hold."""
+    aggregation_type: AggregationType = "auto"
+    row_limit: Annotated[int, Field(ge=1, le=25_000)] | None = None
+    """How many rows of a day are fetched, those with the most clicks. None fetches all that Google lists."""
     dimensions: Annotated[tuple[str, ...], NotEmpty, Unique]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_preset(cls, fields: Any) -> Any:
+        """Return the fields with those of the preset. An unknown preset has an error of its own, and no other."""
+        if not isinstance(fields, dict) or "preset" not in fields:
+            return fields
+        return {"name": "unknown", "dimensions": ("date",)} | dict(PRESETS.get(str(fields["preset"]), {})) | fields
 
     @field_validator("name")
     @classmethod
@@ -152,11 +192,22 @@ class Report(_Strict):
         """Check the dimensions with the fields above, unless one of those is wrong: its own error is reported."""
         if unknown := [name for name in dimensions if name not in DIMENSIONS]:
             raise ValueError(f"unknown dimension {unknown[0]!r}; known: {', '.join(DIMENSIONS)}")
-        if {"search_types", "data_state"} <= info.data.keys():
-            problem = illegal_combination(dimensions, info.data["search_types"], info.data["data_state"])
+        if {"search_types", "data_state", "filters", "aggregation_type"} <= info.data.keys():
+            selection = _selection(info.data["filters"], info.data["aggregation_type"], None)
+            problem = illegal_combination(dimensions, info.data["search_types"], info.data["data_state"], selection)
             if problem:
                 raise ValueError(problem)
         return dimensions
+
+    @cached_property
+    def selection(self) -> Selection:
+        """Which rows are fetched, as batches have it."""
+        return _selection(self.filters, self.aggregation_type, self.row_limit)
+
+
+def _selection(filters: Iterable[ReportFilter], aggregation_type: AggregationType, row_limit: int | None) -> Selection:
+    conditions = tuple(Filter(**item.model_dump()) for item in filters)
+    return Selection(filters=conditions, aggregation_type=aggregation_type, row_limit=row_limit)
 
 
 DEFAULT_REPORTS = (
@@ -166,6 +217,8 @@ DEFAULT_REPORTS = (
     Report(name="by_page", dimensions=("date", "page")),
     Report(name="by_query", dimensions=("date", "query")),
     Report(name="page_query", dimensions=("date", "query", "page", "country", "device")),
+    Report(name="discover_by_page", dimensions=("date", "page", "country"), search_types=("discover",)),
+    Report(name="news_by_page", dimensions=("date", "page", "country"), search_types=("news", "googleNews")),
 )
 """The reports of a catalog that names none: the streams that other Search Console connectors offer."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from importlib.resources import files
 
+import msgspec
 from psycopg import errors, sql
 
 from pipeline.catalog import Catalog, Report
@@ -65,7 +66,7 @@ async def create_report_views(conn: Connection, catalog: Catalog) -> None:
 
 async def _replace_view(conn: Connection, report: Report) -> None:
     view = sql.Identifier("gsc", report.name)
-    statement = _view(view, report.name, report.dimensions)
+    statement = _view(view, report)
     try:
         async with conn.transaction():  # replaced in place, to keep grants and dependent views
             await conn.execute(statement)
@@ -74,11 +75,12 @@ async def _replace_view(conn: Connection, report: Report) -> None:
         await conn.execute(statement)
 
 
-def _view(view: sql.Identifier, report: str, dimensions: tuple[str, ...]) -> sql.Composed:
-    columns = [sql.Identifier("f", COLUMN_OF_DIMENSION[name]) for name in value_dimensions(dimensions)]
+def _view(view: sql.Identifier, report: Report) -> sql.Composed:
+    columns = [sql.Identifier("f", COLUMN_OF_DIMENSION[name]) for name in value_dimensions(report.dimensions)]
     return sql.SQL(
         "create or replace view {view} as select {columns} from gsc.facts f join gsc.series s using (series)"
         " where s.report = {report} and s.dimensions = {dimensions}"
+        " and s.selection = {selection}"
     ).format(
         view=view,
         columns=sql.SQL(", ").join(
@@ -88,6 +90,7 @@ def _view(view: sql.Identifier, report: str, dimensions: tuple[str, ...]) -> sql
                 sql.SQL("f.clicks, f.impressions, f.ctr, f.position"),
             ]
         ),
-        report=sql.Literal(report),
-        dimensions=sql.Literal(list(dimensions)),
+        report=sql.Literal(report.name),
+        dimensions=sql.Literal(list(report.dimensions)),
+        selection=sql.Literal(msgspec.json.encode(report.selection).decode()),
     )

@@ -121,7 +121,7 @@ def _ledger_row(page: PlannedPage, run: UnplannedRun, series: int) -> pages.Pend
         series=series,
         date=page.date,
         start_row=0,
-        row_limit=ROW_LIMIT,
+        row_limit=page.report.row_limit or ROW_LIMIT,
         data_state=page.report.data_state,
         credential=page.credential,
         priority=run.priority,

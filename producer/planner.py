@@ -32,7 +32,9 @@ class PlannedPage:
 
     def series(self) -> SeriesKey:
         """Return the series that the page belongs to."""
-        return SeriesKey(self.property, self.report.name, self.search_type, self.report.dimensions)
+        return SeriesKey(
+            self.property, self.report.name, self.search_type, self.report.dimensions, self.report.selection
+        )
 
 
 def properties_of(request: SyncRequest, catalog: Catalog) -> list[Property]:
@@ -49,7 +51,7 @@ def reports_of(request: SyncRequest, catalog: Catalog, item: Property) -> list[R
 def series_of(request: SyncRequest, catalog: Catalog) -> set[SeriesKey]:
     """Return every series that a request may have pages of."""
     return {
-        SeriesKey(item.url, report.name, search_type, report.dimensions)
+        SeriesKey(item.url, report.name, search_type, report.dimensions, report.selection)
         for item in properties_of(request, catalog)
         for report in reports_of(request, catalog, item)
         for search_type in report.search_types

@@ -28,7 +28,7 @@ from maintenance.reconcile import (
 )
 from pipeline.catalog import Catalog, Property
 from pipeline.clock import now
-from pipeline.contracts.messages import SearchType
+from pipeline.contracts.messages import ALL_ROWS, SearchType
 from pipeline.pacific import pacific_date
 from pipeline.postgres import MAINTENANCE, connection
 from pipeline.publisher import open_publisher, publish_request
@@ -135,7 +135,8 @@ def _comparable(catalog: Catalog, item: Property) -> list[tuple[str, SearchType]
     return [
         (report.name, kind)
         for report in catalog.reports_of(item)
-        if set(report.dimensions) <= _ADDITIVE and "date" in report.dimensions and report.data_state == "final"
+        if report.selection == ALL_ROWS and report.data_state == "final"
+        if set(report.dimensions) <= _ADDITIVE and "date" in report.dimensions
         for kind in report.search_types
     ]
 

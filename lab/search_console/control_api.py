@@ -108,6 +108,7 @@ class ControlApi:
             "type": query.get("type", "web"),
             "dimensions": [name for name in query.get("dimensions", "").split(",") if name],
             "dataState": query.get("dataState", "final"),
+            "dimensionFilterGroups": [{"filters": json.loads(query.get("filters", "[]"))}],
         }
         rows = await asyncio.to_thread(self._engine.truth, query["site"], json.dumps(body).encode())
         return web.Response(body=json.dumps(rows).encode(), content_type="application/json")

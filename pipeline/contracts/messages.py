@@ -16,6 +16,9 @@ from msgspec import Meta, Struct, field
 
 SearchType = Literal["web", "image", "video", "news", "discover", "googleNews"]
 DataState = Literal["final", "all", "hourly_all"]
+AggregationType = Literal["auto", "byPage", "byProperty", "byNewsShowcasePanel"]
+FilterDimension = Literal["query", "page", "country", "device", "searchAppearance"]
+FilterOperator = Literal["equals", "notEquals", "contains", "notContains", "includingRegex", "excludingRegex"]
 Priority = Literal["daily", "backfill"]
 PRIORITIES: tuple[Priority, ...] = ("daily", "backfill")
 """The most urgent first."""
@@ -86,6 +89,27 @@ class Base(Struct, frozen=True, kw_only=True):
     """Of the pages of the day, in the order of their start rows."""
 
 
+class Filter(Struct, frozen=True, kw_only=True):
+    """A condition on a dimension, as the API has it."""
+
+    dimension: FilterDimension
+    operator: FilterOperator = "equals"
+    expression: Annotated[str, Meta(min_length=1, max_length=4096, pattern=r"^[^\x00]*$")]
+
+
+class Selection(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Which rows of a report Google lists, and how it adds them up. Without fields: every row, as Google chooses."""
+
+    filters: tuple[Filter, ...] = ()
+    """All of them must hold."""
+    aggregation_type: AggregationType = "auto"
+    row_limit: RowLimit | None = None
+    """How many rows of a day are fetched, those with the most clicks. None: every row."""
+
+
+ALL_ROWS = Selection()
+
+
 class Batch(Message, frozen=True, kw_only=True, tag="batch"):
     """A message of `gsc.batches`: one page to fetch. It can be read without the catalog."""
 
@@ -105,6 +129,7 @@ class Batch(Message, frozen=True, kw_only=True, tag="batch"):
     date: Day
     start_row: Count
     row_limit: RowLimit
+    selection: Selection = ALL_ROWS
     project: Name = DEFAULT_PROJECT
     """The Google Cloud project whose quota calls with the credential use, by the catalog of the publisher."""
     base: Base | None = None

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from pipeline.contracts.messages import Day, Priority
+from pipeline.contracts.messages import ALL_ROWS, Day, Priority, Selection
 
 
 class Record(NamedTuple):
@@ -50,6 +50,7 @@ class SeriesKey(NamedTuple):
     report: str
     search_type: str
     dimensions: tuple[str, ...]
+    selection: Selection = ALL_ROWS
 
 
 class PlanCursor(Struct, frozen=True):

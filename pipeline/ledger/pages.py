@@ -25,7 +25,7 @@ State = Literal["pending", "published", "applied", "dead", "cancelled"]
 STATES: tuple[State, ...] = get_args(State)
 _BATCH_FIELDS = (
     "batch_id", "run_id", "generation", "priority", "credential", "property", "report", "search_type", "dimensions",
-    "data_state", "date", "start_row", "row_limit",
+    "data_state", "date", "start_row", "row_limit", "selection",
 )  # fmt: skip
 
 

@@ -48,7 +48,7 @@ from (
 -- name: next_pending
 -- The first pages of each group. `limit 1` keeps the planner from reading whole tables for a hash join.
 select p.batch_id, p.run_id, p.generation, p.priority, p.credential, s.property, s.report, s.search_type,
-       s.dimensions, p.data_state, p.date, p.start_row, p.row_limit, base.complete_generation, base.digests
+       s.dimensions, p.data_state, p.date, p.start_row, p.row_limit, s.selection, base.complete_generation, base.digests
 from unnest(%(credentials)s::text[], %(priorities)s::text[], %(generations)s::bigint[], %(counts)s::integer[])
     as g (credential, priority, generation, count)
 cross join lateral (

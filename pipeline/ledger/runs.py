@@ -37,7 +37,7 @@ def run_of(batch: Batch) -> RunKey:
 
 def series_of(batch: Batch) -> SeriesKey:
     """The series that a batch belongs to."""
-    return SeriesKey(batch.property, batch.report, batch.search_type, batch.dimensions)
+    return SeriesKey(batch.property, batch.report, batch.search_type, batch.dimensions, batch.selection)
 
 
 class UnplannedRun(NamedTuple):
@@ -212,7 +212,13 @@ async def series_numbers(conn: Connection, keys: Iterable[SeriesKey]) -> dict[Se
     numbers = {}
     async with database_errors():
         for kind, names in properties.items():
-            parameters = {**kind._asdict(), "dimensions": list(kind.dimensions), "properties": sorted(names)}
+            parameters = {
+                "properties": sorted(names),
+                "report": kind.report,
+                "search_type": kind.search_type,
+                "dimensions": list(kind.dimensions),
+                "selection": msgspec.json.encode(kind.selection).decode(),
+            }
             await conn.execute(_SQL["add_series"], parameters)
             async for name, number in await conn.execute(_SQL["series_numbers"], parameters):
                 numbers[kind._replace(property=name)] = number

@@ -69,13 +69,13 @@ select distinct property from gsc.series
 
 -- name: add_series
 -- An update on conflict would wait for a transaction that inserts pages of the series.
-insert into gsc.series (property, report, search_type, dimensions)
-select property, %(report)s, %(search_type)s, %(dimensions)s
+insert into gsc.series (property, report, search_type, dimensions, selection)
+select property, %(report)s, %(search_type)s, %(dimensions)s, %(selection)s::jsonb
 from unnest(%(properties)s::text[]) as p (property)
 where not exists (
     select from gsc.series s
     where s.property = p.property and report = %(report)s and search_type = %(search_type)s
-      and dimensions = %(dimensions)s
+      and dimensions = %(dimensions)s and selection = %(selection)s::jsonb
 )
 order by property
 on conflict do nothing
@@ -83,4 +83,4 @@ on conflict do nothing
 -- name: series_numbers
 select property, series from gsc.series
 where property = any(%(properties)s) and report = %(report)s and search_type = %(search_type)s
-  and dimensions = %(dimensions)s
+  and dimensions = %(dimensions)s and selection = %(selection)s::jsonb

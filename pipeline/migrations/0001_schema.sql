@@ -28,9 +28,13 @@ create table gsc.series (
     report      text not null,
     search_type text not null,
     dimensions  text[] not null,
-    unique (property, report, search_type, dimensions)
+    selection   jsonb not null default '{}'
 );
-comment on table gsc.series is 'A small number for property, report, search type and dimensions.';
+-- A hash, since filters may be longer than a row of an index.
+create unique index series_key on gsc.series
+    (property, report, search_type, dimensions, hashtextextended(selection::text, 0));
+comment on table gsc.series is 'A small number for property, report, search type, dimensions and selection.';
+comment on column gsc.series.selection is 'Filters, aggregation type and row limit of the report; empty for every row.';
 
 create table gsc.pages (
     batch_id         uuid primary key,

@@ -14,7 +14,7 @@ from fetcher.search_console import SearchConsole
 from lab.search_console.enums import document_spelling
 from lab.search_console.settings import SimulatorSettings, Site, Sitemap, User
 from pipeline.clock import now
-from pipeline.contracts.messages import DataState
+from pipeline.contracts.messages import DataState, Filter, Selection
 from pipeline.contracts.reports import DIMENSIONS, SEARCH_TYPES
 from pipeline.pacific import pacific_date
 from support.discovery_document import document, operation, problems
@@ -75,9 +75,12 @@ async def test_the_fetchers_requests_are_those_that_google_describes(calls: tupl
         for state in states:
             batch = a_batch(property=URL, dimensions=DIMENSIONS, search_type=search_type, data_state=state)
             await api.query(batch, "token", a_permit())
+    condition = Filter(dimension="searchAppearance", operator="includingRegex", expression="x")
+    selection = Selection(filters=(condition,), aggregation_type="byNewsShowcasePanel")
+    await api.query(a_batch(property=URL, selection=selection), "token", a_permit())
     await api.totals(URL, "web", (DAY, DAY), "token")
     await api.sites("token")
-    assert len(recorded.received) == len(SEARCH_TYPES) * 3 + 2
+    assert len(recorded.received) == len(SEARCH_TYPES) * 3 + 3
     for method, path, body in recorded.received:
         described = operation(method, path)
         assert described, f"{method} {path} is not an operation of the API"

@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.catalog import Catalog, Credential, Property, Report
+from pipeline.contracts.messages import ALL_ROWS, Filter, Selection
+from pipeline.contracts.records import SeriesKey
 from pipeline.errors import Fatal, Invalid, Retryable
+from pipeline.ledger import runs
 from pipeline.postgres import Connection, connect, connection
 from pipeline.schema import create_report_views, migrate, missing_migrations
 
@@ -48,6 +51,26 @@ async def test_a_view_has_the_columns_of_its_report(conn: Connection) -> None:
     await create_report_views(conn, a_catalog("date", "page", "device"))
     key = ["property", "search_type", "date", "page", "device"]
     assert await columns(conn, "gsc.by_page") == [*key, "clicks", "impressions", "ctr", "position"]
+
+
+async def test_a_view_shows_only_the_rows_of_its_selection(conn: Connection) -> None:
+    of_report = ("sc-domain:example.com", "by_page", "web", ("date", "page"))
+    long_filter = Filter(dimension="page", operator="includingRegex", expression="x" * 4096)
+    for selection in (ALL_ROWS, Selection(row_limit=5), Selection(filters=(long_filter,))):
+        number = await runs.series_number(conn, SeriesKey(*of_report, selection))
+        assert number == await runs.series_number(conn, SeriesKey(*of_report, selection))
+        await conn.execute("select gsc.ensure_month(date '2026-03-01')")
+        await conn.execute(
+            "insert into gsc.facts"
+            " (series, date, key, generation, clicks, impressions, ctr, position, page, page_number)"
+            " values (%s, date '2026-03-01', gen_random_uuid(), 1, %s, 9, 0, 1, 'p', 0)",
+            (number, selection.row_limit or len(selection.filters)),
+        )
+    catalog = a_catalog("date", "page")
+    for limit, clicks in ((None, 0), (5, 5)):
+        report = Report(name="by_page", dimensions=("date", "page"), row_limit=limit)
+        await create_report_views(conn, Catalog.model_construct(**{**dict(catalog), "reports": (report,)}))
+        assert await (await conn.execute("select clicks from gsc.by_page")).fetchall() == [(clicks,)]
 
 
 async def test_dependent_views_stay_while_the_columns_stay(conn: Connection) -> None:

@@ -6,6 +6,8 @@ import pytest
 
 from pipeline.catalog import Catalog, CatalogError
 from pipeline.catalog_file import read_catalog
+from pipeline.contracts.messages import ALL_ROWS
+from pipeline.report_presets import PRESETS
 
 CATALOG = """\
 credentials:
@@ -46,6 +48,33 @@ def test_a_property_has_the_reports_that_it_names_or_all(tmp_path: Path) -> None
     first, second = catalog.properties
     assert [report.name for report in catalog.reports_of(first)] == ["by_date", "page_query"]
     assert catalog.reports_of(second) == catalog.reports
+
+
+def test_an_unknown_preset_is_the_only_error_of_its_report(tmp_path: Path) -> None:
+    text = CATALOG.replace("{name: by_page, dimensions: [date, page], search_types: [web]}", "{preset: x}")
+    [problem, _] = find_problems(tmp_path, text.replace(", reports: [by_page]", "") + "  - {preset: y}\n")
+    assert problem == "6: reports.0.preset: unknown preset; docs/compatibility.md lists them, got 'x'"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_is_a_report_whose_fields_can_be_changed(tmp_path: Path, preset: str) -> None:
+    entries = f"  - {{preset: {preset}}}\n  - {{preset: {preset}, name: mine, search_types: [image], retention: 9}}\n"
+    [first, second] = read(
+        tmp_path, CATALOG.replace(REPORTS, f"reports:\n{entries}").replace("[by_page]", "[mine]")
+    ).reports
+    assert first.name == preset.partition("/")[2]
+    assert (second.name, second.search_types, second.retention) == ("mine", ("image",), 9)
+    assert (second.dimensions, second.aggregation_type) == (first.dimensions, first.aggregation_type)
+
+
+def test_a_report_has_a_selection_of_rows(tmp_path: Path) -> None:
+    filters = "filters: [{dimension: page, operator: contains, expression: /a}, {dimension: country, expression: jpn}]"
+    text = CATALOG.replace("search_types: [web]", f"{filters}, aggregation_type: byPage, row_limit: 7")
+    [report] = read(tmp_path, text).reports
+    conditions = [(item.dimension, item.operator, item.expression) for item in report.selection.filters]
+    assert conditions == [("page", "contains", "/a"), ("country", "equals", "jpn")]
+    assert (report.selection.aggregation_type, report.selection.row_limit) == ("byPage", 7)
+    assert read(tmp_path, CATALOG).reports[0].selection == ALL_ROWS
 
 
 def test_a_scope_that_the_catalog_lacks_is_unknown(tmp_path: Path) -> None:
@@ -107,6 +136,36 @@ def test_a_project_that_is_wrong_is_named_with_its_line(tmp_path: Path, projects
         ("search_types: [web]", "retention: 99999999999", 6, "reports.0.retention: "),
         ("name: by_page", "name: runs", 6, "'runs' is the name of a table"),
         ("name: by_page", "name: facts_1", 6, "'facts_1' is the name of a table"),
+        ("search_types: [web]", "row_limit: 25001", 6, "reports.0.row_limit: must be less than or equal to 25000"),
+        ("search_types: [web]", "aggregation_type: byMoon", 6, "reports.0.aggregation_type: must be 'auto', 'byPage'"),
+        ("search_types: [web]", "aggregation_type: byProperty", 6, "reports.0.dimensions: aggregation_type byProperty"),
+        (
+            "search_types: [web]",
+            "filters: [{dimension: date, expression: x}]",
+            6,
+            "reports.0.filters.0.dimension: must",
+        ),
+        ("search_types: [web]", "filters: [{dimension: page}]", 6, "reports.0.filters.0.expression: missing"),
+        ("search_types: [web]", "filters: [{dimension: page, expression: ''}]", 6, "reports.0.filters.0.expression: "),
+        (
+            "search_types: [web]",
+            "filters: [{dimension: page, operator: like, expression: x}]",
+            6,
+            "reports.0.filters.0.operator: must be 'equals', 'notEquals'",
+        ),
+        (
+            "search_types: [web]",
+            "search_types: [discover], filters: [{dimension: device, expression: MOBILE}]",
+            6,
+            "reports.0.dimensions: search type discover cannot be filtered by device",
+        ),
+        ("name: by_page,", "preset: airbyte/sites,", 6, "reports.0.preset: unknown preset"),
+        (
+            "name: by_page,",
+            "preset: airbyte/search_analytics_by_dat,",
+            6,
+            "preset: unknown preset; did you mean 'airbyte/search_analytics_by_date'?, got 'airbyte/",
+        ),
         ("[by_page]", "[]", 4, "properties.0.reports: must not be empty"),
         ("[by_page]", "by_page", 4, "properties.0.reports: must be a list, got 'by_page'"),
         ("example.com", "exa\\0mple.com", 4, "properties.0.url: must be sc-domain:NAME, or"),

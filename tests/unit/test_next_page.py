@@ -7,6 +7,7 @@ import pytest
 
 from fetcher.chunks import FetchedPage
 from fetcher.next_page import PagingRule, first_incomplete_date, next_batch, next_start_row
+from pipeline.contracts.messages import Selection
 from support.examples import DAY, a_batch
 
 YESTERDAY = DAY - timedelta(days=1)
@@ -22,6 +23,12 @@ def test_the_rule_decides_whether_another_page_follows(rule: PagingRule, rows: i
 
 def test_the_start_row_advances_by_the_row_limit_from_any_page() -> None:
     assert next_start_row(a_batch(start_row=25_000, row_limit=10_000), 10_000, "full-page") == 35_000
+
+
+def test_a_report_with_a_row_limit_has_one_page_of_a_day() -> None:
+    batch = a_batch(row_limit=10, selection=Selection(row_limit=10))
+    rules: list[PagingRule] = ["full-page", "empty-page"]
+    assert [next_start_row(batch, 10, rule) for rule in rules] == [None, None]
 
 
 def test_the_next_batch_is_of_the_same_day_and_generation_with_its_own_id() -> None:
