@@ -30,13 +30,14 @@ from pipeline.kafka import (
 from pipeline.log import logger
 from pipeline.metrics import counter, gauge
 from pipeline.offsets import AssignedPartition, OffsetCommit
-from pipeline.watchdog import Heartbeat, Outage
+from pipeline.refusals import Refusals
+from pipeline.watchdog import Heartbeat
 
 POLL_S = 0.05
 MAX_RECORDS = 500
 POLL_LIMIT_S = 60.0
 """Longest time without a poll, for requests to the broker during a rebalance."""
-ANSWER_LIMIT_S = 10.0
+ANSWER_LIMIT_S = 5.0
 """Time without a word of any broker after which a member is not ready."""
 IDLE_AFTER_S = 30.0
 """Time without partitions after which a member is taken to be idle."""
@@ -77,7 +78,7 @@ class GroupMember:
         self._paused = False
         self._is_closing = False
         self._responses = 0
-        self._refusals = Outage()
+        self._refusals = Refusals()
         self._commits = CommitRequests(group.session_timeout_s)
         self._poll_began = 0.0
         self._failure: KafkaError | None = None
@@ -91,7 +92,7 @@ class GroupMember:
         self.heartbeat = Heartbeat(f"consumer of {group.topic}", POLL_LIMIT_S + group.revoke_s, monotonic())
         self._idle_from = monotonic() + IDLE_AFTER_S
         self.answers = Heartbeat("Kafka", ANSWER_LIMIT_S, monotonic())
-        """Beats whenever a broker has sent something: members hear from it every few seconds."""
+        """Beats whenever a broker has sent something: at least every ANSWER_EVERY_S while there is one."""
 
     @property
     def lease_until(self) -> float:
@@ -263,7 +264,7 @@ class GroupMember:
         responses = responses_received(statistics)
         if responses > self._responses:
             self.answers.beat(monotonic())
-            self._refusals.succeeded()
+            self._refusals.accepted()
         self._responses = responses
 
     async def _on_error(self, error: KafkaError) -> None:

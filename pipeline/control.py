@@ -18,8 +18,9 @@ from pipeline.errors import Fatal, Invalid, Retryable
 from pipeline.kafka import TIMEOUT_S, close_consumer, consumer_configuration, is_refused_for_long
 from pipeline.log import logger
 from pipeline.metrics import gauge
+from pipeline.refusals import Refusals
 from pipeline.retry import with_retries
-from pipeline.watchdog import Heartbeat, Outage
+from pipeline.watchdog import Heartbeat
 
 POLL_S = 0.05
 CONFIRM_EVERY_S = 1.0
@@ -42,7 +43,7 @@ class ControlWatcher:
         self._listeners: list[Callable[[], None]] = []
         self._confirmed_at = float("-inf")
         self._position = 0
-        self._refusals = Outage()
+        self._refusals = Refusals()
         self._failure: KafkaError | None = None
         self._follower: asyncio.Task[None] | None = None
         self.halts = Halts()
@@ -126,7 +127,7 @@ class ControlWatcher:
 
     def _confirm(self) -> None:
         self._confirmed_at = monotonic()
-        self._refusals.succeeded()
+        self._refusals.accepted()
         gauge("gsc_control_confirmed_timestamp_seconds").set(now().timestamp())
         active = self.halts.active(now())
         gauge("gsc_halts_active").set(len(active))

@@ -9,7 +9,7 @@ import psycopg
 from pipeline.clock import monotonic
 from pipeline.errors import Fatal, Refused
 from pipeline.postgres import Connection, Limits, OnAnswer, connect
-from pipeline.watchdog import REFUSED_LIMIT_S, Outage
+from pipeline.refusals import REFUSED_LIMIT_S, Refusals
 
 
 class Database:
@@ -18,7 +18,7 @@ class Database:
     def __init__(self, dsn: str, application: str) -> None:
         self._dsn = dsn
         self._application = application
-        self._refusals = Outage()
+        self._refusals = Refusals()
 
     @asynccontextmanager
     async def connection(self, limits: Limits, on_answer: OnAnswer = lambda: None) -> AsyncIterator[Connection]:
@@ -34,10 +34,10 @@ class Database:
         try:
             conn = await connect(self._dsn, application=self._application, limits=limits, on_answer=on_answer)
         except Refused as error:
-            if self._refusals.failed(monotonic()) > REFUSED_LIMIT_S:
+            if self._refusals.refused(monotonic()):
                 raise Fatal(f"{error}, for {REFUSED_LIMIT_S:.0f} s: was the password changed?") from error
             raise
-        self._refusals.succeeded()
+        self._refusals.accepted()
         return conn
 
 

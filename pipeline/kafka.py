@@ -13,7 +13,7 @@ from confluent_kafka.aio import AIOConsumer
 from pipeline.contracts.records import Record
 from pipeline.contracts.topics import DEAD_LETTERS
 from pipeline.errors import Fatal, Invalid, PipelineError, Retryable
-from pipeline.watchdog import REFUSED_LIMIT_S, Outage
+from pipeline.refusals import Refusals
 
 TIMEOUT_S = 10.0
 CLOSE_S = 5.0
@@ -107,9 +107,9 @@ def is_fatal(error: KafkaError) -> bool:
     return bool(error.fatal()) or error.code() == KafkaError._FATAL
 
 
-def is_refused_for_long(error: KafkaError, refusals: Outage, now: float) -> bool:
-    """Return whether the brokers have refused the credentials for more than REFUSED_LIMIT_S; counts this refusal."""
-    return error.code() == KafkaError._AUTHENTICATION and refusals.failed(now) > REFUSED_LIMIT_S
+def is_refused_for_long(error: KafkaError, refusals: Refusals, now: float) -> bool:
+    """Return whether the brokers have refused the credentials for too long; counts this refusal."""
+    return error.code() == KafkaError._AUTHENTICATION and refusals.refused(now)
 
 
 def as_pipeline_error(error: KafkaError, what: str) -> PipelineError:

@@ -24,7 +24,7 @@ OnAnswer = Callable[[], None]
 
 PROBE_EVERY_S = 2.0
 """How often an idle connection is probed."""
-ANSWER_LIMIT_S = 10.0
+ANSWER_LIMIT_S = 5.0
 """Time without an answer after which a service is not ready, although the connection may still be alive."""
 CONNECT_S = 20.0
 """Limit for connecting, over all hosts of the DSN."""

@@ -17,6 +17,7 @@ from typing import Any, NoReturn, TypeVar
 from pipeline.clock import monotonic
 from pipeline.errors import PipelineError
 from pipeline.log import configure_logging, logger
+from pipeline.loop_guard import guarded_loop
 from pipeline.metrics import gauge
 from pipeline.minute_maximum import MinuteMaximum
 from pipeline.settings import Settings, SettingsError, read_settings
@@ -113,7 +114,8 @@ async def _with_signals(main: Main, stop_s: float) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
-    await main(stop)
+    with guarded_loop():
+        await main(stop)
     limit.cancel()
 
 

@@ -9,26 +9,6 @@ EXIT_AFTER_S = 30.0
 """Time after which a process with a stalled loop ends itself, when nothing that reads /live has ended it."""
 
 
-REFUSED_LIMIT_S = 60.0
-"""Time after which a process ends whose credentials a server has refused all the time."""
-
-
-class Outage:
-    """For how long something has failed without a success."""
-
-    def __init__(self) -> None:
-        self._since: float | None = None
-
-    def failed(self, now: float) -> float:
-        """Record a failure; return the seconds since the first one after the last success."""
-        self._since = now if self._since is None else self._since
-        return now - self._since
-
-    def succeeded(self) -> None:
-        """Record a success."""
-        self._since = None
-
-
 class Heartbeat:
     """When something last made progress, and how long it may take at most."""
 

@@ -9,11 +9,11 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from pipeline.clock import monotonic, now
-from pipeline.consumer_group import GroupMember
+from pipeline.consumer_group import ANSWER_LIMIT_S, GroupMember
 from pipeline.consumer_lag import LagReader
 from pipeline.contracts.messages import Control
 from pipeline.contracts.records import Record
-from pipeline.contracts.topics import ALL, BATCHES, CONTROL, DEAD_LETTERS, RESULTS, SYNC_REQUESTS
+from pipeline.contracts.topics import ALL, BATCHES, CONTROL, DEAD_LETTERS, RESULTS, SYNC_REQUESTS, Topic
 from pipeline.control import ControlWatcher
 from pipeline.dead_letters import DeadLetter, publish_dead_letter
 from pipeline.errors import Invalid, Retryable
@@ -64,9 +64,11 @@ class RecordingHandler:
         return [OffsetCommit(p, end, self.metadata) for p, end in ends.items() if end >= 0]
 
 
-def a_member(kafka: dict[str, str], prefix: str, **configuration: str) -> tuple[RecordingHandler, asyncio.Event, Any]:
+def a_member(
+    kafka: dict[str, str], prefix: str, topic: Topic = BATCHES, session_s: float = 6.0, **configuration: str
+) -> tuple[RecordingHandler, asyncio.Event, Any]:
     handler, stop = RecordingHandler(), asyncio.Event()
-    group = GroupConfig(f"{prefix}.fetcher", BATCHES.full_name(prefix), 6.0)
+    group = GroupConfig(f"{prefix}.fetcher", topic.full_name(prefix), session_s)
     handler.member = GroupMember({**kafka, **configuration}, group)
     return handler, stop, asyncio.create_task(handler.member.run(stop, handler))
 
@@ -175,6 +177,25 @@ async def test_a_member_that_stops_during_a_rebalance_hands_over_all_that_is_don
     assert {partition: second.partitions[partition].offset for partition in done} == done
     stop_second.set()
     await running_second
+
+
+async def test_a_member_without_partitions_hears_from_the_broker_often_enough_to_be_ready(
+    kafka: dict[str, str], topics: str
+) -> None:
+    slow = {**kafka, "group.protocol": "classic"}  # a heartbeat every 9 seconds
+    one, stop_one, running_one = a_member(slow, topics, topic=SYNC_REQUESTS, session_s=30.0)
+    other, stop_other, running_other = a_member(slow, topics, topic=SYNC_REQUESTS, session_s=30.0)
+    await until(lambda: len(one.partitions) + len(other.partitions) == 1, 30, "one member has the only partition")
+    idle = other.member if one.partitions else one.member
+    assert idle is not None
+    await until(lambda: idle.answers.stalled(monotonic()) is None, 30, "the broker has answered")
+    end = monotonic() + 2 * ANSWER_LIMIT_S
+    while monotonic() < end:
+        assert idle.answers.stalled(monotonic()) is None
+        await asyncio.sleep(0.1)
+    for stop, running in ((stop_one, running_one), (stop_other, running_other)):
+        stop.set()
+        await running
 
 
 async def test_lag_counts_from_the_oldest_message_without_a_commit(

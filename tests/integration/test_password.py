@@ -13,7 +13,7 @@ from pipeline import database as database_module
 from pipeline.database import Database
 from pipeline.errors import Fatal, Refused
 from pipeline.postgres import Limits, connection
-from pipeline.watchdog import REFUSED_LIMIT_S
+from pipeline.refusals import REFUSED_LIMIT_S
 
 USER = f"rotated_{uuid4().hex[:8]}"
 

@@ -16,7 +16,7 @@ from pipeline.errors import Fatal, Retryable
 from pipeline.group_config import GroupConfig
 from pipeline.kafka import responses_received
 from pipeline.offsets import OffsetCommit
-from pipeline.watchdog import REFUSED_LIMIT_S
+from pipeline.refusals import REFUSED_LIMIT_S
 
 STATISTICS = """{"name": "rdkafka#consumer-1", "ts": 5016483227792, "brokers": {
   "localhost:9092/2": {"name": "localhost:9092/2", "state": "UP", "rx": 320, "rxbytes": 15708},

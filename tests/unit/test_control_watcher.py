@@ -10,7 +10,7 @@ from pipeline.clock import monotonic
 from pipeline.control import ControlWatcher
 from pipeline.errors import Fatal
 from pipeline.kafka import close_consumer
-from pipeline.watchdog import REFUSED_LIMIT_S
+from pipeline.refusals import REFUSED_LIMIT_S
 
 NOWHERE = {"bootstrap.servers": "127.0.0.1:1", "log_level": "0"}
 
