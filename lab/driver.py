@@ -25,7 +25,7 @@ from pipeline.ledger import runs
 from pipeline.pacific import pacific_date
 from pipeline.postgres import Connection, connection
 from pipeline.publisher import open_publisher, publish_control, publish_request
-from pipeline.schema import COLUMN_OF_DIMENSION
+from pipeline.report_views import COLUMN_OF_DIMENSION
 from producer.sync_request import build_request
 
 

@@ -13,7 +13,8 @@ from lab.servers import Servers
 from pipeline.catalog_file import read_catalog
 from pipeline.kafka_admin import create_topics
 from pipeline.postgres import connection
-from pipeline.schema import create_report_views, migrate
+from pipeline.report_views import create_report_views
+from pipeline.schema import migrate
 from pipeline.settings import kafka_configuration
 
 NAMES = ("producer", "fetcher", "sink")

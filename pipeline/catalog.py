@@ -77,8 +77,13 @@ Unique = AfterValidator(_check_unique)
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 ReportName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,50}$")]
 
-TABLES = frozenset({"runs", "pages", "days", "series", "facts", "parked_chunks", "migrations", "replays"})
-"""Tables in the schema `gsc`. A report is a view in the same schema, so it cannot have one of these names."""
+TABLES = frozenset(
+    {
+        "runs", "pages", "days", "series", "facts", "parked_chunks", "migrations", "replays",
+        "freshness", "coverage", "searchdata_site_impression", "searchdata_url_impression",
+    }
+)  # fmt: skip
+"""Tables and views of the schema `gsc`. A report is a view in the same schema, so it cannot have one of these names."""
 
 
 class _Strict(BaseModel):
@@ -183,7 +188,7 @@ class Report(_Strict):
     @classmethod
     def _check_name(cls, name: str) -> str:
         if name in TABLES or name.startswith("facts_"):
-            raise ValueError(f"{name!r} is the name of a table of gsc-stream")
+            raise ValueError(f"{name!r} is the name of a table or view of gsc-stream")
         return name
 
     @field_validator("dimensions")

@@ -7,7 +7,7 @@ from cli.options import json_option
 from cli.output import print_json
 from pipeline.catalog import Catalog
 from pipeline.postgres import MAINTENANCE, connection
-from pipeline.schema import create_report_views
+from pipeline.report_views import create_report_views
 from pipeline.schema import migrate as apply_migrations
 
 

@@ -20,7 +20,8 @@ from pipeline.contracts.topics import RESULTS
 from pipeline.pacific import pacific_date
 from pipeline.postgres import connection
 from pipeline.publisher import Publisher
-from pipeline.schema import create_report_views, migrate
+from pipeline.report_views import create_report_views
+from pipeline.schema import migrate
 from support.pipeline import (
     COMMAND,
     LAST_DAY,

@@ -11,7 +11,8 @@ from pipeline.contracts.records import SeriesKey
 from pipeline.errors import Fatal, Invalid, Retryable
 from pipeline.ledger import runs
 from pipeline.postgres import Connection, connect, connection
-from pipeline.schema import create_report_views, migrate, missing_migrations
+from pipeline.report_views import create_report_views
+from pipeline.schema import migrate, missing_migrations
 
 
 @pytest.fixture
