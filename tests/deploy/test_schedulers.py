@@ -62,13 +62,13 @@ def replaced(text: str, changes: Mapping[str, str]) -> str:
 
 
 async def accepted(folder: Path, count: int) -> list[bool]:
-    """Whether each accepted request was a new one, when the producer has accepted so many."""
+    """Whether each accepted request was a new one, when the producer has accepted `count`."""
     await until(lambda: len(read_log(folder, "producer", "request_accepted")) >= count, 60, f"{count} are accepted")
     return [line["new"] for line in read_log(folder, "producer", "request_accepted")]
 
 
 async def planned_pages(folder: Path, count: int) -> list[int]:
-    """The pages of each run, when the producer has planned so many."""
+    """The pages of each run, when the producer has planned `count`."""
     await until(lambda: len(read_log(folder, "producer", "run_planned")) >= count, 60, f"{count} runs are planned")
     return [line["pages"] for line in read_log(folder, "producer", "run_planned")]
 
@@ -245,7 +245,7 @@ def test_cron_and_the_job_run_in_the_morning_of_california() -> None:
 
 @pytest.mark.parametrize("minor", MINORS)
 def test_the_job_is_valid_in_three_minors_of_kubernetes(minor: str) -> None:
-    kubernetes_validate.validate(the_job(), minor, strict=True)
+    assert kubernetes_validate.validate(the_job(), minor, strict=True) == minor
 
 
 def test_the_job_is_restricted_of_this_version_and_over_before_the_next() -> None:

@@ -277,7 +277,7 @@ async def test_every_metric_that_a_service_promises_is_there_and_true(
         async def observed() -> bool:
             return scraped("producer").get('gsc_ledger_pages{state="applied"}') == 30
 
-        await until(observed, 60, "the planner has looked")
+        await until(observed, 60, "the producer has read the ledger")
         producer, fetcher, sink = scraped("producer"), scraped("fetcher"), scraped("sink")
     assert sum(value for name, value in producer.items() if name.startswith("gsc_lag_messages")) == 0
     assert sum(value for name, value in producer.items() if name.startswith("gsc_partition_state")) == 12

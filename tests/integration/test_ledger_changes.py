@@ -89,3 +89,4 @@ async def test_a_follower_hears_changes_also_after_its_connection_was_lost(conn:
     finally:
         stop.set()
         await follower
+    assert len(calls) >= 4

@@ -62,8 +62,8 @@ def kafka(issuer: Issuer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield {**issuer.client, "bootstrap.servers": address}
 
 
-class Recording:
-    """A handler that keeps what it gets."""
+class RecordedBatches:
+    """A handler that keeps its records."""
 
     def __init__(self) -> None:
         self.records: list[Record] = []
@@ -86,7 +86,7 @@ class Recording:
 
 async def test_fetcher_and_sink_publish_and_consume(kafka: dict[str, str], issuer: Issuer) -> None:
     await create_topics(kafka, PREFIX)
-    handler, stop = Recording(), asyncio.Event()
+    handler, stop = RecordedBatches(), asyncio.Event()
     member = GroupMember(kafka, GroupConfig(f"{PREFIX}.fetcher", BATCHES.full_name(PREFIX), 6.0))
     running = asyncio.create_task(member.run(stop, handler))
     async with open_publisher(kafka, "test") as publisher:

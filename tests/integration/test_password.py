@@ -44,9 +44,11 @@ async def set_password(dsn: str, password: str) -> None:
         await conn.execute(change)
 
 
-async def ask(database: Database) -> None:
+async def ask(database: Database) -> str:
+    """Return the user that PostgreSQL has accepted."""
     async with database.connection(Limits()) as conn:
-        await conn.execute("select 1")
+        [user] = await (await conn.execute("select current_user")).fetchone() or [""]
+    return str(user)
 
 
 async def test_a_service_gives_up_when_its_password_is_refused_for_a_minute(dsn: str, clock: Clock) -> None:
@@ -77,7 +79,7 @@ async def test_a_password_file_is_read_at_every_connection(dsn: str, tmp_path: P
     for password in ("first", "second"):
         await set_password(dsn, password)
         file.write_text(f"*:*:*:{USER}:{password}\n")
-        await ask(database)
+        assert await ask(database) == USER
 
 
 async def test_a_server_that_is_away_refuses_nobody() -> None:

@@ -95,4 +95,5 @@ async def test_no_page_is_refused_while_the_whole_table_is_locked(conn: Connecti
 async def test_the_limit_of_a_connection_can_be_raised(conn: Connection) -> None:
     await conn.limit_statements(30.0)
     async with asyncio.timeout(30):
-        await conn.execute("select pg_sleep(2.5)")
+        slept = await conn.execute("select pg_sleep(2.5)")
+    assert slept.rowcount == 1

@@ -14,8 +14,8 @@ from support.tools import prometheus
 READY_S = 30.0
 
 
-class Watching:
-    """What it has seen."""
+class Prometheus:
+    """A client of Prometheus: instant queries, and the state of the rules."""
 
     def __init__(self, url: str) -> None:
         self._client = httpx.Client(base_url=url)
@@ -43,7 +43,7 @@ class Watching:
 
 
 @contextmanager
-def watched(ports: Mapping[str, int], rules: Path, folder: Path) -> Iterator[Watching]:
+def watched(ports: Mapping[str, int], rules: Path, folder: Path) -> Iterator[Prometheus]:
     """Scrape these ports every second, and evaluate these rules."""
     port = free_port()
     targets = [{"targets": [f"127.0.0.1:{number}" for number in ports.values()]}]
@@ -56,7 +56,7 @@ def watched(ports: Mapping[str, int], rules: Path, folder: Path) -> Iterator[Wat
     options = {"config.file": folder / "prometheus.yml", "storage.tsdb.path": folder / "tsdb"}
     reported = [f"--{name}={value}" for name, value in {**options, "web.listen-address": f"127.0.0.1:{port}"}.items()]
     process = Process(Command("Prometheus", [str(prometheus.path()), *reported], folder / "prometheus.log"))
-    watching = Watching(f"http://127.0.0.1:{port}")
+    watching = Prometheus(f"http://127.0.0.1:{port}")
     try:
         process.await_ready(watching.ready, READY_S)
         yield watching

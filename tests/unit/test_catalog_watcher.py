@@ -105,8 +105,9 @@ async def test_sighup_reads_the_file_again(tmp_path: Path, monkeypatch: pytest.M
     watcher.subscribe(replaced.append)
     stop = asyncio.Event()
     following = asyncio.create_task(watcher.run(stop))
-    await asyncio.sleep(0)
+    await until(lambda: signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL, 60, "the signal has a handler")
     os.kill(os.getpid(), signal.SIGHUP)
     await until(lambda: len(replaced) == 1, 60, "the file is read again")
+    assert replaced == [watcher.catalog]
     stop.set()
     await following

@@ -17,6 +17,7 @@ from pipeline.group_config import GroupConfig
 from pipeline.kafka import responses_received
 from pipeline.offsets import OffsetCommit
 from pipeline.refusals import REFUSED_LIMIT_S
+from support.wait import until
 
 STATISTICS = """{"name": "rdkafka#consumer-1", "ts": 5016483227792, "brokers": {
   "localhost:9092/2": {"name": "localhost:9092/2", "state": "UP", "rx": 320, "rxbytes": 15708},
@@ -70,6 +71,7 @@ class SlowConsumer:
     """A consumer whose commits wait to be released."""
 
     def __init__(self, error: Exception | None = None) -> None:
+        self.committing = asyncio.Event()
         self.release = asyncio.Event()
         self.closed = False
         self._error = error
@@ -78,6 +80,7 @@ class SlowConsumer:
         pass
 
     async def commit(self, **_: Any) -> list[Any]:
+        self.committing.set()
         await self.release.wait()
         if self.closed:
             raise RuntimeError("Consumer closed")
@@ -104,10 +107,9 @@ async def test_a_stop_waits_for_a_commit_that_is_being_sent() -> None:
     stop = asyncio.Event()
     stop.set()
     commit = asyncio.create_task(member.commit([OffsetCommit(0, 1)]))
-    await asyncio.sleep(0)
+    await consumer.committing.wait()
     running = asyncio.create_task(member.run(stop, IdleHandler()))  # type: ignore[arg-type]
-    for _ in range(5):
-        await asyncio.sleep(0)
+    await until(lambda: member._is_closing, 60, "the stop waits")
     consumer.release.set()
     await running
     with pytest.raises(Retryable, match="the consumer is closed"):

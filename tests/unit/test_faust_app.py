@@ -1,4 +1,5 @@
-"""The planner's client of Kafka is Faust's: it gets the same security as librdkafka's, or says what it cannot do."""
+"""The producer's client of Kafka is Faust's: it gets the same security as librdkafka's, or an error names what it
+cannot do."""
 
 import ssl
 from pathlib import Path
@@ -16,7 +17,7 @@ from producer.faust_app import ConsumerWatch, credentials
 SCRAM = {
     "security.protocol": "SASL_SSL",
     "sasl.mechanism": "SCRAM-SHA-512",
-    "sasl.username": "planner",
+    "sasl.username": "producer",
     "sasl.password": "p",
 }
 OIDC = {
@@ -24,7 +25,7 @@ OIDC = {
     "sasl.mechanism": "OAUTHBEARER",
     "sasl.oauthbearer.method": "oidc",
     "sasl.oauthbearer.token.endpoint.url": "https://id.example/token",
-    "sasl.oauthbearer.client.id": "planner",
+    "sasl.oauthbearer.client.id": "producer",
     "sasl.oauthbearer.client.secret": "s",
     "sasl.oauthbearer.extensions": "logicalCluster=lkc-1, identityPoolId=pool-1",
 }
@@ -41,17 +42,17 @@ def test_without_security_there_is_nothing_to_hand_on(configuration: dict[str, s
 
 
 def test_a_password_in_the_clear() -> None:
-    made = credentials({**SCRAM, "security.protocol": "sasl_plaintext"})
-    assert isinstance(made, faust.SASLCredentials)
-    assert (made.username, made.password, made.mechanism.value) == ("planner", "p", "SCRAM-SHA-512")
-    assert made.ssl_context is None
+    actual = credentials({**SCRAM, "security.protocol": "sasl_plaintext"})
+    assert isinstance(actual, faust.SASLCredentials)
+    assert (actual.username, actual.password, actual.mechanism.value) == ("producer", "p", "SCRAM-SHA-512")
+    assert actual.ssl_context is None
 
 
 def test_tokens_of_an_identity_provider() -> None:
-    made = credentials(OIDC)
-    assert isinstance(made, faust.OAuthCredentials)
-    assert made.protocol.value == "SASL_SSL"
-    assert made.oauth_cb.extensions() == {"logicalCluster": "lkc-1", "identityPoolId": "pool-1"}
+    actual = credentials(OIDC)
+    assert isinstance(actual, faust.OAuthCredentials)
+    assert actual.protocol.value == "SASL_SSL"
+    assert actual.oauth_cb.extensions() == {"logicalCluster": "lkc-1", "identityPoolId": "pool-1"}
     in_the_clear = credentials({**OIDC, "security.protocol": "SASL_PLAINTEXT", "sasl.oauthbearer.extensions": ""})
     assert in_the_clear.protocol.value == "SASL_PLAINTEXT"
     assert in_the_clear.oauth_cb.extensions() == {}
@@ -89,8 +90,8 @@ def test_a_consumer_that_asks_for_no_records_hangs_unless_kafka_is_away(
 
 def test_a_certificate_of_our_own(certificates: Certificates) -> None:
     files = {"ssl.certificate.location": str(certificates.certificate), "ssl.key.location": str(certificates.key)}
-    made = credentials({"security.protocol": "SSL", "ssl.ca.location": str(certificates.authority), **files})
-    assert isinstance(made, faust.SSLCredentials)
+    actual = credentials({"security.protocol": "SSL", "ssl.ca.location": str(certificates.authority), **files})
+    assert isinstance(actual, faust.SSLCredentials)
 
 
 @pytest.mark.parametrize(

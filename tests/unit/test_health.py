@@ -124,12 +124,11 @@ async def test_the_api_is_off_without_a_token() -> None:
     assert "GSC_HTTP_TOKEN" in response.json()["detail"]
 
 
-async def test_a_port_in_use_is_an_error_that_names_the_variables() -> None:
+async def test_a_port_in_use_is_an_error_that_names_the_variables_and_the_server_can_be_stopped() -> None:
     async with serving() as client:
         taken = HttpSettings(http_host="127.0.0.1", http_port=client.base_url.port or 0)
+        server = HttpServer(taken, "sink", not_ready=well)
         with pytest.raises(StartError, match=r"GSC_HTTP_HOST, GSC_HTTP_PORT: cannot listen on 127\.0\.0\.1:"):
-            await HttpServer(taken, "sink", not_ready=well).start()
-
-
-async def test_a_server_that_has_not_started_can_be_stopped() -> None:
-    await HttpServer(SETTINGS, "sink", not_ready=well).stop()
+            await server.start()
+        await server.stop()
+        assert (await client.get("/live")).status_code == 200

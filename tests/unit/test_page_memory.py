@@ -7,12 +7,13 @@ import pytest
 
 from fetcher.capacity import PageBytes, PageMemory, PagePermit, PagePlaces, SharedRoom
 from support.examples import a_batch
+from support.wait import others_wait
 
 
 async def acquired(room: SharedRoom, owner: str, amount: int = 1) -> "asyncio.Task[None]":
     """Ask for an amount for a property, named `credential/property`; the task is done if it was granted at once."""
     task = asyncio.create_task(room.acquire(owner.partition("/")[0], Counter({owner: amount})))
-    await settle()
+    await others_wait()
     return task
 
 
@@ -22,11 +23,6 @@ async def count_granted(room: SharedRoom, owners: list[str], amount: int = 1) ->
 
 def release(room: SharedRoom, owner: str, amount: int = 1) -> None:
     room.release(owner.partition("/")[0], owner, amount)
-
-
-async def settle() -> None:
-    for _ in range(3):
-        await asyncio.sleep(0)
 
 
 def pages_of(credential: str, properties: int = 50) -> list[str]:
@@ -83,7 +79,7 @@ async def test_a_place_that_is_free_again_goes_to_the_credentials_in_turn() -> N
     order = []
     for owner in held:
         release(room, owner)
-        await settle()
+        await others_wait()
         order += [name for name, task in waiting.items() if task.done() and name not in order]
     assert order == ["a/3", "a/4", "b/3", "b/4"]
 
@@ -103,7 +99,7 @@ async def test_bytes_are_bounded_and_given_in_turns() -> None:
     holder = "a"
     for _ in range(5):
         release(room, holder)
-        await settle()
+        await others_wait()
         [number] = [n for n, (_, task) in enumerate(waiting) if task.done()]
         holder, _ = waiting.pop(number)
         order.append(holder)
@@ -118,7 +114,7 @@ async def test_of_several_credentials_none_takes_the_bytes_that_another_waits_fo
     more = await acquired(room, "a", 1)  # it fits, but the share of each is five
     assert not more.done()
     release(room, "a", 6)
-    await settle()
+    await others_wait()
     assert (large.done(), more.done(), room.used) == (True, True, 9)
 
 
@@ -129,10 +125,10 @@ async def test_what_is_larger_than_the_bytes_is_taken_alone_and_not_overtaken() 
     small = await acquired(room, "c", 1)
     assert (large.done(), small.done()) == (False, False)
     release(room, "a", 3)
-    await settle()
+    await others_wait()
     assert (large.done(), small.done(), room.used) == (True, False, 50)
     release(room, "b", 50)
-    await settle()
+    await others_wait()
     assert small.done()
 
 
@@ -147,7 +143,7 @@ async def test_a_request_that_is_cancelled_leaves_its_room_to_the_next(granted: 
     if not granted:
         release(room, "a")
     await asyncio.gather(first, return_exceptions=True)
-    await settle()
+    await others_wait()
     assert (first.cancelled(), second.done(), room.used) == (True, True, 1)
 
 
@@ -169,7 +165,7 @@ async def test_a_permit_that_is_released_while_it_waits_returns_its_room_when_it
     first, second = memory.permit(a_batch()), memory.permit(a_batch())
     await first.admit()
     waiting = asyncio.create_task(second.admit())
-    await settle()
+    await others_wait()
     second.release()
     first.release()
     await waiting
@@ -191,7 +187,7 @@ async def test_a_credential_with_enormous_pages_leaves_room_for_the_others() -> 
         asyncio.create_task(fetch(memory.permit(a_batch(credential="enormous", property=url)), 500))
         for url in pages_of("enormous", 10)
     ]
-    await settle()
+    await others_wait()
     assert sum(task.done() for task in enormous) == 1
     for _ in range(20):
         permit = memory.permit(a_batch(credential="small"))

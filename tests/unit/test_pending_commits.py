@@ -1,7 +1,5 @@
 """Commits and their acknowledgements, by offsets."""
 
-import asyncio
-
 import pytest
 from confluent_kafka import TopicPartition
 
@@ -46,4 +44,3 @@ async def test_after_a_loss_late_acknowledgements_prove_nothing() -> None:
     with pytest.raises(Retryable, match="lost"):
         await commit
     assert pending.settle(offsets((0, 5)), None) is None
-    await asyncio.sleep(0)

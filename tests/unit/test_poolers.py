@@ -24,8 +24,10 @@ class FakeConnection:
     def __init__(self, given: int, processes: Iterator[int]) -> None:
         self.info = SimpleNamespace(backend_pid=given)
         self._processes = processes
+        self.statements = 0
 
     async def execute(self, _: str, **__: Any) -> "FakeConnection":
+        self.statements += 1
         return self
 
     async def fetchone(self) -> tuple[int]:
@@ -55,8 +57,9 @@ async def test_a_direct_connection_is_not_pooled(monkeypatch: pytest.MonkeyPatch
 
 
 async def test_a_pooler_by_session_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = opening(monkeypatch, FakeConnection(POOLER, repeat(1)), FakeConnection(POOLER, repeat(2)))
-    await require_schema(settings, "test")
+    connections = FakeConnection(POOLER, repeat(1)), FakeConnection(POOLER, repeat(2))
+    await require_schema(opening(monkeypatch, *connections), "test")
+    assert all(connection.statements for connection in connections)
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ class World:
         self.forwarded.append((topic, key, value, headers))
         return Position(0, 0)
 
-    async def sleep(self, seconds: float) -> None:
+    async def pause(self, seconds: float) -> None:
         self.pauses.append(seconds)
 
 
@@ -63,7 +63,7 @@ async def redriven(
     halts: Halts | None = None,
 ) -> RedriveCounts:
     monkeypatch.setattr(redrive_module, "pages", world)
-    monkeypatch.setattr(asyncio, "sleep", world.sleep)
+    monkeypatch.setattr(asyncio, "sleep", world.pause)
     return await redrive(dead_letters, None, world, halts or Halts(), rate)  # type: ignore[arg-type]
 
 

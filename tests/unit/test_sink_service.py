@@ -20,7 +20,7 @@ from sink.queue import BatchSize
 from sink.service import RETRY_S, STOP_CHECK_S, Progress, Sink
 from sink.writer import Applied
 from support.examples import a_batch, some_rows
-from support.wait import until
+from support.wait import others_wait, until
 
 LINGER_S = 7.0
 
@@ -50,7 +50,7 @@ class World:
         self.writing = False
 
     async def pause(self, event: asyncio.Event, seconds: float) -> bool:
-        await asyncio.sleep(0)
+        await others_wait()
         if seconds == STOP_CHECK_S:
             return event.is_set()
         self.pauses.append(seconds)
