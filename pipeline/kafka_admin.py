@@ -12,6 +12,9 @@ from pipeline.errors import Retryable
 from pipeline.kafka import TIMEOUT_S, admin_configuration, as_pipeline_error
 from pipeline.retry import with_retries
 
+LEADER_ATTEMPTS, LEADER_DELAY_S = 60, 1.0
+"""A busy broker may take a minute to elect the leaders of new partitions."""
+
 T = TypeVar("T")
 
 
@@ -50,7 +53,11 @@ async def create_topics(
     created = await ask("creating topics", lambda: _create_missing(admin, topics_))
     all_partitions = [TopicPartition(new.topic, number) for new in topics_ for number in range(new.num_partitions)]
     usable = [item for item in all_partitions if item.topic in created]
-    await with_retries(lambda: ask("new topics", lambda: list_offsets(admin, usable, OffsetSpec.latest())))
+    await with_retries(
+        lambda: ask("new topics", lambda: list_offsets(admin, usable, OffsetSpec.latest())),
+        attempts=LEADER_ATTEMPTS,
+        longest_delay_s=LEADER_DELAY_S,
+    )
     return created
 
 

@@ -191,7 +191,7 @@ def of_container(running: Running, catalog: Path) -> dict[str, str]:
 
 async def ended(*command: str, **environment: str) -> tuple[int, str]:
     done = await asyncio.to_thread(
-        subprocess.run, command, env=environment, stdout=subprocess.PIPE, text=True, check=False, timeout=120
+        subprocess.run, command, env=environment, stdout=subprocess.PIPE, text=True, check=False, timeout=240
     )
     return done.returncode, done.stdout
 

@@ -49,7 +49,7 @@ def environment(tmp_path: Path, servers: Servers, dsn: str, topic_prefix: str) -
 
 def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [COMMAND, *arguments], env=environment, capture_output=True, text=True, timeout=60, check=False
+        [COMMAND, *arguments], env=environment, capture_output=True, text=True, timeout=240, check=False
     )
 
 

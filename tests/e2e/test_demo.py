@@ -19,7 +19,7 @@ def run_demo(*arguments: str, **environment: str) -> subprocess.CompletedProcess
         env={**os.environ, **unrelated, **environment},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=400,
         check=False,
     )
 

@@ -152,9 +152,9 @@ async def test_dead_letters_are_listed_shown_and_redriven(
 async def test_a_cancelled_run_ends_and_another_goes_on(
     servers: Servers, dsn: str, topic_prefix: str, folder: Path
 ) -> None:
-    world = simulator_settings(Scenario(days=40, rows=20, latency_s=0.5, full_days=False))
+    world = simulator_settings(Scenario(days=200, rows=20, latency_s=0.5, full_days=False))
     with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_CONCURRENCY="2") as running:
-        long = await running.request_sync(40)
+        long = await running.request_sync(200)
         await running.applied(long, 5)
         cancelled = run_json(running, "cancel", long, "--reason", "a test")["cancelled_pages"]
         assert cancelled > 100
@@ -209,7 +209,7 @@ def _ask_and_be_told(running: Running) -> None:
         str(a_day(1)),
     ]
     refused = subprocess.run(
-        [*argv, "--wait", "--json"], env=environment, capture_output=True, text=True, check=False, timeout=60
+        [*argv, "--wait", "--json"], env=environment, capture_output=True, text=True, check=False, timeout=240
     )
     assert (refused.returncode, refused.stdout) == (1, "")
     error = json.loads(refused.stderr.splitlines()[-1])

@@ -63,7 +63,7 @@ def repeated(running: Running) -> int:
 def test_the_demo_ends_equal_to_the_source(servers: Servers, dsn: str) -> None:
     arguments = ["demo", "--json", "--days", "20", "--rows", "300", "--latency", "0.05"]
     given = ["--kafka", servers.bootstrap_servers, "--postgres", dsn]
-    done = subprocess.run([COMMAND, *arguments, *given], capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run([COMMAND, *arguments, *given], capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout.splitlines()[-1])
     assert summary["equal_to_source"] is True

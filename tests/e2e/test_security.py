@@ -157,7 +157,7 @@ async def _synced(running: Running) -> dict[str, int]:
 
 def _command(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     whole = {**os.environ, **environment}
-    return subprocess.run([COMMAND, *arguments], env=whole, capture_output=True, text=True, check=False, timeout=90)
+    return subprocess.run([COMMAND, *arguments], env=whole, capture_output=True, text=True, check=False, timeout=240)
 
 
 def _operate(running: Running) -> list[str]:

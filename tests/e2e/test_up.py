@@ -37,7 +37,7 @@ class Up:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=240,
             check=False,
             cwd=self.folder.parent,
         )

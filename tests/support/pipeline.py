@@ -124,7 +124,7 @@ def run_command(running: Running, *arguments: str) -> subprocess.CompletedProces
     """Run `gsc-stream` with the settings of the pipeline."""
     environment = {**os.environ, **running.setup.environment}
     return subprocess.run(
-        [COMMAND, *arguments], env=environment, capture_output=True, text=True, check=False, timeout=120
+        [COMMAND, *arguments], env=environment, capture_output=True, text=True, check=False, timeout=240
     )
 
 
