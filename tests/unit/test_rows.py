@@ -7,12 +7,12 @@ import pytest
 
 from pipeline.contracts.messages import Rows
 from pipeline.errors import Invalid
-from sink.rows import check, copy_text, keys, page_text
+from sink.rows import check, keys, page_text
 from support.examples import a_batch, some_rows
 
 
 def cells_of(message: Rows) -> list[list[str]]:
-    return [line.removesuffix("\n").split("\t") for _, line in copy_text(message, 7)]
+    return [line.split("\t") for line in page_text([message], 7).text.decode().split("\n")[:-1]]
 
 
 def test_a_row_becomes_a_line_of_copy_text() -> None:
