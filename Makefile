@@ -11,7 +11,7 @@ WORKERS ?= 8
 PYTEST_PARALLEL = --numprocesses $(WORKERS) --dist loadgroup tests/e2e tests/deploy tests/integration tests/contracts tests/unit
 WHEEL := --frozen --no-editable --reinstall-package gsc-stream --quiet
 
-.PHONY: help demo test lint types imports unit tests coverage bench-quota bench-halt bench-backpressure bench-isolation bench-limiter bench-page bench-planning bench-silence bench-throughput bench-sink bench-peers bench-growth benchmarks-doc dashboards chart build format install install-demo clean
+.PHONY: help demo test lint types imports unit tests coverage bench-quota bench-halt bench-backpressure bench-isolation bench-limiter bench-page bench-planning bench-silence bench-throughput bench-sink bench-peers bench-growth benchmarks-doc dashboards chart catalog-schema build format install install-demo clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
@@ -93,6 +93,9 @@ dashboards: install ## Generate the Grafana dashboards from lab/monitoring
 
 chart: install ## Generate the parts of the Helm chart that come from the code: topics and settings
 	$(BIN)/python -m lab.chart_values helm/gsc-stream
+
+catalog-schema: install ## Generate the JSON Schema of the catalog
+	$(BIN)/python -m pipeline.catalog_schema docs/catalog.schema.json
 
 format: install ## Format the code and fix its style
 	$(BIN)/ruff format .

@@ -10,11 +10,14 @@ from pydantic import ValidationError
 
 from cli.google import Listing
 from fetcher.search_console import UNVERIFIED
-from pipeline.catalog import DEFAULT_REPORTS, Credential, Property, Report
+from pipeline.catalog import Credential, Property
+from pipeline.catalog_schema import ADDRESS
+from pipeline.report import DEFAULT_REPORTS, Report
 
 _LEVELS = ("siteOwner", "siteFullUser", "siteRestrictedUser")
 """Permission levels that can read data, the highest first."""
-_HEAD = """\
+_HEAD = f"""\
+# yaml-language-server: $schema={ADDRESS}
 # The catalog of gsc-stream, written by `gsc-stream init`. The README describes every field.
 
 # The Google accounts that read the properties. Paths are relative to this file.

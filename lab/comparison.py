@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import NamedTuple
 
-from pipeline.catalog import Catalog, Report
+from pipeline.catalog import Catalog
 from pipeline.contracts.reports import TYPES_WITHOUT_POSITION
 from pipeline.contracts.text import storable
+from pipeline.report import Report
 
 Metrics = tuple[float, float, float, float | None]
 """Clicks, impressions, CTR and position."""

@@ -11,8 +11,10 @@ from ruamel.yaml.constructor import ConstructorError, RoundTripConstructor, Safe
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import Node, ScalarNode
 
-from pipeline.catalog import Catalog, CatalogError, Credential, Project, Property, Report, repeated
+from pipeline.catalog import Catalog, CatalogError, Credential, Project, Property
+from pipeline.catalog_fields import repeated
 from pipeline.contracts.text import did_you_mean
+from pipeline.report import Report
 from pipeline.validation_text import plain_text
 
 Location = tuple[str | int, ...]

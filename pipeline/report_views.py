@@ -6,10 +6,11 @@ from typing import NamedTuple
 import msgspec
 from psycopg import errors, sql
 
-from pipeline.catalog import Catalog, Report
+from pipeline.catalog import Catalog
 from pipeline.contracts.messages import ALL_ROWS
 from pipeline.contracts.reports import value_dimensions
 from pipeline.postgres import MIGRATION_LOCK, Connection, database_errors
+from pipeline.report import Report
 
 COLUMN_OF_DIMENSION: Mapping[str, str] = {
     "query": "query",

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import count, groupby
 
-from pipeline.catalog import Catalog, Property, Report
+from pipeline.catalog import Catalog, Property
 from pipeline.contracts.identity import Page, batch_id
 from pipeline.contracts.messages import SearchType, SyncRequest
 from pipeline.contracts.records import PlanCursor, SeriesKey
 from pipeline.contracts.reports import FINAL_AFTER_DAYS
+from pipeline.report import Report
 
 ROW_LIMIT = 25_000
 HISTORY_DAYS = 487

@@ -14,7 +14,8 @@ from cli.options import json_option
 from cli.output import print_json
 from fetcher.credential_file import type_of_key_file
 from fetcher.settings import GoogleSettings
-from pipeline.catalog import Credential, repeated
+from pipeline.catalog import Credential
+from pipeline.catalog_fields import repeated
 from pipeline.errors import Invalid
 
 _FORBIDDEN = re.compile(r"[^A-Za-z0-9._-]+")

@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 from cli.__main__ import main
 from lab.search_console.server import Simulator
 from lab.search_console.settings import Fault, SimulatorSettings, Site, User
-from pipeline.catalog import DEFAULT_REPORTS
 from pipeline.catalog_file import read_catalog
+from pipeline.report import DEFAULT_REPORTS
 from support.simulator import serving
 
 ANN, BOB = "ann@example.com", "bob@example.com"

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from pipeline import retention as retention_module
-from pipeline.catalog import Catalog, Credential, Property, Report
+from pipeline.catalog import Catalog, Credential, Property
 from pipeline.contracts import codec
 from pipeline.contracts.records import Record
 from pipeline.ledger import runs
 from pipeline.postgres import Connection, connection
+from pipeline.report import Report
 from pipeline.retention import Deleted, delete_old, delete_superseded
 from pipeline.schema import migrate
 from sink.assembly import ReceivedResult

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.catalog import Catalog, Credential, Property, Report
+from pipeline.catalog import Catalog, Credential, Property
 from pipeline.contracts.messages import ALL_ROWS, Filter, Selection
 from pipeline.contracts.records import SeriesKey
 from pipeline.errors import Fatal, Invalid, Retryable
 from pipeline.ledger import runs
 from pipeline.postgres import Connection, connect, connection
+from pipeline.report import Report
 from pipeline.report_views import create_report_views
 from pipeline.schema import migrate, missing_migrations
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.catalog import Catalog, Credential, Property, Report
+from pipeline.catalog import Catalog, Credential, Property
 from pipeline.contracts.messages import Selection
 from pipeline.contracts.records import SeriesKey
 from pipeline.ledger import runs
 from pipeline.postgres import Connection, connection
+from pipeline.report import Report
 from pipeline.report_views import create_report_views
 from pipeline.schema import migrate
 from support.ledger import create_ledger

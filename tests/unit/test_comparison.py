@@ -5,7 +5,8 @@ from datetime import date
 import pytest
 
 from lab.comparison import Day, Difference, Table, compare_day, expected_table, series_days
-from pipeline.catalog import Catalog, Report
+from pipeline.catalog import Catalog
+from pipeline.report import Report
 
 DATE = date(2026, 3, 1)
 REPORT = Report(name="by_country", dimensions=("date", "country"), search_types=("web", "discover"))

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline.catalog import Report
+from pipeline.report import Report
 from pipeline.report_presets import PRESETS
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "compatibility.md"

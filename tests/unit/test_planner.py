@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.catalog import DEFAULT_REPORTS, Catalog, Credential, Property, Report
+from pipeline.catalog import Catalog, Credential, Property
 from pipeline.contracts.messages import SyncRequest
 from pipeline.contracts.records import PlanCursor
 from pipeline.errors import Invalid
+from pipeline.report import DEFAULT_REPORTS, Report
 from pipeline.retention import kept_since
 from producer.planner import HISTORY_DAYS, next_chunk, plan, series_of
 from producer.sync_request import build_request, same_request, unpublished_from, validate
