@@ -264,7 +264,8 @@ METRICS = (
         "gauge",
         ("pace",),
         PRODUCER,
-        "Time until no page is pending or published: at the pace of the last minute (`current`) and at the quota.",
+        "Time until no page is pending or published, without halted ones: at the pace of the last minute"
+        " (`current`) and at the quota. Only in the leader.",
         ("current", "quota"),
     ),
     Metric(
@@ -301,6 +302,28 @@ METRICS = (
         ("credential", "priority"),
         PRODUCER,
         "Age of a credential's oldest run that has pending or published pages. Only in the replica that publishes.",
+    ),
+    Metric(
+        "gsc_credential_halted",
+        "gauge",
+        ("credential", "cause"),
+        PRODUCER,
+        "1 for each credential in which no call may start: it, its project, or everything is halted, for this cause.",
+    ),
+    Metric(
+        "gsc_credential_waiting",
+        "gauge",
+        ("credential", "kind"),
+        PRODUCER,
+        "1 for what the unfinished pages of a credential wait for: `halted`, `no_leader`, `share_full`, "
+        "`throttled`, `backpressured`, `stalled` or `stopped`. Only in the leader.",
+    ),
+    Metric(
+        "gsc_credential_wait_end_timestamp_seconds",
+        "gauge",
+        ("credential",),
+        PRODUCER,
+        "Unix time at which that wait ends, if it is known. Only in the leader.",
     ),
     Metric(
         "gsc_newest_day_age_days",

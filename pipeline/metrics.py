@@ -1,5 +1,6 @@
 """The instruments of the metric catalog, and their exposition for each service."""
 
+import asyncio
 from collections.abc import Iterable
 from functools import cache
 from typing import TypeVar
@@ -48,6 +49,28 @@ def clear_gauges(names: Iterable[str]) -> None:
     """Remove all values of gauges with labels: what is not known, or not true any more, is not exported."""
     for name in names:
         gauge(name).clear()
+
+
+class Expiry:
+    """Removes the values of gauges when they were not renewed in time, whatever the task that sets them waits for."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = tuple(names)
+        self._timer: asyncio.TimerHandle | None = None
+
+    def renew(self, seconds: float) -> None:
+        """Keep the values for some seconds from now on. Needs a running event loop."""
+        self._cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, clear_gauges, self._names)
+
+    def clear(self) -> None:
+        """Remove the values now."""
+        self._cancel()
+        clear_gauges(self._names)
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 def histogram(name: str) -> Histogram:

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import NoReturn
@@ -40,10 +40,10 @@ from producer.api import Api
 from producer.faust_app import ConsumerWatch, build_app, credentials, run_app, schedule
 from producer.intake import SERVICE, Intake, Ports
 from producer.lag_exporter import LagExporter, WatchedGroup
+from producer.ledger_metrics import LedgerMetrics, Surroundings, export_halted
 from producer.lost_pages import Lags, LostPages
 from producer.outbox import Outbox, QueueRules
 from producer.plan_writer import PlanWriter
-from producer.queue_metrics import QueueMetrics
 from producer.settings import ProducerSettings
 from producer.sync_request import build_request
 
@@ -87,7 +87,7 @@ async def _run(
     lags = Lags(_lag(settings, "fetcher", BATCHES), _lag(settings, "sink", RESULTS))
     batches = BATCHES.full_name(settings.topic_prefix)
     plan_writer = PlanWriter(connect, lambda: watcher.catalog)
-    leader_tasks = (plan_writer, LostPages(lags), QueueMetrics(connect))
+    leader_tasks = (plan_writer, LostPages(lags), _ledger_metrics(settings, watcher, control, lags, database))
     rules = QueueRules(settings.max_queue_size, lambda: watcher.catalog.project_by_credential)
     outbox = Outbox(batches, publisher, control.halts, rules, leader_tasks)
     control.subscribe(outbox.notify)
@@ -116,8 +116,9 @@ async def _run(
         routes=api.routes(settings),
     )
     async with server:
-        counting = partial(database.connection, REPORT, lambda: beats.exporter.beat(monotonic()))
-        exporter = _exporter(settings, watcher, lags, counting)
+        exporter = _exporter(
+            settings, lags, lambda: export_halted(control.halts, watcher.catalog.project_by_credential)
+        )
         await run_until_stopped(
             stop,
             run_app(app, intake, stop, ConsumerWatch(beats.consumer, control.readable)),
@@ -144,7 +145,7 @@ class Heartbeats:
         """Decides readiness: beats whenever the outbox's connection gets an answer."""
         self.consumer = Heartbeat("Faust's consumer", 120.0, now)
         self.outbox = Heartbeat("outbox", 120.0 + 3 * postgres_timeout_s, now)
-        self.exporter = Heartbeat("lag exporter", 120.0 + REPORT.answer_s, now)
+        self.exporter = Heartbeat("lag exporter", 120.0, now)
 
 
 def _connect_publisher(database: Database, timeout_s: float, answers: Heartbeat) -> Connect:
@@ -184,7 +185,20 @@ def _lag(settings: ProducerSettings, service: str, topic: Topic) -> LagReader:
     return LagReader(settings.kafka, group=group_id(prefix, service), topic=topic.full_name(prefix))
 
 
-def _exporter(settings: ProducerSettings, watcher: CatalogWatcher, lags: Lags, connect: Connect) -> LagExporter:
+def _ledger_metrics(
+    settings: ProducerSettings, watcher: CatalogWatcher, control: ControlWatcher, lags: Lags, database: Database
+) -> LedgerMetrics:
+    surroundings = Surroundings(
+        lags.fetchers,
+        control.halts,
+        lambda: watcher.catalog.project_by_credential,
+        settings.max_queue_size,
+        lambda credential: settings.allowed_qpm(watcher.catalog, credential),
+    )
+    return LedgerMetrics(partial(database.connection, REPORT), surroundings)
+
+
+def _exporter(settings: ProducerSettings, lags: Lags, export_halted: Callable[[], None]) -> LagExporter:
     prefix = settings.topic_prefix
 
     def watched(service: str, topic: Topic, lag: Lag) -> WatchedGroup:
@@ -196,8 +210,7 @@ def _exporter(settings: ProducerSettings, watcher: CatalogWatcher, lags: Lags, c
             watched("sink", RESULTS, lags.sink),
             watched(SERVICE, SYNC_REQUESTS, _lag(settings, SERVICE, SYNC_REQUESTS)),
         ],
-        connect,
-        lambda credential: settings.allowed_qpm(watcher.catalog, credential),
+        export_halted,
     )
 
 

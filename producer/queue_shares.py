@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import NamedTuple
 
-from pipeline.contracts.halts import ALL
+from pipeline.contracts.halts import ALL, halted_names
 from pipeline.contracts.messages import PRIORITIES, Control, Priority
-from pipeline.contracts.records import PendingGroup
+from pipeline.contracts.records import PendingGroup, UnfinishedPages
 
 MIN_SHARE = 10
 """Pages that every credential may have published, even if all shares together exceed the queue size."""
@@ -28,21 +28,22 @@ class HaltedScopes(NamedTuple):
     properties: frozenset[str]
     runs: frozenset[str]
 
-    def contains(self, group: PendingGroup) -> bool:
+    def contains(self, group: PendingGroup | UnfinishedPages) -> bool:
         """Return whether no page of the group may be published."""
         return self.everything or group.credential in self.credentials or group.run_id in self.runs
 
 
 def halted_scopes(halts: Iterable[Control], projects: Mapping[str, str]) -> HaltedScopes:
     """Return the scopes of active halts; `projects` is the Google Cloud project of each credential."""
-    scopes = [halt.scope for halt in halts]
-
-    def names(kind: str) -> frozenset[str]:
-        return frozenset(scope.removeprefix(kind) for scope in scopes if scope.startswith(kind))
-
-    halted_projects = names("project:")
+    listed = list(halts)
+    halted_projects = halted_names(listed, "project")
     of_projects = {credential for credential, project in projects.items() if project in halted_projects}
-    return HaltedScopes(ALL in scopes, names("credential:") | of_projects, names("property:"), names("run:"))
+    return HaltedScopes(
+        any(halt.scope == ALL for halt in listed),
+        halted_names(listed, "credential") | of_projects,
+        halted_names(listed, "property"),
+        halted_names(listed, "run"),
+    )
 
 
 def share_size(max_queue_size: int, groups: Iterable[PendingGroup]) -> int:

@@ -1,7 +1,7 @@
 """`gsc-stream status`: progress and lag, and why anything waits."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -9,23 +9,22 @@ import click
 import msgspec
 
 from cli.context import LedgerSettings, project_by_credential, read_environment, run
-from cli.credential_status import Queue, credential_rows
 from cli.options import json_option
 from cli.output import print_json, print_table
 from pipeline.clock import now
 from pipeline.consumer_lag import LagReader
-from pipeline.contracts.messages import Control
 from pipeline.contracts.partition_status import NOTHING_TO_DO, PartitionStatus, status_of
 from pipeline.contracts.records import PartitionLag
 from pipeline.contracts.topics import BATCHES, RESULTS, SYNC_REQUESTS, Topic
 from pipeline.control import read_halts
 from pipeline.kafka import group_id
-from pipeline.ledger import pages, runs
-from pipeline.postgres import REPORT, Connection, connection, database_errors, has_leader
+from pipeline.ledger import days, pages, runs
+from pipeline.postgres import REPORT, connection
 from pipeline.retry import with_retries
 from pipeline.settings import QueueSettings
 from pipeline.startup_checks import require_schema, require_topics
-from producer.queue_shares import halted_scopes
+from producer.credential_waits import CredentialPages, credential_pages
+from producer.ledger_metrics import QueueSources, read_queue
 
 WATCH_EVERY_S = 2.0
 NOTHING_PUBLISHED = "no batches: see why the pages of the credentials wait"
@@ -65,15 +64,17 @@ async def _read_status(settings: StatusSettings) -> dict[str, Any]:
     lags = {service: await _read_lag(settings, service, topic) for service, topic in topics.items()}
     statuses = {number: status_of(lag, now()) for number, lag in lags["fetcher"].items()}
     async with connection(settings.postgres_dsn.get_secret_value(), application="gsc-stream", limits=REPORT) as conn:
-        ledger = await _read_ledger(conn)
-        queue = await _read_queue(conn, halts, statuses, settings.max_queue_size)
+        sources = QueueSources(halts, project_by_credential(), statuses, settings.max_queue_size)
+        queue = await read_queue(conn, sources)
+        states, day_counts = await pages.count_by_state(conn), await days.count(conn)
         unplanned = await runs.unplanned(conn)
     return {
         "partitions": _partitions(lags["fetcher"], statuses, pending=bool(queue.groups)),
-        "credentials": credential_rows(queue),
+        "credentials": list(map(_credential, credential_pages(queue))),
         "unplanned": list(map(_unplanned, unplanned)),
         "lag": {service: {number: item.lag for number, item in lag.items()} for service, lag in lags.items()},
-        **ledger,
+        "pages": states,
+        "days": day_counts._asdict(),
         "halts": [control.scope for control in halts],
     }
 
@@ -85,25 +86,6 @@ def _unplanned(item: runs.UnplannedRun) -> dict[str, Any]:
         "pages": item.cursor.pages if item.cursor else 0,
         "age_s": round(item.age_s),
     }
-
-
-async def _read_queue(
-    conn: Connection, halts: Sequence[Control], statuses: Mapping[int, PartitionStatus], max_queue_size: int
-) -> Queue:
-    groups = await pages.pending_groups(conn)
-    projects = project_by_credential()
-    properties = halted_scopes(halts, projects).properties
-    some_of_each = await pages.next_pending(conn, dict.fromkeys(groups, 1), properties)
-    return Queue(
-        groups=groups,
-        unfinished=await pages.unfinished(conn),
-        halts=halts,
-        projects=projects,
-        publishable={batch.credential for batch in some_of_each},
-        partitions=statuses,
-        max_queue_size=max_queue_size,
-        has_leader=await has_leader(conn),
-    )
 
 
 async def _read_lag(settings: LedgerSettings, service: str, topic: Topic) -> dict[int, PartitionLag]:
@@ -129,14 +111,16 @@ def _partitions(
     ]
 
 
-async def _read_ledger(conn: Connection) -> dict[str, Any]:
-    async with database_errors():
-        counts: dict[str, int] = dict(
-            await (await conn.execute("select state, count(*) from gsc.pages group by state")).fetchall()
-        )
-        days = "select count(complete_generation), count(*) filter (where truncated) from gsc.days"
-        complete, truncated = await (await conn.execute(days)).fetchone() or (0, 0)
-    return {"pages": counts, "days": {"complete": complete, "truncated": truncated}}
+def _credential(item: CredentialPages) -> dict[str, Any]:
+    return {
+        "credential": item.credential,
+        "pending": item.pending,
+        "published": item.published,
+        "oldest_s": round(item.oldest_s),
+        "waits_for": item.wait.kind,
+        "reason": item.wait.reason,
+        "until": msgspec.to_builtins(item.wait.until),
+    }
 
 
 def _print_status(current: dict[str, Any]) -> None:
@@ -148,17 +132,17 @@ def _print_status(current: dict[str, Any]) -> None:
     totals = ("all", "", sum(lag["fetcher"].values()), sum(lag["sink"].values()), "")
     print_table("Partitions", ("partition", "status", "fetcher lag", "sink lag", "reason"), [*rows, totals])
     columns = ("credential", "pending", "published", "oldest", "waits because")
-    print_table("Credentials with unfinished pages", columns, map(_credential, current["credentials"]))
+    print_table("Credentials with unfinished pages", columns, map(_credential_row, current["credentials"]))
     click.echo(f"sync requests not accepted yet: {sum(lag['producer'].values())}")
     runs_ = [(run["run_id"], run["priority"], run["pages"], _age(run["age_s"])) for run in current["unplanned"]]
     print_table("Runs that are not planned yet", ("run", "priority", "pages so far", "age"), runs_, empty=ALL_PLANNED)
-    print_table("Pages", ("state", "pages"), sorted(current["pages"].items()))
-    days = current["days"]
-    click.echo(f"complete days: {days['complete']}, of which truncated by Google: {days['truncated']}")
+    print_table("Pages of the last 30 days' runs", ("state", "pages"), sorted(current["pages"].items()))
+    counts = current["days"]
+    click.echo(f"complete days: {counts['complete']}, of which truncated by Google: {counts['truncated']}")
     click.echo(f"halts: {', '.join(current['halts']) or 'none'}")
 
 
-def _credential(row: dict[str, Any]) -> tuple[object, ...]:
+def _credential_row(row: dict[str, Any]) -> tuple[object, ...]:
     return row["credential"], row["pending"], row["published"], _age(row["oldest_s"]), _reason(row)
 
 

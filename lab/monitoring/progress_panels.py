@@ -114,6 +114,30 @@ PROGRESS = Board(
             ((_HOUR, "orange"), (6 * _HOUR, "red")),
         ),
         Panel(
+            f"Halted credentials (top {TOP})",
+            "short",
+            (Query(top("max by (credential, cause) (gsc_credential_halted)"), "{{credential}}, {{cause}}"),),
+            "1 for each credential in which no call may start, by the cause of the halt. `gsc-stream halts` prints the "
+            "reasons.",
+            "bars",
+            ((1, "orange"),),
+        ),
+        Panel(
+            f"What pages wait for, by credential (top {TOP})",
+            "short",
+            (Query(top("max by (credential, kind) (gsc_credential_waiting)"), "{{credential}}, {{kind}}"),),
+            "halted; share_full: its share of the queue; throttled: a token, or the end of an outage; backpressured: "
+            "the sink; stalled and stopped: its partition has no working owner. `gsc-stream status` has the reasons.",
+        ),
+        Panel(
+            f"End of the wait, by credential (top {TOP})",
+            "s",
+            (Query(top("max by (credential) (gsc_credential_wait_end_timestamp_seconds) - time()"), "{{credential}}"),),
+            "Seconds until a halt ends or a token is there, for waits whose end is known.",
+            "bars",
+            ((_HOUR, "orange"), (_DAY, "red")),
+        ),
+        Panel(
             f"Pages done per minute (top {TOP})",
             "cpm",
             (Query(top(f"60 * {_DONE}"), "{{credential}}"),),

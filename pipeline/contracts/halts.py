@@ -29,6 +29,12 @@ def is_scope(text: str) -> bool:
     return text == ALL or (kind in KINDS and name != "")
 
 
+def halted_names(halts: Iterable[Control], kind: str) -> frozenset[str]:
+    """Return the names in the scopes of a kind, of halts that are active."""
+    scopes = (halt.scope.partition(":") for halt in halts)
+    return frozenset(name for scope_kind, _, name in scopes if scope_kind == kind)
+
+
 def credential_scopes(credential: str, project: str) -> tuple[str, ...]:
     """Return every scope that contains all batches of a credential of a Google Cloud project, the widest first."""
     return (ALL, f"project:{project}", f"credential:{credential}")

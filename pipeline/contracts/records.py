@@ -82,3 +82,6 @@ class UnfinishedPages(NamedTuple):
     """Seconds since the request of the run was accepted."""
     partitions: Sequence[int]
     """Where batches of the published pages lie."""
+    run_id: str
+    halted: int
+    """How many of the pages are of halted properties."""

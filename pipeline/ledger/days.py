@@ -4,7 +4,7 @@ Every function raises Retryable while PostgreSQL cannot be reached, and Fatal fo
 """
 
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg.rows import dict_row
 
@@ -27,3 +27,32 @@ async def of_property(
 
 def _record(row: dict[str, Any]) -> DayRecord:
     return DayRecord(**{**row, "completed_at": row["completed_at"] and to_second(row["completed_at"])})
+
+
+class DayCounts(NamedTuple):
+    """The numbers of days of all series, by kind. docs/states.md says what the kinds are."""
+
+    complete: int = 0
+    pending: int = 0
+    truncated: int = 0
+    may_change: int = 0
+    vanished_kept: int = 0
+
+
+class NewestAges(NamedTuple):
+    """Days since the newest complete day, of the series furthest behind and of the median; None without such a day."""
+
+    last: int | None = None
+    middle: int | None = None
+
+
+async def count(conn: Connection) -> DayCounts:
+    """Return the numbers of days."""
+    async with database_errors():
+        return DayCounts(*(await (await conn.execute(_SQL["count"])).fetchone() or ()))
+
+
+async def newest_ages(conn: Connection, today: date) -> NewestAges:
+    """Return how old the newest complete days are. `today` is the Pacific date."""
+    async with database_errors():
+        return NewestAges(*(await (await conn.execute(_SQL["newest_days"], {"today": today})).fetchone() or ()))

@@ -111,10 +111,17 @@ async def published_by_credential(conn: Connection) -> dict[str, int]:
         return {row[0]: row[1] async for row in await conn.execute(_SQL["published_by_credential"])}
 
 
-async def unfinished(conn: Connection) -> list[UnfinishedPages]:
+async def unfinished(conn: Connection, halted_properties: Iterable[str] = ()) -> list[UnfinishedPages]:
     """Every credential and planned run with pending pages, and every one with published pages. Counts all of them."""
     async with database_errors():
-        return [UnfinishedPages(*row) async for row in await conn.execute(_SQL["unfinished"])]
+        cursor = await conn.execute(_SQL["unfinished"], {"properties": list(halted_properties)})
+        return [UnfinishedPages(*row) async for row in cursor]
+
+
+async def count_by_state(conn: Connection) -> dict[str, int]:
+    """How many pages of the runs of the last 30 days are in each state; without those that have none."""
+    async with database_errors():
+        return dict(await (await conn.execute(_SQL["count_by_state"])).fetchall())
 
 
 async def next_pending(

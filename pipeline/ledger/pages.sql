@@ -31,19 +31,28 @@ select credential, count(*) from gsc.pages where state = 'published' group by cr
 
 -- name: unfinished
 -- Counts every pending page, but reads indexes only.
-select p.credential, p.priority, p.pages, 0, extract(epoch from now() - r.accepted_at)::float8, '{}'::integer[]
-from (
-    select credential, priority, generation, count(*) as pages from gsc.pages
-    where state = 'pending' group by credential, priority, generation
-) as p join gsc.runs r using (generation)
-where r.planned_at is not null
-union all
-select p.credential, p.priority, 0, p.pages, extract(epoch from now() - r.accepted_at)::float8, p.partitions
-from (
-    select credential, priority, generation, count(*) as pages,
-        coalesce(array_agg(distinct batch_partition) filter (where batch_partition is not null), '{}') as partitions
+with halted as materialized (
+    select coalesce(array_agg(series), '{}') as series from gsc.series where property = any(%(properties)s)
+), counted as (
+    select credential, priority, generation, count(*) as pending, 0 as published, '{}'::integer[] as partitions,
+        count(*) filter (where series = any((select series from halted)::integer[])) as halted
+    from gsc.pages where state = 'pending' group by credential, priority, generation
+    union all
+    select credential, priority, generation, 0, count(*),
+        coalesce(array_agg(distinct batch_partition) filter (where batch_partition is not null), '{}'),
+        count(*) filter (where series = any((select series from halted)::integer[]))
     from gsc.pages where state = 'published' group by credential, priority, generation
-) as p join gsc.runs r using (generation)
+)
+select c.credential, c.priority, c.pending, c.published, extract(epoch from now() - r.accepted_at)::float8, c.partitions,
+    r.run_id, c.halted
+from counted c join gsc.runs r using (generation)
+where r.planned_at is not null
+
+-- name: count_by_state
+-- Of newer runs only: older ones are finished, and may have millions of pages.
+select state, count(*) from gsc.pages
+where run_id in (select run_id from gsc.runs where accepted_at > now() - interval '30 days')
+group by state
 
 -- name: next_pending
 -- The first pages of each group. `limit 1` keeps the planner from reading whole tables for a hash join.

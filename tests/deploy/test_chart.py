@@ -327,7 +327,8 @@ def test_the_fetchers_alone_get_a_token_for_google() -> None:
 def test_a_threshold_is_overridden_and_the_alerts_are_those_of_the_files() -> None:
     values = {"alerts": {"enabled": True, "thresholds": {"halt_seconds": 60}}}
     rules = {item["metadata"]["name"]: item["spec"] for item in of_kind(rendered(values), "PrometheusRule")}
-    text = (CHART / "alerts/alerts.yaml").read_text().replace(".*gsc-stream-(", "r-gsc-stream-(")
+    text = (CHART / "alerts/alerts.yaml").read_text()
+    text = text.replace('deployment=~".*gsc-stream-(', 'namespace="default",deployment=~"r-gsc-stream-(')
     assert rules["r-gsc-stream-alerts"] == yaml.safe_load(text)
     thresholds = {rule["record"]: rule["expr"] for rule in rules["r-gsc-stream-thresholds"]["groups"][0]["rules"]}
     assert thresholds["gsc:threshold_halt_seconds"] == "vector(60)"

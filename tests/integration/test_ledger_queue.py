@@ -1,13 +1,14 @@
 """The statements of the outbox on a real PostgreSQL."""
 
 from collections.abc import AsyncIterator
+from datetime import date
 from typing import Any
 
 import pytest
 
 from pipeline.contracts.messages import Base
 from pipeline.contracts.records import Position, SeriesKey
-from pipeline.ledger import pages, runs
+from pipeline.ledger import days, pages, runs
 from pipeline.postgres import Connection, become_leader, connection, has_leader
 from support.ledger import add_pages, create_ledger, group
 
@@ -91,8 +92,34 @@ async def test_unfinished_pages_are_counted_by_credential_and_run_with_their_par
     batches = await pages.next_pending(conn, {group("a", 1): 3}, [])
     await pages.mark_published(conn, batches, [Position(number % 2, number) for number in range(3)])
     found = sorted((*item[:4], tuple(item.partitions)) for item in await pages.unfinished(conn))
+    assert {item.run_id for item in await pages.unfinished(conn)} == {"run-1", "run-3"}
     assert found == [("a", "backfill", 0, 3, (0, 1)), ("a", "backfill", 1, 0, ()), ("a", "daily", 1, 0, ())]
     assert all(0 <= item.age_s < 600 for item in await pages.unfinished(conn))
+
+
+async def test_unfinished_pages_of_halted_properties_are_counted(conn: Connection) -> None:
+    await add_pages(conn, group("a", 1), 4, site="sc-domain:halted.example")
+    await add_pages(conn, group("a", 1), 2)
+    batches = await pages.next_pending(conn, {group("a", 1): 1}, ["sc-domain:a.example"])
+    await pages.mark_published(conn, batches, [Position(0, 0)])
+    found = await pages.unfinished(conn, ["sc-domain:halted.example", "sc-domain:unknown"])
+    assert sorted((item.pending, item.published, item.halted) for item in found) == [(0, 1, 1), (5, 0, 3)]
+
+
+async def test_days_are_counted_by_kind_and_by_age(conn: Connection) -> None:
+    key = SeriesKey("sc-domain:a.example", "by_date", "web", ("date",))
+    await conn.execute(
+        "insert into gsc.days (series, date, complete_generation, truncated) values (%(s)s, '2026-01-01', 1, true),"
+        " (%(s)s, '2026-01-02', null, false)",
+        {"s": await runs.series_number(conn, key)},
+    )
+    assert await days.count(conn) == days.DayCounts(complete=1, pending=1, truncated=1)
+    assert await days.newest_ages(conn, date(2026, 1, 11)) == days.NewestAges(10, 10)
+
+
+async def test_pages_are_counted_by_state(conn: Connection) -> None:
+    await add_pages(conn, group("a", 1), 4)
+    assert await pages.count_by_state(conn) == {"pending": 4}
 
 
 async def test_whether_a_producer_publishes_is_seen_from_another_connection(conn: Connection, dsn: str) -> None:

@@ -1,4 +1,4 @@
-"""The metric catalog and the table in the docs; the exposition; and the producer's estimates of the time left."""
+"""The metric catalog and the table in the docs; and the exposition."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,6 @@ import pytest
 
 from pipeline.metric_catalog import METRICS, Service
 from pipeline.metrics import counter, exposition, gauge, histogram
-from producer.lag_exporter import CompletionRate, seconds_at_quota
 
 DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
 UNBOUNDED = {"property", "batch", "run", "url"}
@@ -53,18 +52,3 @@ def test_a_metric_is_looked_up_by_its_kind_and_name() -> None:
     with pytest.raises(KeyError):
         counter("gsc_nothing_total")
     histogram("gsc_call_seconds").observe(0.5)
-
-
-def test_the_time_left_follows_the_pace_of_the_last_minute() -> None:
-    pace = CompletionRate()
-    assert pace.seconds_left(0.0, 100, 50) == float("inf")
-    assert pace.seconds_left(10.0, 200, 50) == 5.0
-    assert pace.seconds_left(20.0, 200, 0) == 0.0
-    for number in range(3, 20):
-        left = pace.seconds_left(10.0 * number, 200, 30)
-    assert left == float("inf")  # no page was applied in the last minute
-
-
-def test_the_time_left_at_the_quota_is_that_of_the_slowest_credential() -> None:
-    assert seconds_at_quota({"a": 960, "b": 240}, {"a": 960.0, "b": 120.0}.__getitem__) == 120.0
-    assert seconds_at_quota({}, lambda _: 1.0) == 0.0

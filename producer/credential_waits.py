@@ -1,24 +1,43 @@
 """How many pages each credential has pending and published, and why they wait. Pure."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
-
-import msgspec
+from typing import Literal, NamedTuple
 
 from pipeline.contracts.halts import credential_scopes, end_of
 from pipeline.contracts.messages import DEFAULT_PROJECT, Control
-from pipeline.contracts.partition_status import PartitionStatus
+from pipeline.contracts.partition_status import PartitionStatus, State
 from pipeline.contracts.records import PendingGroup, UnfinishedPages
 from producer.queue_shares import Shares, halted_scopes, share_size
+
+Kind = Literal["", "halted", "no_leader", "share_full", "throttled", "backpressured", "stalled", "stopped"]
+"""What pages wait for; empty: for nothing but their turn. The last four are the status of a partition."""
 
 
 class PendingReason(NamedTuple):
     """Why pages wait, and until when, if that is known."""
 
-    reason: str
+    kind: Kind
+    reason: str = ""
     until: datetime | None = None
+
+
+class CredentialPages(NamedTuple):
+    """The unfinished pages of a credential, and why they wait."""
+
+    credential: str
+    pending: int
+    published: int
+    oldest_s: float
+    wait: PendingReason
+
+
+_KINDS: Mapping[State, Kind] = {
+    "THROTTLED": "throttled", "HALTED": "halted", "BACKPRESSURED": "backpressured", "STALLED": "stalled",
+    "STOPPED": "stopped",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -31,8 +50,6 @@ class Queue:
     """Active halts."""
     projects: Mapping[str, str]
     """The Google Cloud project of each credential, as far as it is known."""
-    publishable: Collection[str]
-    """Credentials that have a pending page outside halted properties."""
     partitions: Mapping[int, PartitionStatus]
     """The fetchers' statuses."""
     max_queue_size: int
@@ -40,31 +57,39 @@ class Queue:
     """Whether a producer holds the leader's lock."""
 
 
-def credential_rows(queue: Queue) -> list[dict[str, Any]]:
-    """Return one row for each credential with unfinished pages, as JSON."""
-    rows = []
-    for credential in sorted({item.credential for item in queue.unfinished}):
-        items = [item for item in queue.unfinished if item.credential == credential]
-        wait = _wait_of(credential, items, queue)
-        rows.append(
-            {
-                "credential": credential,
-                "pending": sum(item.pending for item in items),
-                "published": sum(item.published for item in items),
-                "oldest_s": round(max(item.age_s for item in items)),
-                "reason": wait.reason,
-                "until": msgspec.to_builtins(wait.until),
-            }
+def credential_pages(queue: Queue) -> list[CredentialPages]:
+    """Return the pages of each credential with unfinished ones."""
+    items: dict[str, list[UnfinishedPages]] = {}
+    for item in queue.unfinished:
+        items.setdefault(item.credential, []).append(item)
+    return [
+        CredentialPages(
+            credential,
+            sum(item.pending for item in of_credential),
+            sum(item.published for item in of_credential),
+            max(item.age_s for item in of_credential),
+            _wait_of(credential, of_credential, queue),
         )
-    return rows
+        for credential, of_credential in sorted(items.items())
+    ]
+
+
+def pages_to_fetch(queue: Queue) -> dict[str, int]:
+    """Return how many unfinished pages each credential has that no halt holds."""
+    halted = halted_scopes(queue.halts, queue.projects)
+    counts = Counter[str]()
+    for item in queue.unfinished:
+        if not halted.contains(item):
+            counts[item.credential] += item.pending + item.published - item.halted
+    return counts
 
 
 def _wait_of(credential: str, items: Sequence[UnfinishedPages], queue: Queue) -> PendingReason:
     waits = (
         _halt(credential, queue),
-        None if queue.has_leader else PendingReason("no producer publishes pages"),
+        None if queue.has_leader else PendingReason("no_leader", "no producer publishes pages"),
         _full_share(credential, items, queue),
-        _halted_properties(credential, queue),
+        _halted_properties(items),
         _fetchers(items, queue),
     )
     return next((wait for wait in waits if wait is not None), PendingReason(""))
@@ -80,7 +105,8 @@ def _halt(credential: str, queue: Queue) -> PendingReason | None:
     halts = [halt for halt in queue.halts if halt.scope in scopes]
     if not halts:
         return None
-    return PendingReason("; ".join(f"{halt.scope} is halted: {halt.reason}" for halt in halts), end_of(halts))
+    reasons = "; ".join(f"{halt.scope} is halted: {halt.reason}" for halt in halts)
+    return PendingReason("halted", reasons, end_of(halts))
 
 
 def _full_share(credential: str, items: Sequence[UnfinishedPages], queue: Queue) -> PendingReason | None:
@@ -92,13 +118,14 @@ def _full_share(credential: str, items: Sequence[UnfinishedPages], queue: Queue)
         return None
     fetchers = _fetchers(items, queue)
     reason = f"its share of the queue is full, {published} of {shares.size} pages"
-    return PendingReason(f"{reason}: {fetchers.reason}", fetchers.until) if fetchers else PendingReason(reason)
+    return fetchers._replace(reason=f"{reason}: {fetchers.reason}") if fetchers else PendingReason("share_full", reason)
 
 
-def _halted_properties(credential: str, queue: Queue) -> PendingReason | None:
-    if credential in queue.publishable or credential not in {group.credential for group in queue.groups}:
+def _halted_properties(items: Sequence[UnfinishedPages]) -> PendingReason | None:
+    pending = [item for item in items if item.pending]
+    if not pending or any(item.pending > item.halted for item in pending):
         return None
-    return PendingReason("its pending pages are of halted properties")
+    return PendingReason("halted", "its pending pages are of halted properties")
 
 
 def _fetchers(items: Iterable[UnfinishedPages], queue: Queue) -> PendingReason | None:
@@ -107,5 +134,6 @@ def _fetchers(items: Iterable[UnfinishedPages], queue: Queue) -> PendingReason |
     statuses = {number: queue.partitions[number] for number in numbers if number in queue.partitions}
     for number, status in statuses.items():
         if status.state != "OK":
-            return PendingReason(f"partition {number} is {status.state}: {status.reason}", status.until)
+            kind = _KINDS[status.state]
+            return PendingReason(kind, f"partition {number} is {status.state}: {status.reason}", status.until)
     return None
