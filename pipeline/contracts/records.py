@@ -40,6 +40,8 @@ class OverduePage(NamedTuple):
     """A page that was published long ago and has no result. `position` is that of its batch, or None if unknown."""
 
     batch_id: str
+    credential: str
+    property: str
     position: Position | None
 
 

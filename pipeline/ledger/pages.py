@@ -162,7 +162,10 @@ async def overdue(conn: Connection, seconds: float) -> list[OverduePage]:
     """Return pages that were published at least this number of seconds ago and have no result."""
     async with database_errors():
         rows = await (await conn.execute(_SQL["overdue"], {"seconds": seconds})).fetchall()
-    return [OverduePage(row[0].hex, None if row[2] is None else Position(row[1], row[2])) for row in rows]
+    return [
+        OverduePage(page.hex, credential, property_, None if offset is None else Position(partition, offset))
+        for page, credential, property_, partition, offset in rows
+    ]
 
 
 async def republish(conn: Connection, batch_ids: Sequence[str]) -> int:

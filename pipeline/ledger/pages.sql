@@ -84,9 +84,10 @@ from unnest(%(batches)s::uuid[], %(partitions)s::integer[], %(offsets)s::bigint[
 where p.batch_id = m.batch_id and p.state = 'pending'
 
 -- name: overdue
-select batch_id, batch_partition, batch_offset from gsc.pages
-where state = 'published' and published_at < now() - make_interval(secs => %(seconds)s)
-order by published_at limit 10000
+select p.batch_id, p.credential, s.property, p.batch_partition, p.batch_offset
+from gsc.pages p join gsc.series s using (series)
+where p.state = 'published' and p.published_at < now() - make_interval(secs => %(seconds)s)
+order by p.published_at limit 10000
 
 -- name: republish
 update gsc.pages set state = 'pending', batch_partition = null, batch_offset = null
