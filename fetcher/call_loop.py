@@ -46,12 +46,15 @@ class CallLoop:
         calls: PageCalls,
         dead_letters: DeadLetterLimits,
         batch_ended: asyncio.Event,
+        credential_of: Callable[[str], str | None],
     ) -> None:
+        """`credential_of`: returns the credential of a property in the catalog, or None."""
         self._ports = ports
         self._partitions = partitions
         self._calls = calls
         self._dead_letters = dead_letters
         self._batch_ended = batch_ended
+        self._credential_of = credential_of
         self._wake = asyncio.Event()
         self._halted: set[str] = set()
         self._tasks = _Tasks(self._wake)
@@ -118,8 +121,12 @@ class CallLoop:
         return OpenCircuit(reason, self._calls.outages.wait(credential, monotonic())) if reason else None
 
     def _start(self, job: Job, moment: float) -> None:
-        """Start the call of a job, or defer it when it is halted."""
+        """Start the call of a job, or defer it when its property has moved to another credential, or is halted."""
         self._partitions.assignment.mark_active(job.partition, moment)
+        credential = self._credential_of(job.batch.property)
+        if credential not in (None, job.batch.credential):
+            self.move(job, credential)
+            return
         if self._calls.halt_of(job.batch):
             self._tasks.spawn(self._settle(job, self._calls.defer(job)), job.partition)
             return
@@ -173,6 +180,11 @@ class CallLoop:
     def reject(self, job: Job, dead: Dead) -> None:
         """Dead-letter a batch that must not be called, or defer it when it is halted."""
         ending = _until_published(lambda: self._calls.reject(job, dead))
+        self._tasks.spawn(self._settle(job, ending), job.partition)
+
+    def move(self, job: Job, credential: str) -> None:
+        """Defer a batch of a property that has moved to another credential: its page is pending there."""
+        ending = _until_published(lambda: self._calls.move(job, credential))
         self._tasks.spawn(self._settle(job, ending), job.partition)
 
     def reject_record(self, record: Record, error: str) -> None:

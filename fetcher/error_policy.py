@@ -60,8 +60,9 @@ def outcome_of(status: int, body: bytes, retry_after_s: float | None = None) -> 
     if status == 408 or status >= 500:
         return Retry(f"http_{status}", retry_after_s)
     if not error.message:
-        # Google explains each of its errors: this is the answer of a proxy, or of another server.
-        return Retry(f"http_{status} without an error of Google", retry_after_s, counts=False, outage=True)
+        # Google explains each of its errors: this is the answer of a proxy, or of another server. It may concern one
+        # property only, so it counts like a timeout.
+        return Retry(f"http_{status} without an error of Google", retry_after_s)
     if status in (403, 404):
         return Dead("permission", detail, HaltOrder("property", "permission", detail))
     return Dead("bad_request", detail)

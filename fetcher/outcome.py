@@ -53,7 +53,7 @@ class Retry:
     """Whether the page may be at fault: the call uses one of its attempts, except in an outage. If so, the delay is an
     exponential backoff with jitter."""
     outage: bool = False
-    """Whether the page is not at fault in any case: what answered was not the API, or there is no access token."""
+    """Whether the page is not at fault in any case: there is no access token, or other pages fail, too."""
     throttled: ScopeKind | None = None
     """The scope whose call rate was refused: its token bucket slows down."""
     refresh_token: bool = False

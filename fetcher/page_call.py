@@ -5,6 +5,8 @@ import random
 from collections.abc import Awaitable, Iterable
 from dataclasses import replace
 
+from msgspec import structs
+
 from fetcher.assignment import Partitions
 from fetcher.capacity import CallSlots, PageMemory, PagePermit
 from fetcher.chunks import FetchedPage
@@ -203,6 +205,7 @@ class PageCalls:
             return replace(retry, after_s=retry.after_s or None)
         if retry.counts and job.fails_alone and job.attempts >= self._capacity.max_attempts:
             return await self.dead_letter(job, Dead("attempts_exhausted", retry.reason))
+        job.failure = retry.reason
         delay = retry_delay(retry, job.attempts, random.random())  # noqa: S311 - not for secrets
         if retry.counts:
             _log.info("retry", attempt=job.attempts, reason=retry.reason, seconds=round(delay, 1), **about)
@@ -222,6 +225,12 @@ class PageCalls:
         detail = f"halted: {halt.scope}: {halt.reason}" if halt else "halted: the halt has ended meanwhile"
         await self._ports.results.deferred(job, "halted", detail)
         return deferred
+
+    async def move(self, job: Job, credential: str) -> Outcome:
+        """Publish that a page is pending again, for another credential of its property. Raises Retryable."""
+        moved = replace(job, batch=structs.replace(job.batch, credential=credential))
+        await self._ports.results.deferred(moved, "moved", f"the property has moved to credential {credential}")
+        return Deferred("moved")
 
     async def _lose_permission(self, job: Job, dead: Dead) -> Outcome:
         """Halt the property, or its credential when that has lost most of its properties."""

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Literal, NamedTuple
 
 from fetcher.rate_limiter import RateLimiter
-from fetcher.schedule import Schedule, Tenant
+from fetcher.schedule import Job, Schedule, Tenant
 from pipeline.contracts.halts import ALL, end_of
 from pipeline.contracts.messages import Control
 from pipeline.contracts.partition_status import NOTHING_TO_DO, PartitionStatus
@@ -75,15 +75,23 @@ def view_of(
     moment = conditions.monotonic_at
     job = schedule.soonest(partition, moment, partial(_shared_wait, conditions, limiter))
     outage = conditions.outage_of(job.batch.credential) if job else None
-    pace = limiter.pace(job.batch, partition, moment) if job else None
-    wait = max(job.not_before - moment, pace.seconds if pace else 0.0) if job else 0.0
+    wait, reason = _own_wait(job, limiter, moment) if job else (0.0, "")
     return View(
         conditions,
         progress,
         scopes=schedule.scopes(partition),
-        wait_reason=outage.reason if outage else str(pace) if pace else "waiting for a retry",
+        wait_reason=outage.reason if outage else reason,
         wait_end=_wait_end(conditions.at, wait, outage),
     )
+
+
+def _own_wait(job: Job, limiter: RateLimiter, moment: float) -> tuple[float, str]:
+    """Return the seconds that a job waits, and for what: a token, or another try after a failure of its own."""
+    pace, retry_s = limiter.pace(job.batch, job.partition, moment), job.not_before - moment
+    if pace and pace.seconds >= retry_s:
+        return pace.seconds, str(pace)
+    failure = f": {job.failure}" if job.failure else ""
+    return retry_s, f"property {job.batch.property} waits for a retry{failure}"
 
 
 def _shared_wait(conditions: Conditions, limiter: RateLimiter, tenant: Tenant) -> float:

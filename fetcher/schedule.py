@@ -43,6 +43,8 @@ class Job:
     not_before: float = 0.0
     """The job may not start earlier, on the monotonic clock."""
     call_started: float = 0.0
+    failure: str = ""
+    """Why its last call failed, if it waits for another one."""
 
 
 class Tenant(NamedTuple):

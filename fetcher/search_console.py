@@ -212,7 +212,7 @@ def _outcome(batch: Batch, status: int, headers: Mapping[str, str], data: bytes)
         return outcome_of(status, data, _retry_after(headers))
     content_type = headers.get("content-type", "")
     if not content_type.startswith("application/json"):
-        return Retry(f"content type {content_type!r}", counts=False, outage=True)
+        return Retry(f"http_200 that is not JSON: content type {content_type!r}")
     try:
         return Done(decode_page(batch, data))
     except Retryable as error:

@@ -51,7 +51,7 @@ class Fetcher:
         self._partitions = Partitions(limiter)
         self._calls = PageCalls(ports, self._partitions, capacity)
         batch_ended = asyncio.Event()
-        self.call_loop = CallLoop(ports, self._partitions, self._calls, dead_letters, batch_ended)
+        self.call_loop = CallLoop(ports, self._partitions, self._calls, dead_letters, batch_ended, self._credential_of)
         self.commit_loop = CommitLoop(ports, self._partitions, self.call_loop, batch_ended, capacity.drain_s)
         self._queue_is_full = False
         self._unknown = UnknownBatches()
@@ -122,8 +122,11 @@ class Fetcher:
             _log.warning("unknown_property", keep_s=KEEP_UNKNOWN_S, **batch_fields(batch))
 
     def _is_known(self, job: Job) -> bool:
-        configured = self._catalog.property_by_url.get(job.batch.property)
-        return configured is not None and configured.credential == job.batch.credential
+        return self._credential_of(job.batch.property) == job.batch.credential
+
+    def _credential_of(self, url: str) -> str | None:
+        configured = self._catalog.property_by_url.get(url)
+        return configured.credential if configured else None
 
     def _queue(self, job: Job) -> None:
         if not self._partitions.schedule.add(job, monotonic()):
@@ -137,11 +140,13 @@ class Fetcher:
         self.call_loop.wake()
 
     def reject_unknown(self, now: float) -> None:
-        """Dead-letter the batches that have waited for a new catalog in vain."""
+        """End the wait of batches for a new catalog: dead-letter them, or defer them to another credential."""
         for job in self._unknown.take_expired(now):
-            batch = job.batch
-            detail = f"the catalog has no property {batch.property} with credential {batch.credential}"
-            self.call_loop.reject(job, Dead("unknown_credential", detail, counts=False))
+            if credential := self._credential_of(job.batch.property):
+                self.call_loop.move(job, credential)
+            else:
+                detail = f"the catalog has no property {job.batch.property}"
+                self.call_loop.reject(job, Dead("unknown_credential", detail, counts=False))
         gauge("gsc_unknown_batches").set(len(self._unknown))
 
     async def _watch_unknown(self, stop: asyncio.Event) -> None:

@@ -42,6 +42,7 @@ from producer.intake import SERVICE, Intake, Ports
 from producer.lag_exporter import LagExporter, WatchedGroup
 from producer.ledger_metrics import LedgerMetrics, Surroundings, export_halted
 from producer.lost_pages import Lags, LostPages
+from producer.moved_pages import MovedPages
 from producer.outbox import Outbox, QueueRules
 from producer.plan_writer import PlanWriter
 from producer.settings import ProducerSettings
@@ -87,7 +88,8 @@ async def _run(
     lags = Lags(_lag(settings, "fetcher", BATCHES), _lag(settings, "sink", RESULTS))
     batches = BATCHES.full_name(settings.topic_prefix)
     plan_writer = PlanWriter(connect, lambda: watcher.catalog)
-    leader_tasks = (plan_writer, LostPages(lags), _ledger_metrics(settings, watcher, control, lags, database))
+    ledger_metrics = _ledger_metrics(settings, watcher, control, lags, database)
+    leader_tasks = (plan_writer, LostPages(lags), MovedPages(lambda: watcher.catalog), ledger_metrics)
     rules = QueueRules(settings.max_queue_size, lambda: watcher.catalog.project_by_credential)
     outbox = Outbox(batches, publisher, control.halts, rules, leader_tasks)
     control.subscribe(outbox.notify)

@@ -174,6 +174,13 @@ async def republish(conn: Connection, batch_ids: Sequence[str]) -> int:
         return (await conn.execute(_SQL["republish"], {"batches": list(batch_ids)})).rowcount
 
 
+async def move(conn: Connection, credentials: Mapping[str, str]) -> int:
+    """Move pending pages to the credentials of their properties; returns how many had another one."""
+    parameters = {"properties": list(credentials), "credentials": list(credentials.values())}
+    async with database_errors():
+        return (await conn.execute(_SQL["move"], parameters)).rowcount
+
+
 async def states(conn: Connection, batch_ids: Sequence[str]) -> dict[str, State]:
     """The state of each of the pages that the ledger has, by batch id."""
     async with database_errors():

@@ -93,6 +93,12 @@ order by p.published_at limit 10000
 update gsc.pages set state = 'pending', batch_partition = null, batch_offset = null
 where batch_id = any(%(batches)s) and state = 'published'
 
+-- name: move
+update gsc.pages p set credential = m.credential
+from unnest(%(properties)s::text[], %(credentials)s::text[]) as m (property, credential)
+join gsc.series s using (property)
+where p.state = 'pending' and p.series = s.series and p.credential <> m.credential
+
 -- name: states
 select batch_id, state from gsc.pages where batch_id = any(%(batches)s)
 
@@ -168,7 +174,8 @@ insert into gsc.pages as p (
     %(batch_id)s, %(run_id)s, %(generation)s, %(series)s, %(date)s, %(start_row)s, %(row_limit)s, %(data_state)s,
     %(credential)s, %(priority)s, 'pending', %(reason)s, %(detail)s
 )
-on conflict (batch_id) do update set state = excluded.state, reason = excluded.reason, detail = excluded.detail
+on conflict (batch_id) do update set
+    state = excluded.state, reason = excluded.reason, detail = excluded.detail, credential = excluded.credential
 where p.state = 'published'
 
 -- name: refetch

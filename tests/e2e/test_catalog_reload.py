@@ -1,13 +1,20 @@
-"""A property and a credential are added to the catalogs of running services."""
+"""The catalogs of running services change: a property and its credential are added, a property moves to another."""
 
+from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
+from msgspec.structs import replace
 from ruamel.yaml import YAML
 
 from lab.scenario import Scenario
 from lab.servers import Servers
-from support.pipeline import read_log, running_pipeline, simulator_settings
+from support.pipeline import read_log, run_json, running_pipeline, simulator_settings
 from support.wait import until
+
+READERS = ("producer", "fetcher")
+"""Services that read the catalog."""
 
 
 def _without_the_second_property(catalog: Path, to: Path) -> None:
@@ -61,3 +68,56 @@ async def test_services_take_a_new_catalog_one_after_the_other_without_a_restart
         _replace(own["fetcher"], whole)
         assert await running.finished(run) == {"applied": 12}
         assert await running.differences(2) == []
+
+
+def _change(catalog: Path, change: Callable[[Any], None]) -> None:
+    yaml, text = YAML(), StringIO()
+    content = yaml.load(catalog.read_text())
+    change(content)
+    yaml.dump(content, text)
+    _replace(catalog, text.getvalue())
+
+
+def _put_into_a_project(content: Any) -> None:
+    content["credentials"][1]["project"] = "agency-b"
+
+
+def _move_the_second_property(content: Any) -> None:
+    content["properties"][1]["credential"] = "reader-1"
+
+
+async def test_a_project_is_halted_and_its_property_moves_to_a_credential_of_another(
+    servers: Servers, dsn: str, topic_prefix: str, folder: Path
+) -> None:
+    world = simulator_settings(Scenario(days=2, properties=2, rows=20, full_days=False))
+    first, second = world.sites
+    world = replace(world, sites=(first, replace(second, users=(*second.users, *first.users))))
+    with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
+
+        async def logged(event: str, times: int) -> None:
+            await until(lambda: all(len(read_log(folder, name, event)) == times for name in READERS), 60, event)
+
+        async def change(change: Callable[[Any], None], versions: int) -> None:
+            _change(running.setup.catalog, change)
+
+            await logged("catalog_reloaded", versions)
+
+        def users() -> list[str]:
+            return [call["user"] for call in running.calls() if call["site"] == second.url]
+
+        await logged("listening", 1)
+        await change(_put_into_a_project, 1)
+        run_json(running, "halt", "project:agency-b", "--reason", "its quota is needed elsewhere")
+        run = await running.request_sync(2)
+        await running.applied(run, 6)
+        assert (await running.pages(run), users()) == ({"applied": 6, "pending": 6}, [])
+        run_json(running, "resume", "project:agency-b")
+        assert await running.finished(run) == {"applied": 12}
+        assert users() == ["reader-2@example.com"] * 6
+
+        run_json(running, "halt", "project:agency-b", "--reason", "again")
+        run = await running.request_sync(2)
+        await running.applied(run, 6)
+        await change(_move_the_second_property, 2)
+        assert await running.finished(run) == {"applied": 12}
+        assert users()[6:] == ["reader-1@example.com"] * 6

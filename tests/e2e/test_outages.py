@@ -13,7 +13,7 @@ import pytest
 from lab.database import create_database, drop_database
 from lab.scenario import Scenario
 from lab.servers import Servers
-from support.pipeline import Running, a_day, read_log, run_json, running_pipeline, simulator_settings
+from support.pipeline import Running, read_log, run_json, running_pipeline, simulator_settings
 from support.wait import until
 
 SITES_OF_A_CREDENTIAL = 12
@@ -81,8 +81,11 @@ async def test_an_outage_of_twenty_seconds_costs_no_page_and_few_calls(running: 
     run = await running.request_sync(3)
     await running.applied(run, 10)
     running.post("faults", [{"kind": "503"}])
-    await asyncio.sleep(5)  # until the circuits are open
-    before = len(running.calls())
+
+    def open_circuits() -> set[str]:
+        return {line["credential"] for line in read_log(running.setup.folder, "fetcher", "circuit_opened")}
+
+    await until(lambda: len(open_circuits()) == 2, 40, "the circuits are open")
 
     async def status_says_why() -> bool:
         status = await asyncio.to_thread(run_json, running, "status")
@@ -90,6 +93,7 @@ async def test_an_outage_of_twenty_seconds_costs_no_page_and_few_calls(running: 
 
     await until(status_says_why, 60, "the status says what is waited for")
     running.post("faults", [{"kind": "reset"}])
+    before = len(running.calls())
     await asyncio.sleep(10)
     assert len(running.calls()) - before < 20
     running.post("faults", [])
@@ -102,12 +106,21 @@ async def test_an_outage_of_twenty_seconds_costs_no_page_and_few_calls(running: 
 
 
 async def test_pages_that_fail_while_others_succeed_are_dead_letters(running: Running) -> None:
-    site = "sc-domain:shop-1.example"
-    running.post("faults", [{"kind": "500", "site": site, "day": a_day(0).isoformat()}])
+    """One property fails at Google, and two others behind a proxy."""
+    failures = {
+        "sc-domain:shop-1.example": ("500", "http_500"),
+        "sc-domain:shop-3.example": ("proxy_403", "http_403 without an error of Google"),
+        "sc-domain:shop-5.example": ("content_type", "http_200 that is not JSON: content type 'text/html'"),
+    }
+    running.post("faults", [{"kind": kind, "site": site} for site, (kind, _) in failures.items()])
     run = await running.request_sync(1)
-    assert await running.finished(run) == {"applied": PAGES_OF_A_DAY - 3, "dead": 3}
+    assert await running.finished(run) == {"applied": PAGES_OF_A_DAY - 9, "dead": 9}
     letters = await asyncio.to_thread(run_json, running, "dead-letters", "list")
-    assert {(letter["property"], letter["reason"]) for letter in letters} == {(site, "attempts_exhausted")}
+    assert {letter["reason"] for letter in letters} == {"attempts_exhausted"}
+    assert {letter["property"]: letter["error"] for letter in letters} == {
+        site: error for site, (_, error) in failures.items()
+    }
+    assert await halts(running) == {}
 
 
 async def test_the_answers_of_a_proxy_halt_nothing_and_delay_no_other_credential(running: Running) -> None:

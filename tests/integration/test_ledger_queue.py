@@ -5,11 +5,13 @@ from datetime import date
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from pipeline.contracts.messages import Base
+from pipeline.contracts.messages import Base, PageOutcome
 from pipeline.contracts.records import Position, SeriesKey
 from pipeline.ledger import days, pages, runs
 from pipeline.postgres import Connection, become_leader, connection, has_leader
+from support.examples import NOW
 from support.ledger import add_pages, create_ledger, group
 
 
@@ -62,6 +64,28 @@ async def test_published_pages_are_counted_by_credential_until_they_are_finished
     assert (await runs.cancel(conn, "run-1")).pages == 4
     assert await pages.published_by_credential(conn) == {"b": 1}
     assert await pages.pending_groups(conn) == [group("b", 2)]
+
+
+async def test_pending_pages_move_to_the_credential_of_their_property(conn: Connection) -> None:
+    await add_pages(conn, group("a", 1), 3)
+    await add_pages(conn, group("b", 2), 2, site="sc-domain:b.example")
+    [published, *_] = await pages.next_pending(conn, {group("a", 1): 3}, [])
+    await pages.mark_published(conn, [published], [Position(0, 0)])
+    credentials = {"sc-domain:a.example": "new", "sc-domain:b.example": "b", "sc-domain:unknown.example": "c"}
+    assert await pages.move(conn, credentials) == 2
+    assert sorted(await pages.pending_groups(conn)) == [group("b", 2), group("new", 1)]
+    assert await pages.published_by_credential(conn) == {"a": 1}
+    assert await pages.move(conn, credentials) == 0
+
+
+async def test_a_page_that_is_deferred_to_another_credential_is_pending_under_it(conn: Connection) -> None:
+    await add_pages(conn, group("a", 1), 1)
+    [batch] = await pages.next_pending(conn, {group("a", 1): 1}, [])
+    await pages.mark_published(conn, [batch], [Position(0, 0)])
+    moved = PageOutcome(batch=replace(batch, credential="new"), state="deferred", reason="moved", detail="", at=NOW)
+    await pages.record_outcome(conn, 1, moved)
+    assert await pages.pending_groups(conn) == [group("new", 1)]
+    assert [item.batch_id for item in await pages.next_pending(conn, {group("new", 1): 1}, [])] == [batch.batch_id]
 
 
 async def test_a_page_has_a_base_when_an_older_generation_is_complete(conn: Connection) -> None:

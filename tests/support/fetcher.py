@@ -178,6 +178,10 @@ def dead_letter_limits(limit: int) -> DeadLetterLimits:
     return DeadLetterLimits(limit, 0.5)
 
 
+def no_catalog(_: str) -> None:
+    """Return no credential for any property: none has moved."""
+
+
 def page_calls(world: World, partitions: Partitions, capacity: Capacity = CAPACITY) -> PageCalls:
     return PageCalls(world.ports(), partitions, capacity)
 

@@ -30,6 +30,7 @@ from support.fetcher import (
     a_record,
     dead_letter_limits,
     held_partitions,
+    no_catalog,
     page_calls,
 )
 from support.wait import until
@@ -57,7 +58,9 @@ def a_setup(*, capacity: Capacity = CAPACITY, limits: QuotaLimits = UNLIMITED, d
     world.may_answer.set()
     calls = page_calls(world, partitions, capacity)
     limit = dead_letter_limits(dead_letter_limit)
-    return Setup(world, partitions, CallLoop(world.ports(), partitions, calls, limit, batch_ended), batch_ended)
+    return Setup(
+        world, partitions, CallLoop(world.ports(), partitions, calls, limit, batch_ended, no_catalog), batch_ended
+    )
 
 
 def halt_everything(world: World) -> None:

@@ -14,7 +14,7 @@ from pipeline.contracts.partition_status import PartitionStatus, read_status
 from pipeline.errors import Retryable
 from pipeline.metrics import gauge
 from support.examples import NOW, a_batch
-from support.fetcher import CAPACITY, World, a_job, dead_letter_limits, held_partitions, page_calls
+from support.fetcher import CAPACITY, World, a_job, dead_letter_limits, held_partitions, no_catalog, page_calls
 from support.wait import until
 
 START = 1_000_000.0
@@ -45,7 +45,7 @@ def setup() -> Setup:
     world, partitions, batch_ended = World(), held_partitions(moment=START), asyncio.Event()
     world.lease_until = float("inf")
     calls = page_calls(world, partitions, CAPACITY)
-    call_loop = CallLoop(world.ports(), partitions, calls, dead_letter_limits(5), batch_ended)
+    call_loop = CallLoop(world.ports(), partitions, calls, dead_letter_limits(5), batch_ended, no_catalog)
     return Setup(world, partitions, CommitLoop(world.ports(), partitions, call_loop, batch_ended, 10.0), batch_ended)
 
 

@@ -37,7 +37,7 @@ def throttled(reason: str, kind: ScopeKind, after_s: float = 0.0) -> Retry:
 
 
 def foreign(status: int) -> Retry:
-    return Retry(f"http_{status} without an error of Google", counts=False, outage=True)
+    return Retry(f"http_{status} without an error of Google")
 
 
 def no_permission(detail: str) -> Dead:

@@ -103,9 +103,10 @@ def test_a_view_has_the_scopes_and_the_wait_of_the_next_batch() -> None:
 def test_a_batch_that_waits_for_no_token_waits_for_a_retry() -> None:
     schedule, limiter = Schedule(), a_limiter()
     schedule.assigned([0])
-    schedule.put_back(Job(a_batch(), 0, 0, not_before=63.0))
+    schedule.put_back(Job(a_batch(), 0, 0, not_before=63.0, failure="http_403 without an error of Google"))
     view = view_of_partition_0(schedule, limiter, 60.0)
-    assert (view.wait_reason, view.wait_end) == ("waiting for a retry", SOON)
+    assert view.wait_reason == ("property sc-domain:example.com waits for a retry: http_403 without an error of Google")
+    assert view.wait_end == SOON
     assert view_of_partition_0(schedule, limiter, 63.0).wait_end is None
 
 

@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace as replace_fields
 
 from fetcher.chunks import FetchedPage
+from fetcher.error_policy import outcome_of
 from fetcher.outcome import Dead, Deferred, Done, HaltOrder, Outcome, Retry
 from fetcher.page_call import BROKER_PAUSE_S, SOON_S
 from pipeline.clock import monotonic, now
@@ -67,22 +68,26 @@ async def test_pages_in_memory_are_bounded_and_room_is_returned(world: World) ->
     assert outcomes == [Done(EMPTY_PAGE)] * 5
 
 
+@pytest.mark.parametrize("status", [403, 404, 500])
 async def test_a_page_that_fails_while_others_succeed_backs_off_and_is_dead_after_the_last_attempt(
-    world: World,
+    world: World, status: int
 ) -> None:
+    failure = outcome_of(status, b"<html>blocked by proxy</html>")
+    assert isinstance(failure, Retry)
     partitions = held_partitions()
     calls, job = page_calls(world, partitions), a_job(partitions)
     outcomes = []
     for number in range(1, 4):
-        world.outcome = Retry("http_500")
+        world.outcome = failure
         outcomes.append(await calls.start(job))
         world.outcome = Done(EMPTY_PAGE)
         await calls.start(a_job(partitions, number))
     assert outcomes == [
-        Retry("http_500", after_s=1.0),
-        Retry("http_500", after_s=2.0),
-        Dead("attempts_exhausted", "http_500"),
+        Retry(failure.reason, after_s=1.0),
+        Retry(failure.reason, after_s=2.0),
+        Dead("attempts_exhausted", failure.reason),
     ]
+    assert job.failure == failure.reason
     [dead] = [message for message in map(codec.decode_result, world.results()) if isinstance(message, PageOutcome)]
     assert (dead.state, dead.reason, dead.attempts) == ("dead", "attempts_exhausted", 3)
 

@@ -1,15 +1,20 @@
 """Batches of a property that the fetcher's catalog does not have yet."""
 
+from dataclasses import replace
 from pathlib import Path
 
+from fetcher.rate_limiter import RateLimiter
 from fetcher.schedule import KEEP_UNKNOWN_S, Job, UnknownBatches
+from fetcher.service import Fetcher
 from pipeline.catalog import Catalog, Credential, Property
 from pipeline.clock import monotonic
 from pipeline.contracts import codec
+from pipeline.contracts.messages import Control
 from pipeline.contracts.records import Record
 from pipeline.offsets import AssignedPartition
-from support.examples import a_batch
-from support.fetcher import CATALOG, World, a_fetcher, run_during
+from support.examples import NOW, a_batch
+from support.fetcher import CAPACITY, CATALOG, UNLIMITED, World, a_fetcher, dead_letter_limits, run_during
+from support.fetcher import a_record as batch_record
 from support.wait import until
 
 NEW = "sc-domain:new.example"
@@ -87,6 +92,50 @@ async def test_a_batch_that_no_catalog_has_is_dead_and_does_not_count_towards_th
 
     await run_during(fetcher, scene)
     assert len(world.on("gsc.dead-letters")) == 20
+
+
+MOVED = Catalog(
+    credentials=WITH_NEW.credentials, properties=(Property(url=CATALOG.properties[0].url, credential="other"),)
+)
+
+
+def moved(world: World) -> list[tuple[str, str, str]]:
+    return [(outcome.state, outcome.reason, outcome.batch.credential) for outcome in world.outcomes()]
+
+
+async def test_queued_batches_of_a_property_that_moves_to_another_credential_are_deferred_to_it() -> None:
+    world = World()
+    fetcher = await a_fetcher(world, replace(CAPACITY, max_concurrency=1))
+
+    async def scene() -> None:
+        await until(lambda: world.in_flight == 1, 5, "a call is in flight")
+        world.halts.apply(Control(scope="credential:acme", state="halted", reason="lost", actor="a", at=NOW))
+        fetcher.replace_catalog(MOVED)
+        fetcher.halts_changed()
+        await until(lambda: len(world.results()) == 20, 5, "every batch is finished")
+
+    await run_during(fetcher, scene)
+    assert len(world.calls) == 1
+    assert sorted(moved(world)) == [("deferred", "halted", "acme"), *[("deferred", "moved", "other")] * 19]
+
+
+async def test_batches_that_arrive_under_the_former_credential_are_deferred_to_the_one_of_the_catalog() -> None:
+    world = World()
+    fetcher = Fetcher(MOVED, CAPACITY, RateLimiter(UNLIMITED, 1), world.ports(), dead_letter_limits(5))
+    await fetcher.assigned([AssignedPartition(0, 0, "")])
+    await fetcher.receive([batch_record(number) for number in range(3)])
+
+    async def scene() -> None:
+        fetcher.reject_unknown(monotonic() + KEEP_UNKNOWN_S - 1)
+        assert world.results() == []  # the catalog may be the older one
+        fetcher.reject_unknown(monotonic() + KEEP_UNKNOWN_S)
+        await until(lambda: len(world.results()) == 3, 5, "every batch is finished")
+
+    await run_during(fetcher, scene)
+    assert moved(world) == [("deferred", "moved", "other")] * 3
+    assert (world.calls, world.on("gsc.dead-letters")) == ([], [])
+    await fetcher.revoked([0])
+    assert world.committed[-1].offset == 3
 
 
 async def test_a_batch_that_waits_is_left_to_the_next_owner() -> None:
