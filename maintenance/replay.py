@@ -10,7 +10,7 @@ import msgspec
 from pipeline.clock import now
 from pipeline.contracts import codec
 from pipeline.contracts.identity import batch_id, page_of
-from pipeline.contracts.messages import Batch, PageOutcome, Rows
+from pipeline.contracts.messages import Batch, Result, Rows
 from pipeline.contracts.records import Record
 from pipeline.errors import Invalid, TooSlow
 from pipeline.ledger import runs
@@ -50,7 +50,7 @@ class ReplayRun:
     run_id: str
     generation: int
 
-    def apply(self, message: Rows | PageOutcome) -> Rows | PageOutcome:
+    def apply(self, message: Result) -> Result:
         """Return the message with this run, its generation, and the batch id that follows from it."""
         batch = message.batch
         page = page_of(batch)._replace(generation=self.generation)
@@ -60,13 +60,17 @@ class ReplayRun:
 
 @dataclass
 class ReplayCounts:
-    """Counts of a replay. `rows_written` are new or changed rows; the other rows existed already."""
+    """Counts of a replay. `rows_written` are new or changed rows; the other rows existed already.
+
+    `pages_refetched` were unchanged, and the rows that they were compared with are not in the table: they are pending.
+    """
 
     messages: int = 0
     selected: int = 0
     unreadable: int = 0
     unstorable: int = 0
     pages: int = 0
+    pages_refetched: int = 0
     rows: int = 0
     rows_written: int = 0
     rows_deleted: int = 0
@@ -76,6 +80,7 @@ class ReplayCounts:
     def add(self, applied: Applied) -> None:
         """Add the counts of a transaction."""
         self.pages += applied.pages
+        self.pages_refetched += applied.refetched
         self.rows_written += applied.written
         self.rows_deleted += applied.deleted
         self.days += applied.days
@@ -155,7 +160,7 @@ class Replay:
                 yield self._with_generation(result)
 
     @staticmethod
-    def _count(message: Rows | PageOutcome, counts: ReplayCounts) -> None:
+    def _count(message: Result, counts: ReplayCounts) -> None:
         counts.selected += 1
         if isinstance(message, Rows):
             counts.rows += len(message.clicks)

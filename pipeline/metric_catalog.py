@@ -198,8 +198,9 @@ METRICS = (
         "counter",
         ("outcome",),
         FETCHER,
-        "Pages finished by the fetcher, by outcome: `done`, `dead` or `deferred`.",
-        ("done", "dead", "deferred"),
+        "Pages finished by the fetcher, by outcome: `done`, `unchanged` (their rows were not sent), `dead` or"
+        " `deferred`.",
+        ("done", "unchanged", "dead", "deferred"),
     ),
     Metric(
         "gsc_sink_lag_messages",
@@ -217,7 +218,18 @@ METRICS = (
         " returns them; `kept`, since too many vanished to delete.",
         ("applied", "skipped", "deleted", "kept"),
     ),
-    Metric("gsc_pages_applied_total", "counter", (), SINK, "Pages whose rows were committed to PostgreSQL."),
+    Metric(
+        "gsc_pages_applied_total", "counter", (), SINK, "Pages that were applied to PostgreSQL, unchanged ones too."
+    ),
+    Metric(
+        "gsc_unchanged_pages_total",
+        "counter",
+        ("outcome",),
+        SINK,
+        "Pages whose rows were not sent, by outcome: `applied`, or `refetched` with their rows, since the table has"
+        " others.",
+        ("applied", "refetched"),
+    ),
     Metric("gsc_days_completed_total", "counter", (), SINK, "Days whose pages are all applied."),
     Metric("gsc_transaction_seconds", "histogram", (), SINK, "Duration of the sink's transactions."),
     Metric("gsc_pages_published_total", "counter", (), PRODUCER, "Pages published from the ledger by the producer."),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from pipeline.contracts import codec
 from pipeline.contracts.identity import batch_id, page_of
-from pipeline.contracts.messages import PageOutcome, Rows
+from pipeline.contracts.messages import PageOutcome, Result, Rows, Unchanged
 from pipeline.contracts.records import Record
 from pipeline.errors import Invalid
 from sink.rows import PageText, check
@@ -21,7 +21,7 @@ class ReceivedResult:
     """A decoded result, with its record."""
 
     record: Record
-    message: Rows | PageOutcome
+    message: Result
 
 
 def read_result(record: Record) -> ReceivedResult:
@@ -31,6 +31,8 @@ def read_result(record: Record) -> ReceivedResult:
         raise Invalid("is not the id of the page that the batch requests", field="batch.batch_id")
     if isinstance(message, Rows):
         check(message)
+    if isinstance(message, Unchanged) and message.base_generation >= message.batch.generation:
+        raise Invalid("is not older than the generation of the batch", field="base_generation")
     return ReceivedResult(record, message)
 
 
@@ -40,6 +42,8 @@ class Assembly:
 
     fetches: list[list[ReceivedResult]] = field(default_factory=list)
     """Complete fetches, each with its chunks in order; one per page."""
+    unchanged: list[ReceivedResult] = field(default_factory=list)
+    """Pages without rows, since the table has them; one per page, and none that has a complete fetch."""
     outcomes: list[ReceivedResult] = field(default_factory=list)
     parked: list[ReceivedResult] = field(default_factory=list)
     """Chunks of incomplete fetches."""
@@ -51,11 +55,15 @@ def assemble(received: Iterable[ReceivedResult], parked: Mapping[FetchKey, list[
     Raises Invalid when all chunks of a fetch together are not its page.
     """
     work = Assembly()
+    unchanged: dict[str, ReceivedResult] = {}
     open_fetches: dict[FetchKey, dict[int, ReceivedResult]] = {}
     for item in received:
         message = item.message
         if isinstance(message, PageOutcome):
             work.outcomes.append(item)
+            continue
+        if isinstance(message, Unchanged):
+            unchanged.setdefault(message.batch.batch_id, item)
             continue
         key = (message.batch.batch_id, message.fetch_id)
         chunks = open_fetches.setdefault(key, {_chunk(old): old for old in parked.get(key, ())})
@@ -66,6 +74,7 @@ def assemble(received: Iterable[ReceivedResult], parked: Mapping[FetchKey, list[
             # When a batch holds two complete fetches of a page, the first is applied, as in two batches.
             complete.setdefault(page, [chunks[number] for number in sorted(chunks)])
     work.fetches = list(complete.values())
+    work.unchanged = [item for page, item in unchanged.items() if page not in complete]
     incomplete = (chunks for (page, _), chunks in open_fetches.items() if page not in complete)
     work.parked = [item for chunks in incomplete for item in chunks.values()]
     return work

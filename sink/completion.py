@@ -1,11 +1,11 @@
 """Days (`gsc.days`): locks them, marks them complete, and deletes rows that the newest generation no longer has."""
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from typing import Any
+from typing import Any, NamedTuple
 
-from pipeline.contracts.messages import Batch, Result, Rows
+from pipeline.contracts.messages import MAX_BASE_PAGES, Batch, PageOutcome, Result
 from pipeline.ledger import pages as ledger_pages
-from pipeline.ledger.pages import DayGeneration
+from pipeline.ledger.pages import DayCount, DayGeneration
 from pipeline.log import day_fields, logger
 from pipeline.metrics import counter
 from pipeline.postgres import Connection, queries
@@ -18,8 +18,27 @@ _SQL = queries("sink", "writer.sql")
 _log = logger(__name__)
 
 
-async def lock_days(conn: Connection, days: Iterable[SeriesDay]) -> dict[SeriesDay, int]:
-    """Lock the days until the end of the transaction. Return the complete generation of each, 0 for none.
+class StoredDay(NamedTuple):
+    """A day as the table has it."""
+
+    complete: int
+    """The complete generation; 0 for none."""
+    confirmed: int
+    """The newest generation that found a page unchanged; 0 for none."""
+    digests: tuple[str, ...]
+    """Of the pages of the complete generation, if the table has no other rows."""
+    repeated: bool = False
+    """Whether a row is on two of these pages. The table has it on one: if only that page changed, a sweep would delete
+    the row, which the other page still has."""
+
+    @property
+    def newest(self) -> int:
+        """The generation whose rows the table has. Older ones are not written."""
+        return max(self.complete, self.confirmed)
+
+
+async def lock_days(conn: Connection, days: Iterable[SeriesDay]) -> dict[SeriesDay, StoredDay]:
+    """Lock the days until the end of the transaction, and return them.
 
     Days are always locked in the same order, so that two sinks cannot deadlock.
     """
@@ -27,7 +46,15 @@ async def lock_days(conn: Connection, days: Iterable[SeriesDay]) -> dict[SeriesD
     parameters = {"series": [series for series, _ in ordered], "dates": [day for _, day in ordered]}
     await conn.execute(_SQL["insert_days"], parameters)
     cursor = await conn.execute(_SQL["lock_days"], parameters)
-    return {(series, day): generation or 0 async for series, day, generation in cursor}
+    return {
+        (series, day): StoredDay(complete or 0, confirmed or 0, tuple(digest.hex for digest in digests or ()), repeated)
+        async for series, day, complete, confirmed, digests, repeated in cursor
+    }
+
+
+async def confirm_days(conn: Connection, days: Iterable[DayGeneration]) -> None:
+    """Record that these generations have found a page of the day unchanged: older ones write no rows any more."""
+    await conn.execute(_SQL["confirm_days"], _columns(days))
 
 
 async def complete_days(
@@ -50,11 +77,18 @@ async def complete_days(
     ready = {day: count.rows for day, count in counts.items() if count.complete and (count.rows or not may_change[day])}
     if not ready:
         return 0, 0
-    values = {"rows": list(ready.values()), "cap": CAP, "may_change": [may_change[day] for day in ready]}
-    cursor = await conn.execute(_SQL["complete_days"], {**_columns(ready), **values})
+    values = {
+        "rows": list(ready.values()),
+        "may_change": [may_change[day] for day in ready],
+        "unchanged": [counts[day].unchanged for day in ready],
+    }
+    limits = {"cap": CAP, "max_pages": MAX_BASE_PAGES}
+    cursor = await conn.execute(_SQL["complete_days"], {**_columns(ready), **values, **limits})
     completed = [DayGeneration(*row) async for row in cursor]
-    known = {day: touched[day][0].batch for day in completed if (day.series, day.date) not in new_days}
-    return len(completed), await _sweep(conn, known, delete_ratio)
+    changed = [day for day in completed if (day.series, day.date) not in new_days and not counts[day].unchanged]
+    return len(completed), await _sweep(
+        conn, {day: (counts[day], touched[day][0].batch) for day in changed}, delete_ratio
+    )
 
 
 def _columns(days: Iterable[DayGeneration]) -> dict[str, list[Any]]:
@@ -67,22 +101,29 @@ def _columns(days: Iterable[DayGeneration]) -> dict[str, list[Any]]:
 
 
 def _may_change(result: Result) -> bool:
-    incomplete = result.first_incomplete_date if isinstance(result, Rows) else None
+    incomplete = None if isinstance(result, PageOutcome) else result.first_incomplete_date
     return incomplete is not None and incomplete <= result.batch.date
 
 
-async def _sweep(conn: Connection, completed: Mapping[DayGeneration, Batch], delete_ratio: float) -> int:
+async def _sweep(conn: Connection, changed: Mapping[DayGeneration, tuple[DayCount, Batch]], delete_ratio: float) -> int:
     """Delete rows that the generation does not have, unless a day has implausibly many. Return the number deleted."""
+    if not changed:
+        return 0
     deleted = 0
-    if not completed:
-        return deleted
-    cursor = await conn.execute(_SQL["vanished"], _columns(completed))
+    cursor = await conn.execute(_SQL["vanished"], _columns(changed))
     for *columns, vanished, rows in await cursor.fetchall():
         day = DayGeneration(*columns)
+        count, batch = changed[day]
         if vanished > delete_ratio * rows:
-            _log.error("vanished_rows_kept", vanished=vanished, of=rows, **day_fields(completed[day]))
-            counter("gsc_rows_total").labels("kept").inc(vanished)
-            await conn.execute(_SQL["keep_vanished"], {**day._asdict(), "vanished": vanished})
-        else:
+            await _keep(conn, day, vanished, rows, batch)
+        elif vanished:
             deleted += (await conn.execute(_SQL["sweep"], day._asdict())).rowcount
+        if count.pages > 1 and rows - vanished != count.rows:
+            await conn.execute(_SQL["mark_repeated"], day._asdict())
     return deleted
+
+
+async def _keep(conn: Connection, day: DayGeneration, vanished: int, rows: int, batch: Batch) -> None:
+    _log.error("vanished_rows_kept", vanished=vanished, of=rows, **day_fields(batch))
+    counter("gsc_rows_total").labels("kept").inc(vanished)
+    await conn.execute(_SQL["keep_vanished"], {**day._asdict(), "vanished": vanished})

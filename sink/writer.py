@@ -1,13 +1,14 @@
 """Writes results to PostgreSQL: rows, ledger and completion of days in one transaction, idempotently."""
 
 import asyncio
-from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import astuple, dataclass
 from datetime import date
-from itertools import zip_longest
+from itertools import compress, zip_longest
+from typing import cast
 
 from pipeline.contracts import codec
-from pipeline.contracts.messages import Batch, PageOutcome, Result, Rows
+from pipeline.contracts.messages import Batch, PageOutcome, Result, Rows, Unchanged
 from pipeline.contracts.records import Record, SeriesKey
 from pipeline.errors import Invalid
 from pipeline.ledger import pages as ledger_pages
@@ -15,9 +16,10 @@ from pipeline.ledger import runs
 from pipeline.metrics import counter
 from pipeline.postgres import Connection, database_errors, queries
 from sink.assembly import Assembly, FetchKey, ReceivedResult, Texts, assemble
-from sink.completion import complete_days, lock_days
+from sink.completion import StoredDay, complete_days, lock_days
 from sink.facts import write_pages
-from sink.rows import SeriesDay, page_text
+from sink.rows import PageText, SeriesDay, page_text
+from sink.unchanged import UnchangedPage, apply_unchanged, rounds
 from sink.write_parts import write_limit_s
 
 _SQL = queries("sink", "writer.sql")
@@ -25,13 +27,21 @@ _SQL = queries("sink", "writer.sql")
 
 @dataclass(frozen=True)
 class Applied:
-    """What one transaction did, in pages, rows and days. Pages that were applied or cancelled before do not count."""
+    """What one transaction did, in pages, rows and days. Pages that were applied or cancelled before do not count.
+
+    `unchanged` pages are among the applied ones; `refetched` ones are pending again, since the table has other rows.
+    """
 
     pages: int = 0
     rows: int = 0
     written: int = 0
     deleted: int = 0
     days: int = 0
+    unchanged: int = 0
+    refetched: int = 0
+
+    def __add__(self, other: "Applied") -> "Applied":
+        return Applied(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
 
 class Writer:
@@ -97,7 +107,7 @@ class Writer:
 
     async def _prepare(self, work: Assembly) -> None:
         """Create new series and months, each in its own transaction, so that no other sink waits for this one."""
-        for item in (*work.outcomes, *work.parked):
+        for item in (*work.outcomes, *work.unchanged, *work.parked):
             await self._series_of(item.message.batch)
         for chunks in work.fetches:
             batch = chunks[0].message.batch
@@ -120,38 +130,66 @@ class Writer:
         }
 
     async def _apply(self, work: Assembly, texts: Texts) -> Applied:
-        results = [item.message for item in (*work.outcomes, *work.parked)]
+        results = [item.message for item in (*work.outcomes, *work.unchanged, *work.parked)]
         results += [chunks[0].message for chunks in work.fetches]
-        complete = await lock_days(self._conn, {await self._day_of(result.batch) for result in results})
+        stored = await lock_days(self._conn, {await self._day_of(result.batch) for result in results})
         closed = await ledger_pages.applied_or_cancelled(self._conn, [result.batch.batch_id for result in results])
         for item in work.outcomes:
             await self._record_outcome(item.message)
-        await self._park([item for item in work.parked if item.message.batch.batch_id not in closed])
-        fetches = [chunks for chunks in work.fetches if chunks[0].message.batch.batch_id not in closed]
+        await self._park([item for item in work.parked if _id(item) not in closed])
+        fetches = [chunks for chunks in work.fetches if _id(chunks[0]) not in closed]
+        applied = await self._apply_rows(fetches, [item.message for item in work.outcomes], texts, stored)
+        # After the rows: they may complete the base, as in a replay.
+        unchanged = [await self._unchanged_page(item) for item in work.unchanged if _id(item) not in closed]
+        for pages in rounds(unchanged):
+            applied += await self._apply_unchanged(pages)
+        return applied
+
+    async def _apply_rows(
+        self,
+        fetches: Sequence[list[ReceivedResult]],
+        outcomes: Sequence[Result],
+        texts: Texts,
+        stored: Mapping[SeriesDay, StoredDay],
+    ) -> Applied:
         written, new_days = 0, set[SeriesDay]()
         for part in _one_page_a_day(fetches):
             pages = [texts[_fetch_key(chunks)] for chunks in part]
-            done = await write_pages(self._conn, [page for page in pages if complete[page.day] <= page.generation])
+            current = [stored[page.day].newest <= page.generation for page in pages]
+            done = await write_pages(self._conn, list(compress(pages, current)))
             written += done.rows
             new_days = (new_days - {page.day for page in pages}) | done.new_days
-            await self._apply_pages(part)
+            await self._apply_pages(list(map(_applied_page, pages, part, current)))
+            await self._reopen([page for page in compress(pages, current) if stored[page.day].repeated])
         heads = [_messages(chunks)[0] for chunks in fetches]
-        completed, deleted = await self._complete([*heads, *(item.message for item in work.outcomes)], new_days)
+        completed, deleted = await self._complete([*heads, *outcomes], new_days)
         return Applied(len(fetches), sum(page.page_rows for page in heads), written, deleted, completed)
+
+    async def _reopen(self, pages: Sequence[PageText]) -> None:
+        """Fetch the unchanged pages of these days with their rows: one may share a row with a changed page."""
+        if pages:
+            days = [ledger_pages.DayGeneration(*page.day, page.generation) for page in pages]
+            await ledger_pages.reopen_unchanged(self._conn, days)
+
+    async def _apply_unchanged(self, pages: Sequence[UnchangedPage]) -> Applied:
+        stored = await lock_days(self._conn, {page.day for page in pages})
+        applied = await apply_unchanged(self._conn, pages, stored)
+        await self._apply_pages(applied)
+        completed, deleted = await self._complete([page.result for page in pages], frozenset())
+        count, refetched = len(applied), len(pages) - len(applied)
+        return Applied(count, deleted=deleted, days=completed, unchanged=count, refetched=refetched)
+
+    async def _unchanged_page(self, item: ReceivedResult) -> UnchangedPage:
+        return UnchangedPage(await self._day_of(item.message.batch), cast("Unchanged", item.message), item.record)
 
     async def _day_of(self, batch: Batch) -> SeriesDay:
         return await self._series_of(batch), batch.date
 
-    async def _record_outcome(self, message: Rows | PageOutcome) -> None:
+    async def _record_outcome(self, message: Result) -> None:
         if isinstance(message, PageOutcome):
             await ledger_pages.record_outcome(self._conn, await self._series_of(message.batch), message)
 
-    async def _apply_pages(self, fetches: Sequence[list[ReceivedResult]]) -> None:
-        pages = [
-            ledger_pages.AppliedPage(await self._series_of(rows.batch), rows, chunks[-1].record)
-            for chunks in fetches
-            for rows in _messages(chunks[-1:])
-        ]
+    async def _apply_pages(self, pages: Sequence[ledger_pages.AppliedPage]) -> None:
         if pages:
             await ledger_pages.apply(self._conn, pages)
             await self._conn.execute(_SQL["unpark"], {"batches": [page.result.batch.batch_id for page in pages]})
@@ -175,6 +213,14 @@ class Writer:
             day = ledger_pages.DayGeneration(*await self._day_of(result.batch), result.batch.generation)
             touched.setdefault(day, []).append(result)
         return await complete_days(self._conn, touched, new_days, self._delete_ratio) if touched else (0, 0)
+
+
+def _id(item: ReceivedResult) -> str:
+    return item.message.batch.batch_id
+
+
+def _applied_page(page: PageText, chunks: list[ReceivedResult], current: bool) -> ledger_pages.AppliedPage:
+    return ledger_pages.AppliedPage(page.series, _messages(chunks)[-1], chunks[-1].record, current)
 
 
 def _fetch_key(chunks: Sequence[ReceivedResult]) -> FetchKey:
@@ -202,6 +248,8 @@ def _messages(chunks: list[ReceivedResult]) -> list[Rows]:
 
 def _count(applied: Applied) -> None:
     counter("gsc_pages_applied_total").inc(applied.pages)
+    counter("gsc_unchanged_pages_total").labels("applied").inc(applied.unchanged)
+    counter("gsc_unchanged_pages_total").labels("refetched").inc(applied.refetched)
     counter("gsc_days_completed_total").inc(applied.days)
     counter("gsc_rows_total").labels("applied").inc(applied.written)
     counter("gsc_rows_total").labels("skipped").inc(applied.rows - applied.written)

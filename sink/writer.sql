@@ -26,7 +26,9 @@ select distinct * from unnest(%(series)s::integer[], %(dates)s::date[]) as d (se
 on conflict do nothing
 
 -- name: lock_days
-select series, date, complete_generation from gsc.days
+select series, date, complete_generation, confirmed_generation, case when completed_at is not null then digests end,
+    repeated
+from gsc.days
 where (series, date) in (select * from unnest(%(series)s::integer[], %(dates)s::date[]))
 order by series, date for update
 
@@ -141,33 +143,46 @@ select count(*) from written
 -- name: count_days
 -- Pages may be added to a generation that is complete, or was: when a page is fetched twice, the first fetch may be the last
 -- of its day, and the second a full one, whose next page is fetched and applied later. Until then the day has no
--- `completed_at`. It still keeps older generations out.
+-- `completed_at`. It still keeps older generations out. Once a newer one has confirmed a page, nothing changes.
 update gsc.days d set
-    rows = c.rows, truncated = c.rows >= %(cap)s,
+    rows = c.rows, truncated = c.rows >= %(cap)s, digests = null,
     completed_at = case when c.complete then coalesce(d.completed_at, now()) end
 from unnest(
     %(series)s::integer[], %(dates)s::date[], %(generations)s::bigint[], %(rows)s::integer[], %(complete)s::boolean[]
 ) as c (series, date, generation, rows, complete)
 where (d.series, d.date, d.complete_generation) = (c.series, c.date, c.generation)
   and (d.rows <> c.rows or (d.completed_at is not null) <> c.complete)
+  and coalesce(d.confirmed_generation, 0) <= c.generation
 
 -- name: complete_days
 -- When one transaction completes two generations of a day, the newer one counts.
 update gsc.days d set
     complete_generation = c.generation, completed_at = now(), rows = c.rows,
-    truncated = c.rows >= %(cap)s, may_change = c.may_change, vanished_kept = 0
+    truncated = c.rows >= %(cap)s, may_change = c.may_change, vanished_kept = 0,
+    digests = (
+        select array_agg(p.digest order by p.start_row) from gsc.pages p
+        where (p.series, p.date, p.generation) = (c.series, c.date, c.generation)
+        having bool_and(p.digest is not null) and count(*) <= %(max_pages)s
+    ),
+    repeated = d.repeated and c.unchanged
 from (
     select distinct on (series, date) * from unnest(
         %(series)s::integer[], %(dates)s::date[], %(generations)s::bigint[], %(rows)s::integer[],
-        %(may_change)s::boolean[]
-    ) as c (series, date, generation, rows, may_change)
+        %(may_change)s::boolean[], %(unchanged)s::boolean[]
+    ) as c (series, date, generation, rows, may_change, unchanged)
     order by series, date, generation desc
 ) as c
 where (d.series, d.date) = (c.series, c.date) and coalesce(d.complete_generation, 0) < c.generation
+  and coalesce(d.confirmed_generation, 0) <= c.generation
 returning d.series, d.date, d.complete_generation
 
+-- name: confirm_days
+update gsc.days d set confirmed_generation = c.generation
+from unnest(%(series)s::integer[], %(dates)s::date[], %(generations)s::bigint[]) as c (series, date, generation)
+where (d.series, d.date) = (c.series, c.date)
+
 -- name: vanished
--- The days that have rows which the generation does not have, with their number and that of all rows. Such a row is older
+-- How many rows of each day the generation does not have, and how many rows the day has. Such a row is older
 -- and on no page that was applied in this generation or a newer one.
 select d.series, d.date, d.generation, f.vanished, f.rows
 from unnest(%(series)s::integer[], %(dates)s::date[], %(generations)s::bigint[]) as d (series, date, generation)
@@ -180,10 +195,12 @@ cross join lateral (
     ) as n using (page_number)
     where (f.series, f.date) = (d.series, d.date)
 ) as f
-where f.vanished > 0
 
 -- name: keep_vanished
-update gsc.days set vanished_kept = %(vanished)s where series = %(series)s and date = %(date)s
+update gsc.days set vanished_kept = %(vanished)s, digests = null where series = %(series)s and date = %(date)s
+
+-- name: mark_repeated
+update gsc.days set repeated = true where series = %(series)s and date = %(date)s
 
 -- name: sweep
 delete from gsc.facts f

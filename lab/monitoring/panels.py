@@ -149,8 +149,12 @@ _SINK = Board(
         Panel(
             "Pages applied",
             "ops",
-            (Query("sum(rate(gsc_pages_applied_total[$__rate_interval]))", "pages"),),
-            "Pages per second.",
+            (
+                Query("sum(rate(gsc_pages_applied_total[$__rate_interval]))", "pages"),
+                Query(rate("gsc_unchanged_pages_total", "outcome"), "unchanged, {{outcome}}"),
+            ),
+            "Pages per second, and of these the unchanged ones, whose rows were not sent. Refetched: the table had "
+            "other rows than those that the page was compared with.",
         ),
         Panel(
             "Transaction duration", "s", quantiles("gsc_transaction_seconds"), "Duration of the sink's transactions."

@@ -229,5 +229,5 @@ class Control(Message, frozen=True, kw_only=True, tag="control"):
         _check_years(at=self.at, until=self.until)
 
 
-Result = Rows | PageOutcome
+Result = Rows | Unchanged | PageOutcome
 AnyMessage = SyncRequest | Batch | Rows | Unchanged | PageOutcome | Control

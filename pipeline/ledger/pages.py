@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import date
 from typing import Any, Literal, NamedTuple, get_args
-from uuid import UUID
 
 import msgspec
 from psycopg import AsyncCopy
@@ -60,13 +59,13 @@ class DayGeneration(NamedTuple):
 class DayCount(NamedTuple):
     """The rows of the applied pages of a day in one generation, and whether every page is applied.
 
-    `digests` and `unchanged` are those columns of its pages, in order.
+    `pages` counts all of its pages; `unchanged` is whether they are as many as the day had, and each is unchanged.
     """
 
     rows: int
     complete: bool
-    digests: Sequence[UUID | None]
-    unchanged: Sequence[bool]
+    pages: int
+    unchanged: bool
 
 
 class AppliedPage(NamedTuple):
@@ -250,6 +249,12 @@ async def refetch(conn: Connection, series: int, batch: Batch) -> None:
     """Make a page pending again, to be fetched without a base. A finished page stays as it is."""
     async with database_errors():
         await conn.execute(_SQL["refetch"], _identity(batch, series))
+
+
+async def reopen_unchanged(conn: Connection, days: Sequence[DayGeneration]) -> None:
+    """Make the unchanged pages of these days pending again, to be fetched without a base."""
+    async with database_errors():
+        await conn.execute(_SQL["reopen_unchanged"], _day_columns(days))
 
 
 async def written_by_others(conn: Connection, days: Sequence[DayGeneration]) -> set[DayGeneration]:

@@ -114,11 +114,11 @@ where run_id = %(run_id)s and state in ('pending', 'published')
 -- In the order of the ids, so that two transactions cannot deadlock.
 insert into gsc.pages as p (
     batch_id, run_id, generation, series, date, start_row, row_limit, data_state, credential, priority,
-    state, final_at, rows, next_start_row, fetch_id, fetched_at, result_partition, result_offset
+    state, final_at, rows, next_start_row, digest, unchanged, fetch_id, fetched_at, result_partition, result_offset
 )
 select
     batch_id, run_id, generation, series, date, start_row, row_limit, data_state, credential, priority,
-    'applied', now(), rows, next_start_row, fetch_id, fetched_at, result_partition, result_offset
+    'applied', now(), rows, next_start_row, digest, unchanged, fetch_id, fetched_at, result_partition, result_offset
 from unnest(
     %(batch_id)s::uuid[], %(run_id)s::text[], %(generation)s::bigint[], %(series)s::integer[], %(date)s::date[],
     %(start_row)s::integer[], %(row_limit)s::integer[], %(data_state)s::text[], %(credential)s::text[],
@@ -132,7 +132,8 @@ from unnest(
 order by batch_id
 on conflict (batch_id) do update set
     state = excluded.state, final_at = excluded.final_at, rows = excluded.rows,
-    next_start_row = excluded.next_start_row, digest = excluded.digest, unchanged = excluded.unchanged, fetch_id = excluded.fetch_id, fetched_at = excluded.fetched_at,
+    next_start_row = excluded.next_start_row, digest = excluded.digest, unchanged = excluded.unchanged,
+    fetch_id = excluded.fetch_id, fetched_at = excluded.fetched_at,
     result_partition = excluded.result_partition, result_offset = excluded.result_offset,
     reason = null, detail = null
 
@@ -190,14 +191,26 @@ on conflict (batch_id) do update set conditional = false, state = excluded.state
 where p.state in ('pending', 'published')
 
 -- name: written_by_others
--- The days to which a generation was written that is newer than the complete one, and is not the given one.
+-- The days to which a generation was written that is newer than the complete one, and is not the given one. If a row is on
+-- two pages, the given one counts, too.
 select c.series, c.date, c.generation
 from unnest(%(series)s::integer[], %(dates)s::date[], %(generations)s::bigint[]) as c (series, date, generation)
 where exists (
     select from gsc.pages p join gsc.days d using (series, date)
     where (p.series, p.date) = (c.series, c.date) and p.generation > d.complete_generation
-      and p.generation <> c.generation and p.state = 'applied' and not p.unchanged
+      and (p.generation <> c.generation or d.repeated) and p.state = 'applied' and not p.unchanged
 )
+
+-- name: reopen_unchanged
+-- Only of days that are not complete in this generation.
+update gsc.pages p set
+    state = 'pending', conditional = false, unchanged = false, final_at = null,
+    rows = null, next_start_row = null, digest = null, fetch_id = null, fetched_at = null
+from unnest(%(series)s::integer[], %(dates)s::date[], %(generations)s::bigint[]) as c (series, date, generation)
+where (p.series, p.date, p.generation) = (c.series, c.date, c.generation) and p.state = 'applied' and p.unchanged
+  and exists (
+      select from gsc.days d where (d.series, d.date) = (c.series, c.date) and d.complete_generation < c.generation
+  )
 
 -- name: applied_or_cancelled
 -- Pages that rows do not change any more: their rows are stored, or their run was cancelled.
@@ -208,11 +221,11 @@ select batch_id, state from gsc.pages where batch_id = any(%(batches)s) and stat
 select p.series, p.date, p.generation, coalesce(sum(p.rows) filter (where p.state = 'applied'), 0)::integer,
     bool_and(p.state = 'applied') and bool_or(p.next_start_row is null)
         and max(p.start_row) = (count(*) - 1) * min(p.row_limit),
-    array_agg(p.digest order by p.start_row), array_agg(p.unchanged order by p.start_row)
-from gsc.pages p
+    count(*), bool_and(p.unchanged) and count(*) = cardinality(d.digests)
+from gsc.pages p join gsc.days d using (series, date)
 join unnest(%(series)s::integer[], %(dates)s::date[], %(generations)s::bigint[]) as w (series, date, generation)
   on (p.series, p.date, p.generation) = (w.series, w.date, w.generation)
-group by p.series, p.date, p.generation
+group by p.series, p.date, p.generation, d.digests
 
 -- name: delete_expired
 delete from gsc.pages

@@ -104,13 +104,16 @@ create table gsc.days (
     vanished_kept         integer not null default 0,
     confirmed_generation  bigint,
     digests               uuid[],
+    repeated              boolean not null default false,
     primary key (series, date)
 );
 comment on table gsc.days is 'A day of a series; complete when every page of one generation is applied.';
 comment on column gsc.days.confirmed_generation is
     'The newest generation that found a page unchanged: older ones write no rows from then on.';
 comment on column gsc.days.digests is
-    'Of the pages of the complete generation, in order; null unless each row of the table is on exactly one of them.';
+    'Of the pages of the complete generation, in order; null when the table has other rows, too.';
+comment on column gsc.days.repeated is
+    'The pages of the complete generation list a row twice: if one page changes, all are fetched with their rows.';
 comment on column gsc.days.completed_at is
     'Null while another page of the complete generation waits: it was planned after the day was complete.';
 comment on column gsc.days.truncated is 'At the cap of rows that Google lists for a day: some rows are missing.';

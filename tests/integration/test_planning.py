@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from pipeline.catalog import Catalog, Credential, Property
@@ -96,6 +97,13 @@ async def test_the_same_request_again_changes_nothing(conn: Connection) -> None:
     assert not await accept(conn, BACKFILL, CATALOG, now())
     await write_chunks(conn)
     assert await batch_ids(conn, BACKFILL) == planned
+
+
+@pytest.mark.parametrize("full", [True, False])
+async def test_only_pages_of_a_full_request_are_fetched_without_a_base(conn: Connection, full: bool) -> None:
+    await accept(conn, msgspec.structs.replace(DAILY, full=full), CATALOG, now())
+    await write_chunks(conn)
+    assert await (await conn.execute("select distinct conditional from gsc.pages")).fetchall() == [(not full,)]
 
 
 async def test_a_daily_request_is_planned_before_the_rest_of_a_backfill(conn: Connection) -> None:

@@ -5,14 +5,14 @@ from itertools import permutations
 import pytest
 
 from pipeline.contracts import codec
-from pipeline.contracts.messages import PageOutcome, Rows
+from pipeline.contracts.messages import PageOutcome, Result, Unchanged
 from pipeline.contracts.records import Record
 from pipeline.errors import Invalid
 from sink.assembly import ReceivedResult, assemble, read_result
 from support.examples import NOW, a_batch, some_rows
 
 
-def received(message: Rows | PageOutcome) -> ReceivedResult:
+def received(message: Result) -> ReceivedResult:
     return ReceivedResult(Record("gsc.results", 0, 1, None, b"", 0), message)
 
 
@@ -107,8 +107,39 @@ def test_a_result_that_cannot_be_read_is_invalid(value: bytes | None, error: str
     [
         some_rows(a_batch(), ["x"]),
         PageOutcome(batch=a_batch(), state="deferred", reason="halted", detail="", at=NOW),
+        Unchanged(
+            batch=a_batch(),
+            fetch_id="u",
+            fetched_at=NOW,
+            base_generation=4,
+            digest="a" * 32,
+            page_rows=1,
+            next_start_row=None,
+        ),
     ],
 )
-def test_a_result_is_read_with_its_record(message: Rows | PageOutcome) -> None:
+def test_a_result_is_read_with_its_record(message: Result) -> None:
     record = Record("gsc.results", 0, 1, None, codec.encode(message), 0)
     assert read_result(record) == ReceivedResult(record, message)
+
+
+def an_unchanged_page(generation: int = 5) -> Unchanged:
+    return Unchanged(
+        batch=a_batch(generation=generation), fetch_id="u", fetched_at=NOW, base_generation=4, digest="a" * 32,
+        page_rows=1, next_start_row=None,
+    )  # fmt: skip
+
+
+def test_a_page_is_unchanged_once_and_only_without_a_complete_fetch() -> None:
+    unchanged = received(an_unchanged_page())
+    work = assemble([unchanged, received(an_unchanged_page()), a_chunk(0)], {})
+    assert work.unchanged == [unchanged]
+    complete = a_chunk(0, of=1, page_rows=1)
+    work = assemble([unchanged, complete], {})
+    assert (work.fetches, work.unchanged) == ([[complete]], [])
+
+
+def test_the_base_of_an_unchanged_page_is_older_than_the_page() -> None:
+    record = Record("gsc.results", 0, 1, None, codec.encode(an_unchanged_page(generation=4)), 0)
+    with pytest.raises(Invalid, match="base_generation"):
+        read_result(record)

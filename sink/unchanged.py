@@ -1,0 +1,74 @@
+"""Unchanged pages: their rows were not sent, since the table has them, unless it has others meanwhile.
+
+Two things keep this exact. A page is confirmed only while the table has the base and nothing newer; and from then on no
+generation between the base and that of the page writes to the day.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from pipeline.contracts.messages import Unchanged
+from pipeline.contracts.records import Record
+from pipeline.ledger import pages as ledger_pages
+from pipeline.ledger.pages import AppliedPage, DayGeneration
+from pipeline.postgres import Connection
+from sink.completion import StoredDay, confirm_days
+from sink.rows import SeriesDay
+
+
+class UnchangedPage(NamedTuple):
+    """An unchanged page with its day and its record."""
+
+    day: SeriesDay
+    result: Unchanged
+    record: Record
+
+    @property
+    def generation(self) -> DayGeneration:
+        """The day in the generation of the page."""
+        return DayGeneration(*self.day, self.result.batch.generation)
+
+
+def rounds(pages: Iterable[UnchangedPage]) -> list[list[UnchangedPage]]:
+    """Return the pages in rounds, with one generation of a day in each.
+
+    The oldest comes first, since it may be the base of the next. Pure.
+    """
+    generations: dict[SeriesDay, set[int]] = {}
+    by_round: dict[int, list[UnchangedPage]] = {}
+    for page in sorted(pages, key=lambda page: page.generation):
+        of_day = generations.setdefault(page.day, set())
+        of_day.add(page.generation.generation)
+        by_round.setdefault(len(of_day), []).append(page)
+    return [by_round[number] for number in sorted(by_round)]
+
+
+def is_base(day: StoredDay, result: Unchanged) -> bool:
+    """Return whether the table has the rows that a page was compared with, as far as the day tells. Pure."""
+    number = result.batch.start_row // result.batch.row_limit
+    return day.complete == result.base_generation and day.digests[number : number + 1] == (result.digest,)
+
+
+async def apply_unchanged(
+    conn: Connection, pages: Sequence[UnchangedPage], stored: Mapping[SeriesDay, StoredDay]
+) -> list[AppliedPage]:
+    """Return the pages that are applied without rows. The others become pending again, to be fetched without a base.
+
+    `stored` has the days, which the transaction has locked. A page is applied, and changes nothing, when the table has
+    a newer generation.
+    """
+    same = {page.generation for page in pages if is_base(stored[page.day], page.result)}
+    mixed = await ledger_pages.written_by_others(conn, list(same)) if same else set()
+    applied, confirmed = [], set()
+    for page in pages:
+        series, day = page.day[0], stored[page.day]
+        if page.generation.generation < day.newest:
+            applied.append(AppliedPage(series, page.result, page.record, current=False))
+        elif is_base(day, page.result) and page.generation not in mixed:
+            applied.append(AppliedPage(series, page.result, page.record))
+            confirmed.add(page.generation)
+        else:
+            await ledger_pages.refetch(conn, series, page.result.batch)
+    if confirmed:
+        await confirm_days(conn, confirmed)
+    return applied
