@@ -24,11 +24,21 @@ class FetchedPage:
     ctr: list[float]
     position: list[float | None] | None
     first_incomplete_date: date | None = None
+    digest: str | None = None
 
     @property
     def rows(self) -> int:
         """The number of rows."""
         return len(self.clicks)
+
+
+@dataclass(frozen=True)
+class UnchangedPage:
+    """A response with the rows that the page has in the base of its batch, which are not decoded."""
+
+    rows: int
+    digest: str
+    first_incomplete_date: date | None = None
 
 
 @dataclass(frozen=True)
@@ -80,4 +90,5 @@ def _rows(fetch: Fetch, page: FetchedPage, number: int, count: int, part: slice 
         ctr=page.ctr[part],
         position=None if page.position is None else page.position[part],
         first_incomplete_date=page.first_incomplete_date,
+        digest=page.digest,
     )

@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from fetcher.chunks import FetchedPage
+from fetcher.chunks import FetchedPage, UnchangedPage
 from pipeline.contracts.identity import batch_id, page_of
 from pipeline.contracts.messages import Batch
 from pipeline.contracts.reports import FINAL_AFTER_DAYS
@@ -36,7 +36,7 @@ def next_batch(batch: Batch, start_row: int) -> Batch:
     return msgspec.structs.replace(batch, start_row=start_row, batch_id=batch_id(page))
 
 
-def first_incomplete_date(batch: Batch, page: FetchedPage, today: date) -> date | None:
+def first_incomplete_date(batch: Batch, page: FetchedPage | UnchangedPage, today: date) -> date | None:
     """Return the first day that may change: Google's own, or the page's day, or None for a day that is final.
 
     Google names the day only in fresh data that is grouped by date or hour. An empty page of a recent day means that

@@ -7,7 +7,7 @@ of the same type; the loop then only decides whether the page is tried again.
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from fetcher.chunks import FetchedPage
+from fetcher.chunks import FetchedPage, UnchangedPage
 from pipeline.contracts.messages import Cause
 
 ScopeKind = Literal["property", "credential", "project"]
@@ -39,7 +39,7 @@ class HaltOrder:
 class Done:
     """The page was fetched."""
 
-    page: FetchedPage
+    page: FetchedPage | UnchangedPage
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from fetcher.assignment import Partitions
 from fetcher.capacity import CallSlots, PageMemory, PagePermit
-from fetcher.chunks import FetchedPage
+from fetcher.chunks import FetchedPage, UnchangedPage
 from fetcher.error_policy import PERMISSION_WINDOW_S, LostPermissions, retry_delay, scope_of
 from fetcher.halt_publisher import HaltPublisher
 from fetcher.outages import Outages
@@ -179,7 +179,7 @@ class PageCalls:
             case Dead():
                 return await self.dead_letter(job, outcome)
 
-    async def _publish_page(self, job: Job, page: FetchedPage) -> Outcome:
+    async def _publish_page(self, job: Job, page: FetchedPage | UnchangedPage) -> Outcome:
         self._partitions.limiter.succeeded(job.batch, job.partition, job.call_started, monotonic())
         self._lost_permissions.succeeded(job.batch.credential, job.batch.property, monotonic())
         await self._halts.end_probe(job.batch)

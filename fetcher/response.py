@@ -1,4 +1,4 @@
-"""The body of a response, decoded into columns. Pure.
+"""The body of a response, decoded into columns, unless it has the rows of the base. Pure.
 
 A page has up to 25,000 rows, so the fetcher spends most of its CPU time here, in a worker thread.
 """
@@ -6,12 +6,16 @@ A page has up to 25,000 rows, so the fetcher spends most of its CPU time here, i
 import json
 import re
 import zlib
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import date, datetime
+from hashlib import sha256
 
 import msgspec
 from isal import isal_zlib
 
-from fetcher.chunks import FetchedPage
+from fetcher.chunks import FetchedPage, UnchangedPage
+from pipeline.contracts.identity import base_digest
 from pipeline.contracts.messages import Batch
 from pipeline.contracts.reports import TYPES_WITHOUT_POSITION
 from pipeline.contracts.text import storable
@@ -22,6 +26,8 @@ UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _GZIP = 16 + zlib.MAX_WBITS
 _GZIP_ERROR: type[Exception] = isal_zlib.error  # type: ignore[assignment]
 _GZIP_MAGIC = b"\x1f\x8b"
+_DIGEST_VERSION = b"1"
+"""Part of each digest. Another version makes every page a changed one, once."""
 MAX_COMPRESSION = 1032
 """Deflate makes nothing smaller than by this factor."""
 _NUL_ESCAPE = rb"\u0000"
@@ -54,6 +60,13 @@ class _Metadata(msgspec.Struct):
         return self.first_incomplete_date or self.first_incomplete_date_camel or (hour.date() if hour else None)
 
 
+class _Outline(msgspec.Struct):
+    """A response whose rows are not decoded."""
+
+    rows: list[msgspec.Raw] = []
+    metadata: _Metadata | None = None
+
+
 class _Response(msgspec.Struct):
     rows: list[_Row] = []
     metadata: _Metadata | None = None
@@ -69,6 +82,7 @@ class _Sites(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(_Response)
+_outline_decoder = msgspec.json.Decoder(_Outline)
 
 
 def decoded_size(body: bytes) -> int:
@@ -90,6 +104,34 @@ def gunzip(body: bytes) -> bytes:
     return data
 
 
+def read_page(batch: Batch, data: bytes) -> FetchedPage | UnchangedPage:
+    """Return the page in a JSON body; its rows are not decoded when they are those of the batch's base.
+
+    Raises like `decode_page`.
+    """
+    try:
+        outline = _outline(data)
+    except UNDECODABLE:
+        return decode_page(batch, data)  # raises the error, or repairs the text
+    digest = digest_of(map(bytes, outline.rows))
+    if digest == base_digest(batch):
+        return UnchangedPage(len(outline.rows), digest, _first_incomplete(outline))
+    return replace(decode_page(batch, data), digest=digest)
+
+
+def _outline(data: bytes) -> _Outline:
+    """Return a response with its rows as JSON. Raises UNDECODABLE."""
+    try:
+        return _outline_decoder.decode(data)
+    except UNDECODABLE:  # msgspec refuses lone surrogates, even where it does not decode the text
+        return _outline_decoder.decode(_LONE_SURROGATE.sub(_storable_surrogate, data))
+
+
+def digest_of(rows: Iterable[bytes]) -> str:
+    """Return 32 hex digits that two pages share only if they have the same rows, as JSON, in whatever order."""
+    return sha256(_DIGEST_VERSION + b"".join(sorted(rows))).hexdigest()[:32]
+
+
 def decode_page(batch: Batch, data: bytes) -> FetchedPage:
     """Return the page in a JSON body.
 
@@ -104,8 +146,12 @@ def decode_page(batch: Batch, data: bytes) -> FetchedPage:
         impressions=[row.impressions for row in rows],
         ctr=[row.ctr for row in rows],
         position=None if batch.search_type in TYPES_WITHOUT_POSITION else [row.position for row in rows],
-        first_incomplete_date=response.metadata.first_incomplete if response.metadata else None,
+        first_incomplete_date=_first_incomplete(response),
     )
+
+
+def _first_incomplete(response: _Response | _Outline) -> date | None:
+    return response.metadata.first_incomplete if response.metadata else None
 
 
 def decode_totals(data: bytes) -> dict[date, tuple[float, float]]:

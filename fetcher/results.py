@@ -5,12 +5,14 @@ import uuid
 from dataclasses import replace
 from typing import Final, Literal, Protocol
 
-from fetcher.chunks import Fetch, FetchedPage, chunks
+import msgspec
+
+from fetcher.chunks import Fetch, FetchedPage, UnchangedPage, chunks
 from fetcher.next_page import PagingRule, first_incomplete_date, next_batch, next_start_row
 from fetcher.schedule import Job
 from pipeline.clock import now
 from pipeline.contracts import codec
-from pipeline.contracts.messages import Control, PageOutcome
+from pipeline.contracts.messages import Batch, Control, PageOutcome, Unchanged
 from pipeline.contracts.records import Position, Record
 from pipeline.contracts.topics import BATCHES, RESULTS
 from pipeline.dead_letters import DeadLetter, DeadLetterPublisher, publish_dead_letter
@@ -38,21 +40,25 @@ class ResultPublisher:
         self._batches = BATCHES.full_name(prefix)
         self._results = RESULTS.full_name(prefix)
 
-    async def page(self, job: Job, page: FetchedPage) -> None:
-        """Publish the rows and, once they are acknowledged, the next page's batch.
+    async def page(self, job: Job, page: FetchedPage | UnchangedPage) -> None:
+        """Publish the rows, or that they are unchanged, and, once that is acknowledged, the next page's batch.
 
         Raises Invalid when a single row is larger than a message.
         """
         batch = job.batch
         following = next_start_row(batch, page.rows, self._rule)
-        fetch = Fetch(batch, uuid.uuid4().hex, now(), following)
+        fetch = Fetch(msgspec.structs.replace(batch, base=None), uuid.uuid4().hex, now(), following)
         incomplete = first_incomplete_date(batch, page, pacific_date(fetch.fetched_at))
-        encoded = await asyncio.to_thread(chunks, fetch, replace(page, first_incomplete_date=incomplete))
+        page = replace(page, first_incomplete_date=incomplete)
+        if isinstance(page, UnchangedPage):
+            encoded = [codec.encode(_unchanged(batch, fetch, page))]
+        else:
+            encoded = await asyncio.to_thread(chunks, fetch, page)
         await self._publisher.publish_all(self._results, [(batch.property, value) for value in encoded])
         if following is not None:
             value = codec.encode(next_batch(batch, following))
             await self._publisher.publish(self._batches, batch.credential, value)
-        counter("gsc_pages_total").labels("done").inc()
+        counter("gsc_pages_total").labels("unchanged" if isinstance(page, UnchangedPage) else "done").inc()
 
     async def deferred(self, job: Job, reason: str, detail: str) -> None:
         """Publish that the page is pending again, since a scope of it is halted."""
@@ -86,3 +92,18 @@ class ResultPublisher:
     async def control(self, control: Control) -> None:
         """Publish a halt, or its end, for every process."""
         await publish_control(self._publisher, self._prefix, control)
+
+
+def _unchanged(batch: Batch, fetch: Fetch, page: UnchangedPage) -> Unchanged:
+    if batch.base is None:
+        raise ValueError("a page without a base cannot be unchanged")
+    return Unchanged(
+        batch=fetch.batch,
+        fetch_id=fetch.fetch_id,
+        fetched_at=fetch.fetched_at,
+        base_generation=batch.base.generation,
+        digest=page.digest,
+        page_rows=page.rows,
+        next_start_row=fetch.next_start_row,
+        first_incomplete_date=page.first_incomplete_date,
+    )

@@ -47,6 +47,11 @@ class Job:
     """Why its last call failed, if it waits for another one."""
 
 
+def _seen_key(job: Job) -> tuple[str, bool]:
+    """Return what makes a batch a repeat: a page that was unchanged may be published again, without its base."""
+    return job.batch.batch_id, job.batch.base is not None
+
+
 class Tenant(NamedTuple):
     """A credential in a partition: in all partitions if the topic was given more of them, otherwise in one only."""
 
@@ -66,7 +71,7 @@ class Waits(Protocol):
 
 @dataclass
 class _Partition:
-    seen: OrderedDict[str, float] = field(default_factory=OrderedDict)
+    seen: OrderedDict[tuple[str, bool], float] = field(default_factory=OrderedDict)
     scopes: set[str] = field(default_factory=set)
     tenants: set[Tenant] = field(default_factory=set)
 
@@ -108,9 +113,9 @@ class Schedule:
             return False
         while partition.seen and next(iter(partition.seen.values())) < now - DEDUPLICATION_S:
             partition.seen.popitem(last=False)
-        if job.batch.batch_id in partition.seen:
+        if _seen_key(job) in partition.seen:
             return False
-        partition.seen[job.batch.batch_id] = now
+        partition.seen[_seen_key(job)] = now
         partition.scopes.update(scopes_of(job.batch)[1:])
         self._queue(job, partition)
         return True
@@ -130,7 +135,7 @@ class Schedule:
     def forget(self, job: Job) -> None:
         """Forget the id of a batch that was deferred or is dead, since it may be published again under this id."""
         if partition := self._partitions.get(job.partition):
-            partition.seen.pop(job.batch.batch_id, None)
+            partition.seen.pop(_seen_key(job), None)
 
     def wake(self, job: Job) -> None:
         """Look again at the credential and the property of a job, since one of their calls has ended."""

@@ -14,7 +14,7 @@ import msgspec
 from fetcher import multipart
 from fetcher.error_policy import outcome_of
 from fetcher.outcome import Admission, Dead, Done, Failure, Outcome, Retry, describe
-from fetcher.response import decode_page, decode_sites, decode_totals, decoded_size, gunzip
+from fetcher.response import decode_sites, decode_totals, decoded_size, gunzip, read_page
 from pipeline.contracts.messages import Batch, SearchType
 from pipeline.errors import Invalid, Retryable
 
@@ -214,7 +214,7 @@ def _outcome(batch: Batch, status: int, headers: Mapping[str, str], data: bytes)
     if not content_type.startswith("application/json"):
         return Retry(f"http_200 that is not JSON: content type {content_type!r}")
     try:
-        return Done(decode_page(batch, data))
+        return Done(read_page(batch, data))
     except Retryable as error:
         return Retry(str(error))
     except Invalid as error:

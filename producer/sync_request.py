@@ -31,13 +31,15 @@ class Problem(NamedTuple):
 class SyncBody(msgspec.Struct, forbid_unknown_fields=True):
     """The body of `POST /v1/syncs`: from `start` to `end`, or the last `days` that have data.
 
-    `days` means other dates tomorrow. To repeat a request later with the same id, use `start`, `end` and `rolling`.
+    With `full`, also the rows of unchanged pages are sent and written. `days` means other dates tomorrow. To repeat a
+    request later with the same id, use `start`, `end` and `rolling`.
     """
 
     start: date | None = None
     end: date | None = None
     days: Annotated[int, msgspec.Meta(ge=1, le=HISTORY_DAYS)] | None = None
     rolling: bool = False
+    full: bool = False
     properties: tuple[Name, ...] = ()
     all: bool = False
     reports: tuple[Name, ...] = ()
@@ -61,6 +63,7 @@ def build_request(fields: Mapping[str, Any] | bytes, *, now: datetime, today: da
         "requested_at": now,
         "requested_by": requested_by,
         "rolling": rolling,
+        "full": parsed.full,
     }
     try:
         return SyncRequest(**values)
@@ -83,6 +86,8 @@ def _rolling_id(parsed: SyncBody, today: date) -> str:
     names = [f"property {url}" for url in parsed.properties] + [f"report {name}" for name in parsed.reports]
     if parsed.priority == "backfill":
         names.append("priority backfill")
+    if parsed.full:
+        names.append("full")
     return rolling_request_id(today, parsed.days or 0, names)
 
 

@@ -152,6 +152,7 @@ async def _send(settings: SyncSettings, requests: Sequence[RefetchRequest]) -> N
                 "reports": [item.report],
                 "start": item.start.isoformat(),
                 "end": item.end.isoformat(),
+                "full": True,  # what is wrong may be the stored rows
             }
             request = build_request(fields, now=now(), today=pacific_date(now()), requested_by="reconcile")
             await publish_request(publisher, settings.topic_prefix, request)

@@ -67,13 +67,14 @@ async def _read_status(settings: StatusSettings) -> dict[str, Any]:
         sources = QueueSources(halts, project_by_credential(), statuses, settings.max_queue_size)
         queue = await read_queue(conn, sources)
         states, day_counts = await pages.count_by_state(conn), await days.count(conn)
-        unplanned = await runs.unplanned(conn)
+        unchanged, unplanned = await pages.count_unchanged(conn), await runs.unplanned(conn)
     return {
         "partitions": _partitions(lags["fetcher"], statuses, pending=bool(queue.groups)),
         "credentials": list(map(_credential, credential_pages(queue))),
         "unplanned": list(map(_unplanned, unplanned)),
         "lag": {service: {number: item.lag for number, item in lag.items()} for service, lag in lags.items()},
         "pages": states,
+        "unchanged_pages": unchanged,
         "days": day_counts._asdict(),
         "halts": [control.scope for control in halts],
     }
@@ -137,6 +138,7 @@ def _print_status(current: dict[str, Any]) -> None:
     runs_ = [(run["run_id"], run["priority"], run["pages"], _age(run["age_s"])) for run in current["unplanned"]]
     print_table("Runs that are not planned yet", ("run", "priority", "pages so far", "age"), runs_, empty=ALL_PLANNED)
     print_table("Pages of the last 30 days' runs", ("state", "pages"), sorted(current["pages"].items()))
+    click.echo(f"applied pages that were unchanged, so that no rows were sent: {current['unchanged_pages']}")
     counts = current["days"]
     click.echo(f"complete days: {counts['complete']}, of which truncated by Google: {counts['truncated']}")
     click.echo(f"halts: {', '.join(current['halts']) or 'none'}")

@@ -57,6 +57,7 @@ ID_CHECK_S = 5.0
 )
 @click.option("--report", "reports", multiple=True, help="A report of the catalog. Can be repeated.  [default: all]")
 @click.option("--request-id", help="Id of the request; the same request again changes nothing.  [default: a new one]")
+@click.option("--full", is_flag=True, help="Send and write every row, also those of pages that have not changed.")
 @click.option("--daily", is_flag=True, help="Fetch before all backfills.")
 @click.option(
     "--wait", is_flag=True, help="Wait until every page is finished; exit 1 if some are dead, 3 if the rest is halted."
@@ -104,6 +105,7 @@ def _build(options: dict[str, Any]) -> SyncRequest:
         "reports": options["reports"],
         "request_id": options["request_id"],
         "priority": "daily" if options["daily"] else None,
+        "full": options["full"],
     }
     try:
         return build_request(fields, now=now(), today=pacific_date(now()), requested_by="cli")

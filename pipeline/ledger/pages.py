@@ -123,6 +123,13 @@ async def count_by_state(conn: Connection) -> dict[str, int]:
         return dict(await (await conn.execute(_SQL["count_by_state"])).fetchall())
 
 
+async def count_unchanged(conn: Connection) -> int:
+    """How many of these pages were applied without their rows, which were stored before."""
+    async with database_errors():
+        row = await (await conn.execute(_SQL["count_unchanged"])).fetchone()
+    return int(row[0]) if row else 0
+
+
 async def next_pending(
     conn: Connection, counts: Mapping[PendingGroup, int], halted_properties: Iterable[str]
 ) -> list[Batch]:

@@ -54,6 +54,11 @@ select state, count(*) from gsc.pages
 where run_id in (select run_id from gsc.runs where accepted_at > now() - interval '30 days')
 group by state
 
+-- name: count_unchanged
+-- Of the same runs as `count_by_state`.
+select count(*) from gsc.pages
+where run_id in (select run_id from gsc.runs where accepted_at > now() - interval '30 days') and unchanged
+
 -- name: next_pending
 -- The first pages of each group. `limit 1` keeps the planner from reading whole tables for a hash join.
 select p.batch_id, p.run_id, p.generation, p.priority, p.credential, s.property, s.report, s.search_type,

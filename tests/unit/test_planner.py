@@ -171,9 +171,10 @@ def test_the_same_window_twice_on_a_day_is_the_same_request() -> None:
         rolling(reports=["fresh"]).request_id,
         rolling(all=False, properties=["sc-domain:a.com"]).request_id,
         rolling(priority="backfill").request_id,
+        rolling(full=True).request_id,
         build_request({"all": True, "days": 14}, now=NOW, today=date(2026, 3, 11), requested_by="test").request_id,
     }
-    assert len(ids) == 6
+    assert len(ids) == 7
 
 
 def test_a_window_of_another_day_is_requested_by_its_dates() -> None:

@@ -2,14 +2,25 @@
 
 import gzip
 import json
+from datetime import date
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fetcher.chunks import FetchedPage
-from fetcher.response import MAX_COMPRESSION, decode_page, decode_sites, decode_totals, decoded_size, gunzip
+from fetcher.chunks import FetchedPage, UnchangedPage
+from fetcher.response import (
+    MAX_COMPRESSION,
+    decode_page,
+    decode_sites,
+    decode_totals,
+    decoded_size,
+    digest_of,
+    gunzip,
+    read_page,
+)
+from pipeline.contracts.messages import Base
 from pipeline.contracts.text import storable
 from pipeline.errors import Invalid, Retryable
 from support.examples import DAY, a_batch
@@ -152,3 +163,52 @@ def test_a_gzipped_body_that_is_damaged_is_retried() -> None:
 def test_a_body_that_is_not_gzip_is_retried() -> None:
     with pytest.raises(Retryable, match="not gzip"):
         gunzip(b"{}")
+
+
+ROWS = [
+    {"keys": [DAY.isoformat(), query, "p"], "clicks": 1, "impressions": 2, "ctr": 0.5, "position": 1.5}
+    for query in ("a", "b", "a\ud83d")
+]
+
+
+def read(rows: list[dict[str, Any]], base: str = "0" * 32, **more: Any) -> FetchedPage | UnchangedPage:
+    batch = a_batch(base=Base(generation=4, digests=(base,)))
+    return read_page(batch, json.dumps({"rows": rows, **more}).encode())
+
+
+def digest(rows: list[dict[str, Any]]) -> str:
+    page = read(rows)
+    assert isinstance(page, FetchedPage)
+    assert page.digest is not None
+    return page.digest
+
+
+def test_a_page_with_the_rows_of_the_base_is_unchanged_in_whatever_order() -> None:
+    same = read(list(reversed(ROWS)), base=digest(ROWS), metadata={"firstIncompleteDate": "2026-03-01"})
+    assert same == UnchangedPage(3, digest(ROWS), date(2026, 3, 1))
+
+
+@pytest.mark.parametrize("field", ["clicks", "impressions", "ctr", "position"])
+def test_a_page_with_another_number_in_a_row_is_changed(field: str) -> None:
+    assert isinstance(read([{**ROWS[0], field: 9}, *ROWS[1:]], base=digest(ROWS)), FetchedPage)
+
+
+def test_a_page_whose_rows_have_swapped_a_number_is_changed() -> None:
+    rows = [{**row, "clicks": number} for number, row in enumerate(ROWS)]
+    swapped = [{**rows[0], "clicks": 1}, {**rows[1], "clicks": 0}, rows[2]]
+    assert digest(rows) != digest(swapped)
+
+
+def test_a_page_with_fewer_or_repeated_rows_is_changed() -> None:
+    assert len({digest(rows) for rows in ([], ROWS[:1], ROWS[:2], ROWS[:1] * 2, ROWS)}) == 5
+
+
+def test_a_digest_never_changes() -> None:
+    """Another release must derive the same one, or every page is fetched with its rows once more."""
+    assert digest_of([b"{}", b"[]"]) == digest_of([b"[]", b"{}"]) == "9b7f8039d0c0ef141ac9d23d197beb2b"
+
+
+def test_a_response_that_is_no_page_is_an_error_as_without_a_base() -> None:
+    for body in (b"{", b'{"rows": [{}]}', b'{"rows": 7}'):
+        with pytest.raises(Retryable):
+            read_page(a_batch(), body)

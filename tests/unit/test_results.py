@@ -1,11 +1,13 @@
 """What the fetcher publishes for a page."""
 
-from fetcher.chunks import FetchedPage
+from dataclasses import replace
+
+from fetcher.chunks import FetchedPage, UnchangedPage
 from fetcher.results import ResultPublisher
 from fetcher.schedule import Job
 from pipeline.clock import now
 from pipeline.contracts import codec
-from pipeline.contracts.messages import Batch, Rows
+from pipeline.contracts.messages import Base, Batch, Rows, Unchanged
 from pipeline.pacific import pacific_date
 from support.examples import a_batch
 from support.fetcher import World
@@ -47,3 +49,22 @@ async def test_each_fetch_of_a_page_has_its_own_id() -> None:
         await results.page(Job(a_batch(), 0, 0), a_page(1))
     first, second = [codec.decode(Rows, value) for value in world.results()]
     assert first.fetch_id != second.fetch_id
+
+
+async def test_of_an_unchanged_page_the_digest_is_published_and_the_next_page_has_the_same_base() -> None:
+    world, base = World(), Base(generation=4, digests=("a" * 32, "b" * 32))
+    page = UnchangedPage(3, "a" * 32)
+    await ResultPublisher(world, "gsc", "full-page").page(Job(a_batch(row_limit=3, base=base), 0, 0), page)
+    [value], [following] = world.results(), world.on("gsc.batches")
+    result = codec.decode(Unchanged, value)
+    assert (result.batch, result.page_rows, result.next_start_row) == (a_batch(row_limit=3), 3, 3)
+    assert (result.digest, result.base_generation) == ("a" * 32, 4)
+    assert codec.decode(Batch, following) == a_batch(row_limit=3, start_row=3, base=base)
+
+
+async def test_rows_have_their_digest_and_no_base() -> None:
+    world, base = World(), Base(generation=4, digests=("a" * 32,))
+    page = replace(a_page(1), digest="b" * 32)
+    await ResultPublisher(world, "gsc", "full-page").page(Job(a_batch(base=base), 0, 0), page)
+    [rows] = [codec.decode(Rows, value) for value in world.results()]
+    assert (rows.digest, rows.batch) == ("b" * 32, a_batch())

@@ -10,6 +10,7 @@ from fetcher.quota_limits import QuotaLimits
 from fetcher.rate_limiter import RateLimiter
 from fetcher.schedule import Job, Schedule, Tenant
 from pipeline.contracts.identity import DEDUPLICATION_S
+from pipeline.contracts.messages import Base
 from support.examples import a_batch
 
 
@@ -84,6 +85,16 @@ def test_a_property_that_waits_delays_no_other() -> None:
 
 def test_an_empty_schedule_waits_without_end() -> None:
     assert a_schedule().next(0.0, NO_WAIT) == float("inf")
+
+
+def test_a_page_that_was_compared_with_a_base_may_be_published_again_without_one() -> None:
+    schedule = Schedule()
+    schedule.assigned([0])
+    batch = a_batch(base=Base(generation=4, digests=("a" * 32,)))
+    assert schedule.add(Job(batch, 0, 0), now=0.0)
+    assert not schedule.add(Job(batch, 0, 1), now=1.0)
+    assert schedule.add(Job(a_batch(), 0, 2), now=1.0)
+    assert not schedule.add(Job(a_batch(), 0, 3), now=1.0)
 
 
 def test_a_repeated_batch_is_dropped_until_it_is_forgotten() -> None:
