@@ -1,8 +1,8 @@
 """Programs that some tests need and a user may not have: from the PATH, or made once and kept in the cache folder.
 
-helm and docker-compose are built by Go from their sources; Prometheus is Debian's; Airflow is installed by uv into a
-virtual environment of its own, since its dependencies are at odds with ours. `GSC_TOOLS=required`, which CI sets,
-makes a missing one a failure instead of a skip.
+helm and docker-compose are built by Go from their sources; Prometheus and PgBouncer are Debian's; Airflow is
+installed by uv into a virtual environment of its own, since its dependencies are at odds with ours.
+`GSC_TOOLS=required`, which CI sets, makes a missing one a failure instead of a skip.
 """
 
 import fcntl
@@ -90,16 +90,26 @@ def _compose(folder: Path) -> None:
     _run("go", "build", "-o", "docker-compose", package, cwd=folder)
 
 
-def _prometheus(folder: Path) -> None:
+def _debian(folder: Path, target: Path, *packages: str) -> None:
+    """Unpack packages of Debian, downloaded into a folder, without installing them."""
     try:
-        _run("apt-get", "download", "prometheus", cwd=folder)
+        _run("apt-get", "download", *packages, cwd=folder)
     except Missing:
         _run("apt-get", "update", cwd=folder)
-        _run("apt-get", "download", "prometheus", cwd=folder)
-    (package,) = folder.glob("prometheus_*.deb")
-    _run("dpkg-deb", "--extract", str(package), ".", cwd=folder)
+        _run("apt-get", "download", *packages, cwd=folder)
+    for package in folder.glob("*.deb"):
+        _run("dpkg-deb", "--extract", str(package), str(target), cwd=folder)
+
+
+def _prometheus(folder: Path) -> None:
+    _debian(folder, folder, "prometheus")
     for program in ("prometheus", "promtool"):
         (folder / "usr/bin" / program).rename(folder / program)
+
+
+def _pgbouncer(folder: Path) -> None:
+    """With the libraries that a machine may not have: a folder, as on Debian."""
+    _debian(folder, folder / pgbouncer.name, "pgbouncer", "libc-ares2", "libevent-2.1-7")
 
 
 def _airflow(folder: Path) -> None:
@@ -123,5 +133,6 @@ helm = Tool("helm", "https://helm.sh/docs/intro/install, or install Go", _helm)
 compose = Tool("docker-compose", "https://docs.docker.com/compose/install, or install Go", _compose)
 prometheus = Tool("prometheus", "https://prometheus.io/download, or apt-get install prometheus", _prometheus)
 promtool = Tool("promtool", "it comes with Prometheus: https://prometheus.io/download", _prometheus)
+pgbouncer = Tool("pgbouncer-of-debian", "use Debian or Ubuntu", _pgbouncer)
 airflow = Tool(_name_of_airflow(), "install uv, https://docs.astral.sh/uv, or run `make install`", _airflow)
 flock = Tool("flock", "it comes with util-linux", _not_made)
