@@ -19,9 +19,48 @@ LEAST: Mapping[str, Any] = {
 }
 """What must be given."""
 
+SERVICES = ("producer", "fetcher", "sink")
+SECRETS: dict[str, dict[str, Any]] = {
+    "existing": {},
+    "external": {"existingSecret": "", "external": {"enabled": True, "storeName": "vault", "remoteKey": "gsc"}},
+    "inline": {"existingSecret": "", "values": {"GSC_POSTGRES_DSN": "postgresql://db/gsc", "GSC_HTTP_TOKEN": "t"}},
+}
+CATALOGS: dict[str, dict[str, Any]] = {
+    "secret": {},
+    "content": {"existingSecret": "", "content": "credentials: []\n", "credentialsSecret": "files"},
+}
+TOPICS: dict[str, dict[str, Any]] = {
+    "job": {"replication": 3},
+    "strimzi": {"mode": "strimzi", "replication": 3, "strimzi": {"cluster": "main", "namespace": "kafka"}},
+    "none": {"mode": "none"},
+}
+ALL_ON: dict[str, Any] = {
+    **{name: {"enabled": True} for name in ("daily", "podMonitor", "alerts", "dashboards", "migrations")},
+    "networkPolicy": {"enabled": True, "ingressFrom": [{"namespaceSelector": {}}]},
+    "settings": {"max_concurrency": 64, "transport": "batch", "site_qps": 15.5},
+    "kafka": {"settings": {"security.protocol": "SASL_SSL", "socket.keepalive.enable": True}},
+    "workloadIdentity": {"enabled": True, "audience": "//iam.googleapis.com/projects/1/providers/k8s"},
+    "serviceAccount": {"annotations": {"iam.gke.io/gcp-service-account": "gsc@x.iam"}, "automountToken": True},
+    "tolerations": [{"key": "spot", "operator": "Exists"}],
+    "nodeSelector": {"pool": "a"},
+    "affinity": {"podAntiAffinity": {}},
+    "imagePullSecrets": [{"name": "registry"}],
+    "podAnnotations": {"a": "b"},
+    "extraVolumes": [{"name": "ca", "secret": {"secretName": "ca"}}],
+    "extraVolumeMounts": [{"name": "ca", "mountPath": "/ca"}],
+    "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
+}
+
+THERE: dict[str, Any] = {
+    "ServiceAccount/default/default": {},
+    "Secret/default/gsc": {"data": {"GSC_POSTGRES_DSN": ""}},
+    "Secret/default/gsc-catalog": {"data": {"catalog.yaml": ""}},
+}
+"""A namespace with what LEAST names."""
+
 
 class Refused(Exception):
-    """What helm says."""
+    """What helm prints when it refuses the values."""
 
 
 Objects = list[dict[str, Any]]
@@ -86,3 +125,39 @@ def _rendered(values: str, minor: str, *options: str) -> Objects:
     if done.returncode:
         raise Refused(done.stderr)
     return [item for item in yaml.load_all(done.stdout, Loader=yaml.CSafeLoader) if item]
+
+
+def assert_config_is_there(objects: list[dict[str, Any]]) -> None:
+    """A hook runs before anything else is there: what it refers to is a hook, too, or was there before."""
+    configs = {
+        (item["kind"].replace("ExternalSecret", "Secret"), item["metadata"]["name"]): item
+        for item in of_kind(objects, "ConfigMap", "Secret", "ExternalSecret")
+    }
+    for item in of_kind(objects, "Deployment", "Job", "CronJob"):
+        hook = is_hook(item)
+        for kind, name in references(pods([item]).popitem()[1]):
+            if name in {"gsc", "gsc-catalog", "files"}:
+                continue
+            assert is_hook(configs[kind, name]) == hook, (item["metadata"]["name"], name)
+            if hook:
+                assert hook_weight(configs[kind, name]) < hook_weight(item)
+
+
+def is_hook(item: dict[str, Any]) -> bool:
+    return "helm.sh/hook" in item["metadata"].get("annotations", {})
+
+
+def hook_weight(item: dict[str, Any]) -> int:
+    return int(item["metadata"]["annotations"]["helm.sh/hook-weight"])
+
+
+def references(pod: dict[str, Any]) -> set[tuple[str, str]]:
+    """Kind and name of each ConfigMap and Secret that a pod uses."""
+    (container,) = pod["containers"]
+    found = {("ConfigMap", source["configMapRef"]["name"]) for source in container["envFrom"]}
+    variables = container.get("env", [])
+    keys = (variable["valueFrom"]["secretKeyRef"] for variable in variables if "valueFrom" in variable)
+    found |= {("Secret", reference["name"]) for reference in keys}
+    projected = (source for volume in pod["volumes"] for source in volume.get("projected", {}).get("sources", []))
+    kinds = {"configMap": "ConfigMap", "secret": "Secret"}
+    return found | {(kinds[kind], source[kind]["name"]) for source in projected for kind in source if kind in kinds}
