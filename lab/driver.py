@@ -1,7 +1,8 @@
 """What tests, benchmarks and the demo do with a running pipeline: request a sync, follow it, compare the result."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date
 from typing import Any, Literal
 
 import httpx
@@ -10,7 +11,7 @@ import msgspec
 from lab.comparison import Comparison, Day, Difference, Table, expected_table, series_days
 from lab.local_pipeline import Services, Setup
 from lab.progress import ShowProgress
-from lab.scenario import RunningSimulator, last_days
+from lab.scenario import RunningSimulator, last_day, last_days
 from pipeline.catalog_file import read_catalog
 from pipeline.clock import now
 from pipeline.consumer_lag import LagReader
@@ -36,10 +37,12 @@ class Driver:
     setup: Setup
     simulator: RunningSimulator
     services: Services
+    newest_day: date = field(default_factory=last_day)
+    """The last day that is requested and compared: the same when midnight passes in between."""
 
     async def request_sync(self, days: int) -> str:
         """Publish a sync request for the last days of every property; return the run's id. Raises PipelineError."""
-        dates = last_days(days)
+        dates = last_days(days, self.newest_day)
         fields = {"start": dates[-1].isoformat(), "end": dates[0].isoformat(), "all": True}
         request = build_request(fields, now=now(), today=pacific_date(now()), requested_by="lab")
         async with open_publisher(self.setup.kafka, "gsc-lab") as publisher:
@@ -78,7 +81,7 @@ class Driver:
 
         Raises PipelineError, CatalogError, psycopg.Error and httpx.HTTPError.
         """
-        series = series_days(read_catalog(self.setup.catalog), last_days(days))
+        series = series_days(read_catalog(self.setup.catalog), last_days(days, self.newest_day))
         comparison = Comparison()
         async with (
             connection(self.setup.servers.dsn, application="gsc-lab") as conn,

@@ -38,9 +38,10 @@ def last_day() -> date:
     return pacific_date(now()) - timedelta(days=FINAL_AFTER_DAYS)
 
 
-def last_days(count: int) -> list[date]:
-    """Return the newest days whose data is final, newest first."""
-    return [last_day() - timedelta(days=number) for number in range(count)]
+def last_days(count: int, newest: date | None = None) -> list[date]:
+    """Return days whose data is final, newest first; `newest`: the first of them, by default the newest of all."""
+    newest = newest or last_day()
+    return [newest - timedelta(days=number) for number in range(count)]
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,6 @@ from support.wait import until
 
 SITES = ("sc-domain:shop-1.example", "https://www.shop-2.example/")
 FACTS = "select s.property, s.report, f.date, f.key, f.generation, f.clicks, f.impressions, f.position, f.query, f.page"
-TODAY = pacific_date(now())
 
 
 async def facts(dsn: str) -> list[tuple[Any, ...]]:
@@ -270,7 +269,8 @@ async def test_the_timer_asks_for_the_window_once_a_day_and_deletes_what_is_not_
 
         await until(planned, 60, "the timer has asked")
         [(run, request_id)] = await runs()
-        assert request_id.startswith(f"rolling-{TODAY}-8-")
+        today = pacific_date(now())
+        assert request_id.startswith(f"rolling-{today}-8-")
         assert set(await running.finished(run)) == {"applied"}
         planned_days = dict(
             await query(
@@ -288,7 +288,7 @@ async def test_the_timer_asks_for_the_window_once_a_day_and_deletes_what_is_not_
         assert waited["run_id"] == run
         assert len(await runs()) == 1
 
-        old = TODAY - timedelta(days=6)
+        old = today - timedelta(days=6)
         await query(
             dsn,
             "insert into gsc.facts select series, date '" + str(old) + "', gen_random_uuid(), 1, 0, 0, 0, 0, 0"

@@ -33,7 +33,7 @@ from lab.servers import Servers
 from pipeline.clock import now
 from pipeline.errors import Fatal
 from pipeline.publisher import open_publisher
-from support.pipeline import COMMAND, Running, simulator_settings
+from support.pipeline import COMMAND, LAST_DAY, Running, simulator_settings
 from support.tls import tls_front
 
 pytestmark = pytest.mark.xdist_group("security")
@@ -125,7 +125,7 @@ def _running(secured: Secured, folder: Path) -> Iterator[Running]:
         _grant(secured)
         for name in NAMES:
             services.start(name, **secured.settings(name))
-        yield Running(setup, google, services)
+        yield Running(setup, google, services, LAST_DAY)
     finally:
         services.stop()
         google.process.stop()

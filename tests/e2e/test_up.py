@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from lab.run_folder import lock_holder
-from lab.scenario import Scenario, last_days, start_simulator
-from support.pipeline import COMMAND, is_ready, query, simulator_settings
+from lab.scenario import Scenario, start_simulator
+from support.pipeline import COMMAND, a_day, is_ready, query, simulator_settings
 from support.wait import until
 
 DAYS = 2
@@ -65,8 +65,7 @@ async def test_it_is_left_running_and_found_again(embedded: Up) -> None:
     assert all(is_ready(int(url.rpartition(":")[2])) for url in first["http"].values())
     embedded.environment |= first["environment"]
 
-    days = last_days(DAYS)
-    body = {"all": True, "start": days[-1].isoformat(), "end": days[0].isoformat()}
+    body = {"all": True, "start": a_day(DAYS - 1).isoformat(), "end": a_day(0).isoformat()}
     syncs = f"{first['http']['producer']}/v1/syncs"
     assert httpx.post(syncs, json=body, trust_env=False).status_code == 401
     bearer = {"Authorization": "Bearer secret"}

@@ -90,7 +90,7 @@ def running_pipeline(
             thread.submit(lambda: asyncio.run(prepare(setup))).result()
         for name in NAMES:
             services.start(name)
-        yield Running(setup, google, services)
+        yield Running(setup, google, services, LAST_DAY)
     finally:
         services.stop()
         google.process.stop()
