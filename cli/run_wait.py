@@ -1,6 +1,5 @@
 """Waiting for a run: until it is planned, and until its pages are finished or nothing but halted pages is left."""
 
-import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -27,7 +26,8 @@ from pipeline.topic_reader import OffsetRange, OffsetRanges, TopicReader
 POLL_EVERY_S = 0.5
 """The longest time between two looks at the ledger; a change of any page ends it."""
 REST_RATIO = 4
-"""Between two queries the command rests this many times as long as one took: a large run takes a while to count."""
+"""Between two counts the command rests this many times as long as one took, unless the run finishes meanwhile: the
+pages of a large run take a while to count, and on a busy server a long while."""
 QUIET_S = 10.0
 """Halts are looked at when no page was finished for this long."""
 UNPLANNED_S = 30.0
@@ -126,7 +126,14 @@ async def wait_until_finished(conn: Connection, run: str, halts: Halts, show: Sh
             if text != reported:
                 reported = text
                 click.echo(text or "no halt holds the pages any more", err=True)
-        await asyncio.sleep(rest_s)
+        await _rest(conn, run, rest_s)
+
+
+async def _rest(conn: Connection, run: str, seconds: float) -> None:
+    """Wait for a change after this time, or for the change that finishes the run, however early."""
+    until = monotonic() + seconds
+    await wait_for_change(conn, POLL_EVERY_S)
+    while monotonic() < until and await runs.has_unfinished_pages(conn, run):
         await wait_for_change(conn, POLL_EVERY_S)
 
 

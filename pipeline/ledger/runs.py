@@ -190,6 +190,13 @@ def _state(row: dict[str, Any], counts: dict[str, int]) -> RunState:
     return "finished" if finished_count(counts) == sum(counts.values()) else "running"
 
 
+async def has_unfinished_pages(conn: Connection, run: str) -> bool:
+    """Whether a run has a page without a final state; counts none."""
+    async with database_errors():
+        row = await (await conn.execute(_SQL["has_unfinished_pages"], {"run_id": run})).fetchone()
+    return bool(row and row[0])
+
+
 async def unfinished_tenants(conn: Connection, run: str) -> list[tuple[str, str]]:
     """Return the credentials and properties of the unfinished pages of a run."""
     async with database_errors():

@@ -59,6 +59,9 @@ cross join lateral (
 ) as p
 order by r.generation desc
 
+-- name: has_unfinished_pages
+select exists (select from gsc.pages where run_id = %(run_id)s and state in ('pending', 'published'))
+
 -- name: unfinished_tenants
 select distinct p.credential, s.property
 from gsc.pages p join gsc.series s using (series)

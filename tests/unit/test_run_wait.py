@@ -58,12 +58,16 @@ class Ledger:
     async def unfinished_tenants(self, _: Connection, __: str) -> Sequence[tuple[str, str]]:
         return self.tenants
 
+    async def has_unfinished_pages(self, *_: object) -> bool:
+        return False
+
     async def wait_for_change(self, *_: object) -> None:
         """Any time may pass."""
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(runs, "progress", self.progress)
         monkeypatch.setattr(runs, "unfinished_tenants", self.unfinished_tenants)
+        monkeypatch.setattr(runs, "has_unfinished_pages", self.has_unfinished_pages)
         monkeypatch.setattr(run_wait, "wait_for_change", self.wait_for_change)
         monkeypatch.setattr(run_wait, "QUIET_S", 0.0)
 
@@ -102,6 +106,43 @@ async def test_a_run_ends_when_every_page_is_finished(monkeypatch: pytest.Monkey
     assert [item[1:] for item in shown] == [(0, 2), (1, 2), (2, 2)]
     assert (end.progress.pages, end.halts, exit_code(end)) == ({"applied": 1, "dead": 1}, (), 1)
     assert "dead-letters list" in describe_end(end)
+
+
+class SlowLedger(Ledger):
+    """A run that finishes at a time, on a server that takes four seconds to count its pages."""
+
+    def __init__(self, finished_at: float) -> None:
+        super().__init__()
+        self.time = 0.0
+        self.finished_at = finished_at
+        self.counts = 0
+
+    def monotonic(self) -> float:
+        return self.time
+
+    async def progress(self, _: Connection, run: str) -> RunProgress | None:
+        state = "applied" if self.time >= self.finished_at else "pending"
+        self.time += 4.0
+        self.counts += 1
+        return a_run({state: 1}, run_id=run)
+
+    async def has_unfinished_pages(self, *_: object) -> bool:
+        return self.time < self.finished_at
+
+    async def wait_for_change(self, *_: object) -> None:
+        self.time += 0.5
+
+
+@pytest.mark.parametrize("finished_at", [1.0, 4.5, 11.0, 19.9, 20.0, 26.0])
+async def test_the_end_of_a_run_is_noticed_while_the_command_rests(
+    monkeypatch: pytest.MonkeyPatch, finished_at: float
+) -> None:
+    ledger = SlowLedger(finished_at)
+    ledger.install(monkeypatch)
+    monkeypatch.setattr(run_wait, "monotonic", ledger.monotonic)
+    await wait_until_finished(CONN, "r", Halts(), lambda *_: None)
+    assert ledger.time <= finished_at + 4.0 + 0.5 + 4.0  # a count in progress, a wait, and the last count
+    assert ledger.counts <= 3  # and rests in between
 
 
 async def test_a_run_ends_with_the_halts_that_hold_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
