@@ -201,6 +201,8 @@ class PageCalls:
             self._partitions.limiter.refused(job.batch, job.partition, refusal, monotonic())
             counter("gsc_quota_refusals_total").labels(retry.throttled).inc()
             _log.warning("quota_refused", scope=scope, reason=retry.reason, retry_after=after_s, **about)
+        if retry.counts:  # what follows the colon differs from call to call
+            counter("gsc_failed_calls_total").labels(job.batch.credential, retry.reason.partition(":")[0]).inc()
         if self.outages.in_progress(job):  # the circuit decides when the next call starts
             return replace(retry, after_s=retry.after_s or None)
         if retry.counts and job.fails_alone and job.attempts >= self._capacity.max_attempts:

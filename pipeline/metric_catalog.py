@@ -99,6 +99,13 @@ METRICS = (
     ),
     Metric("gsc_calls_total", "counter", ("credential", "outcome"), FETCHER, "Calls to Search Console by outcome."),
     Metric(
+        "gsc_failed_calls_total",
+        "counter",
+        ("credential", "reason"),
+        FETCHER,
+        "Failed calls whose page is tried again: timeouts, broken connections, 5xx, the answers of a proxy.",
+    ),
+    Metric(
         "gsc_quota_refusals_total",
         "counter",
         ("kind",),

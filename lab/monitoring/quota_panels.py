@@ -67,6 +67,12 @@ QUOTA = Board(
             "Calls per minute.",
         ),
         Panel(
+            "Calls that failed",
+            "cpm",
+            (Query(f"60 * {rate('gsc_failed_calls_total', 'reason')}", "{{reason}}"),),
+            "Calls per minute whose page is tried again. http_403 without an error of Google: a proxy answers.",
+        ),
+        Panel(
             "Where the time goes",
             "percentunit",
             (Query(f"{rate('gsc_wait_seconds_total', 'reason')} / scalar(count(gsc_calls_in_flight))", "{{reason}}"),),

@@ -17,6 +17,7 @@ from pipeline.contracts import codec
 from pipeline.contracts.halts import scopes_of
 from pipeline.contracts.messages import Control, PageOutcome
 from pipeline.errors import Fatal, Retryable
+from pipeline.metrics import counter
 from support.examples import NOW
 from support.fetcher import CAPACITY, EMPTY_PAGE, PROPERTY, UNLIMITED, World, a_job, held_partitions, page_calls
 from support.wait import until
@@ -74,6 +75,7 @@ async def test_a_page_that_fails_while_others_succeed_backs_off_and_is_dead_afte
 ) -> None:
     failure = outcome_of(status, b"<html>blocked by proxy</html>")
     assert isinstance(failure, Retry)
+    before = counter("gsc_failed_calls_total").labels("acme", failure.reason)._value.get()
     partitions = held_partitions()
     calls, job = page_calls(world, partitions), a_job(partitions)
     outcomes = []
@@ -88,6 +90,7 @@ async def test_a_page_that_fails_while_others_succeed_backs_off_and_is_dead_afte
         Dead("attempts_exhausted", failure.reason),
     ]
     assert job.failure == failure.reason
+    assert counter("gsc_failed_calls_total").labels("acme", failure.reason)._value.get() - before == 3
     [dead] = [message for message in map(codec.decode_result, world.results()) if isinstance(message, PageOutcome)]
     assert (dead.state, dead.reason, dead.attempts) == ("dead", "attempts_exhausted", 3)
 
