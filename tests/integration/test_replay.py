@@ -7,13 +7,15 @@ import pytest
 
 from maintenance.replay import Replay, ReplayCounts, Selection, begin, begin_generation, finish
 from pipeline.contracts import codec
+from pipeline.contracts.messages import Unchanged
 from pipeline.contracts.records import Record
 from pipeline.errors import Retryable
+from pipeline.ledger import pages
 from pipeline.postgres import Connection, connection
 from pipeline.schema import migrate
 from pipeline.topic_reader import OffsetRange, OffsetRanges
 from sink.writer import Writer
-from support.examples import DAY, a_batch, some_rows
+from support.examples import DAY, NOW, a_batch, some_rows
 
 RANGES = {0: OffsetRange(10, 14)}
 RECORDS = [
@@ -87,3 +89,17 @@ async def test_a_replay_with_a_new_generation_overwrites_newer_rows(conn: Connec
     assert counts.rows_written == 4
     row = await (await conn.execute("select min(generation), max(clicks) from gsc.facts")).fetchone()
     assert row == (run.generation, 1.0)
+
+
+async def test_an_unchanged_page_whose_rows_are_not_replayed_is_pending(
+    conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unchanged = Unchanged(
+        batch=a_batch(), fetch_id="f", fetched_at=NOW, base_generation=4, digest="a" * 32, page_rows=1,
+        next_start_row=None,
+    )  # fmt: skip
+    monkeypatch.setitem(globals(), "RECORDS", [Record("gsc.results", 0, 10, None, codec.encode(unchanged), 0)])
+    counts = await replayed(conn, Reader(), Selection())
+    assert (counts.pages, counts.pages_refetched, counts.rows) == (0, 1, 0)
+    (group,) = await pages.pending_groups(conn)
+    assert await pages.next_pending(conn, {group: 1}, []) == [a_batch()]
