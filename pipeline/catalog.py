@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, PrivateAttr, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from pipeline.catalog_fields import Identifier, NotEmpty, Strict, Unique
 from pipeline.contracts.messages import DEFAULT_PROJECT
@@ -43,7 +43,6 @@ class Credential(Strict):
     """The Google Cloud project whose quota its calls use."""
     user_qpm: QueriesPerMinute | None = None
     """Google's quota of this account in queries a minute, when it differs from GSC_USER_QPM."""
-    _place: str = PrivateAttr("")
 
     @field_validator("file")
     @classmethod
@@ -64,8 +63,8 @@ class Credential(Strict):
 
     @property
     def key_field(self) -> str:
-        """The field that says where the key is, after the catalog's path and line if they are known."""
-        return f"{self._place}credentials.{self.id}.{'type' if self.file is None else 'file'}"
+        """The field that says where the key is."""
+        return f"credentials.{self.id}.{'type' if self.file is None else 'file'}"
 
     def is_same_key(self, other: "Credential") -> bool:
         """Return whether another entry means the same account and key file, wherever it stands in the catalog."""
@@ -74,9 +73,19 @@ class Credential(Strict):
     def located_at(self, path: Path, line: int) -> "Credential":
         """Return a copy that is an entry of the catalog at `path`: `file` is resolved against the catalog's folder."""
         file = None if self.file is None else (path.parent / self.file).absolute()
-        copy = self.model_copy(update={"file": file})
-        copy._place = f"{path}:{line}: "  # noqa: SLF001 - of the same class
-        return copy
+        return CatalogEntry.model_construct(**{**dict(self), "file": file, "place": f"{path}:{line}: "})
+
+
+class CatalogEntry(Credential):
+    """A credential with its place in a catalog file."""
+
+    place: str
+    """The path and the line, as they stand before an error."""
+
+    @property
+    def key_field(self) -> str:
+        """The field that says where the key is, after the catalog's path and line."""
+        return f"{self.place}{super().key_field}"
 
 
 class Project(Strict):

@@ -14,6 +14,7 @@ import psycopg
 from psycopg import AsyncConnection, errors
 from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq.abc import PGconn
 from psycopg.rows import TupleRow
 
 from pipeline.clock import monotonic
@@ -81,28 +82,27 @@ MAINTENANCE = Limits(answer_s=3600.0)
 class Connection(AsyncConnection[TupleRow]):
     """A connection whose every wait for the server has a deadline."""
 
-    limits = Limits()
-    """Those of the connection, from `connect`."""
-    on_answer: OnAnswer = staticmethod(lambda: None)
-    """Called whenever the server has answered; from `connect`."""
-
-    answered_at = float("-inf")
-    """When the server last answered, on the monotonic clock."""
+    def __init__(self, pgconn: PGconn, limits: Limits, on_answer: OnAnswer) -> None:
+        """`on_answer` is called whenever the server has answered."""
+        super().__init__(pgconn)
+        self.limits = limits
+        self._on_answer = on_answer
+        self._answered_at = float("-inf")
+        self._expired = False
 
     async def wait(self, gen: PQGen[RV], *args: Any, **kwargs: Any) -> RV:
-        """Wait for the server. Raises OperationalError after the deadline, and has closed the connection then."""
-        expired = asyncio.Event()
-        timer = asyncio.get_running_loop().call_later(self.limits.answer_s + 1.0, self._give_up, expired)
+        """Wait for the server. Raises OperationalError after the deadline, and so does every later wait."""
+        timer = asyncio.get_running_loop().call_later(self.limits.answer_s + 1.0, self._give_up)
         try:
             result = await super().wait(gen, *args, **kwargs)
         except psycopg.OperationalError as error:
-            if expired.is_set():
+            if self._expired:
                 raise psycopg.OperationalError(f"no answer within {self.limits.answer_s + 1.0:g} s") from error
             raise
         finally:
             timer.cancel()
-        self.answered_at = monotonic()
-        self.on_answer()
+        self._answered_at = monotonic()
+        self._on_answer()
         return result
 
     async def limit_statements(self, seconds: float) -> None:
@@ -113,15 +113,25 @@ class Connection(AsyncConnection[TupleRow]):
 
     async def probe(self) -> None:
         """Ask the server something if it has not answered for PROBE_EVERY_S. Raises Retryable."""
-        if monotonic() - self.answered_at >= PROBE_EVERY_S:
+        if monotonic() - self._answered_at >= PROBE_EVERY_S:
             async with database_errors():
                 await self.execute("select 1")
 
-    def _give_up(self, expired: asyncio.Event) -> None:
+    def _give_up(self) -> None:
         """Shut the socket down, so that every wait on it ends at once: that of a cancelled statement, too."""
-        expired.set()
+        self._expired = True
         with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self.pgconn.socket)) as duplicate:
             duplicate.shutdown(socket.SHUT_RDWR)
+
+
+def _class_with(limits: Limits, on_answer: OnAnswer) -> type[Connection]:
+    """Return a class of connections. psycopg makes them itself, and knows no other argument than libpq's connection."""
+
+    class Limited(Connection):
+        def __init__(self, pgconn: PGconn) -> None:
+            super().__init__(pgconn, limits, on_answer)
+
+    return Limited
 
 
 async def connect(
@@ -154,8 +164,7 @@ def _is_refused(error: psycopg.OperationalError) -> bool:
 
 
 async def _open(conninfo: str, limits: Limits, on_answer: OnAnswer) -> Connection:
-    conn = await Connection.connect(conninfo, autocommit=True)
-    conn.limits, conn.on_answer = limits, on_answer
+    conn = await _class_with(limits, on_answer).connect(conninfo, autocommit=True)
     settings = limits.session()
     try:
         await conn.execute(

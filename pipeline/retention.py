@@ -1,7 +1,9 @@
 """Retention: deletes what is older than its report keeps, months that are empty then, and superseded ledger pages."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import Any
 
 from pipeline.catalog import Catalog
 from pipeline.errors import Retryable
@@ -19,7 +21,7 @@ LOCK_ATTEMPTS = 8
 _log = logger(__name__)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Deleted:
     """Numbers of deleted rows, ledger pages and months (partitions). `superseded` are pages of older generations."""
 
@@ -56,29 +58,39 @@ async def delete_old(conn: Connection, catalog: Catalog, today: date, *, dry_run
 
     A month that something reads all the time is kept until the next retention. Raises Retryable.
     """
-    deleted = await _delete_rows(conn, catalog, today, dry_run=dry_run)
-    if not dry_run:
-        deleted.months = await _drop_empty_months(conn, before=_no_report_keeps(catalog, today))
-    return deleted
+    if dry_run:
+        return Deleted(await _count_rows(conn, kept_since(catalog, today)))
+    rows, expired = await _delete_rows(conn, kept_since(catalog, today))
+    return Deleted(rows, expired, await _drop_empty_months(conn, before=_no_report_keeps(catalog, today)))
 
 
-async def _delete_rows(conn: Connection, catalog: Catalog, today: date, *, dry_run: bool) -> Deleted:
-    deleted = Deleted()
+async def _count_rows(conn: Connection, since: Mapping[str, date]) -> int:
+    count = 0
+    async with database_errors():
+        for report, before in since.items():
+            row = await (await conn.execute(_SQL["count_rows"], await _expired(conn, report, before))).fetchone()
+            count += row[0] if row else 0
+    return count
+
+
+async def _delete_rows(conn: Connection, since: Mapping[str, date]) -> tuple[int, int]:
+    """Delete the rows of the reports before these days; return the numbers of rows and of ledger pages."""
+    rows = expired_pages = 0
     async with database_errors(), conn.transaction():
         await conn.execute(_SQL["lock"])
-        for report, since in kept_since(catalog, today).items():
-            series = [row[0] async for row in await conn.execute(_SQL["series"], {"report": report})]
-            parameters = {"series": series, "before": since}
-            if dry_run:
-                row = await (await conn.execute(_SQL["count_rows"], parameters)).fetchone()
-                deleted.rows += row[0] if row else 0
-                continue
-            deleted.rows += (await conn.execute(_SQL["delete_rows"], parameters)).rowcount
-            deleted.pages += await pages.delete_expired(conn, series, since)
-            await conn.execute(_SQL["delete_days"], parameters)
-        if not dry_run:
-            await conn.execute(_SQL["delete_orphan_chunks"])
-    return deleted
+        for report, before in since.items():
+            expired = await _expired(conn, report, before)
+            rows += (await conn.execute(_SQL["delete_rows"], expired)).rowcount
+            expired_pages += await pages.delete_expired(conn, expired["series"], before)
+            await conn.execute(_SQL["delete_days"], expired)
+        await conn.execute(_SQL["delete_orphan_chunks"])
+    return rows, expired_pages
+
+
+async def _expired(conn: Connection, report: str, before: date) -> dict[str, Any]:
+    """Return the parameters of the statements: the series of a report, and the first day that it keeps."""
+    cursor = await conn.execute(_SQL["series"], {"report": report})
+    return {"series": [row[0] async for row in cursor], "before": before}
 
 
 def _no_report_keeps(catalog: Catalog, today: date) -> date:

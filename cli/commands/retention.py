@@ -1,6 +1,6 @@
 """`gsc-stream retention`: delete days that are older than their report keeps."""
 
-import dataclasses
+from dataclasses import asdict, replace
 
 import click
 
@@ -34,7 +34,7 @@ def retention(dry_run: bool, as_json: bool) -> None:
     """
     settings = read_environment(_Settings)
     deleted = run(_delete(settings, load_catalog(settings), dry_run=dry_run))
-    counts = {**dataclasses.asdict(deleted), "dry_run": dry_run}
+    counts = {**asdict(deleted), "dry_run": dry_run}
     if as_json:
         print_json(counts)
     elif dry_run:
@@ -52,6 +52,6 @@ async def _delete(settings: _Settings, catalog: Catalog, *, dry_run: bool) -> De
         settings.postgres_dsn.get_secret_value(), application="gsc-stream", limits=MAINTENANCE
     ) as conn:
         deleted = await delete_old(conn, catalog, pacific_date(now()), dry_run=dry_run)
-        if not dry_run:
-            deleted.superseded = await delete_superseded(conn, settings.superseded_days)
-        return deleted
+        if dry_run:
+            return deleted
+        return replace(deleted, superseded=await delete_superseded(conn, settings.superseded_days))

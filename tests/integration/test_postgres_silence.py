@@ -42,6 +42,9 @@ async def test_a_silent_connection_is_given_up_and_a_new_one_works(proxied: Prox
                 await conn.execute("select 1")
         assert monotonic() - began >= 2.0
         assert conn.closed
+        with pytest.raises(Retryable, match="no answer within 2 s"):  # the reason, also for whoever comes later
+            async with database_errors():
+                await conn.execute("select 1")
     async with connection(proxied.dsn, application="test", limits=LIMITS) as conn:
         assert await (await conn.execute("select 1")).fetchone() == (1,)
 
