@@ -31,7 +31,6 @@ from pipeline.postgres import (
 )
 from pipeline.process import StartError, load_settings, measure_loop_lag, run_service, run_until_stopped, watch
 from pipeline.publisher import Publisher, open_publisher
-from pipeline.retention import delete_old, delete_superseded
 from pipeline.retry import with_retries
 from pipeline.startup_checks import require_schema, require_topics
 from pipeline.topic_reader import open_topic_reader
@@ -43,8 +42,9 @@ from producer.lag_exporter import LagExporter, WatchedGroup
 from producer.ledger_metrics import LedgerMetrics, Surroundings, export_halted
 from producer.lost_pages import Lags, LostPages
 from producer.moved_pages import MovedPages
-from producer.outbox import Outbox, QueueRules
+from producer.outbox import LeaderTask, Outbox, QueueRules
 from producer.plan_writer import PlanWriter
+from producer.retention_timer import RetentionTimer
 from producer.settings import ProducerSettings
 from producer.sync_request import build_request
 
@@ -88,8 +88,13 @@ async def _run(
     lags = Lags(_lag(settings, "fetcher", BATCHES), _lag(settings, "sink", RESULTS))
     batches = BATCHES.full_name(settings.topic_prefix)
     plan_writer = PlanWriter(connect, lambda: watcher.catalog)
-    ledger_metrics = _ledger_metrics(settings, watcher, control, lags, database)
-    leader_tasks = (plan_writer, LostPages(lags), MovedPages(lambda: watcher.catalog), ledger_metrics)
+    leader_tasks: list[LeaderTask] = [
+        plan_writer,
+        LostPages(lags),
+        MovedPages(lambda: watcher.catalog),
+        _ledger_metrics(settings, watcher, control, lags, database),
+        *_retention_timer(settings, watcher, database),
+    ]
     rules = QueueRules(settings.max_queue_size, lambda: watcher.catalog.project_by_credential)
     outbox = Outbox(batches, publisher, control.halts, rules, leader_tasks)
     control.subscribe(outbox.notify)
@@ -99,7 +104,7 @@ async def _run(
     watcher.subscribe(intake.replace_catalog)
     watcher.subscribe(api.replace_catalog)
     if settings.daily_cron:
-        schedule(app, settings.daily_cron, lambda: _run_daily(settings, watcher.catalog, api, database))
+        schedule(app, settings.daily_cron, lambda: _run_daily(settings, api))
     beats = Heartbeats(timeout_s, monotonic())
     watchdog = Watchdog([beats.consumer, beats.outbox, beats.exporter, control.heartbeat], monotonic())
 
@@ -165,19 +170,13 @@ def _connect_publisher(database: Database, timeout_s: float, answers: Heartbeat)
     return connect
 
 
-async def _run_daily(settings: ProducerSettings, catalog: Catalog, api: Api, database: Database) -> None:
-    """Request the last days, and delete what is older than the retention of its report.
-
-    Every replica runs this: requesting twice on a day changes nothing.
-    """
+async def _run_daily(settings: ProducerSettings, api: Api) -> None:
+    """Request the last days. Every replica runs this: requesting twice on a day changes nothing."""
 
     async def run() -> None:
         today = pacific_date(now())
         fields = {"all": True, "days": settings.daily_days}
         await api.request_sync(build_request(fields, now=now(), today=today, requested_by="timer"))
-        async with database.connection(MAINTENANCE) as conn:
-            await delete_old(conn, catalog, today)
-            await delete_superseded(conn, settings.superseded_days)
 
     await with_retries(run, attempts=DAILY_ATTEMPTS)
 
@@ -185,6 +184,13 @@ async def _run_daily(settings: ProducerSettings, catalog: Catalog, api: Api, dat
 def _lag(settings: ProducerSettings, service: str, topic: Topic) -> LagReader:
     prefix = settings.topic_prefix
     return LagReader(settings.kafka, group=group_id(prefix, service), topic=topic.full_name(prefix))
+
+
+def _retention_timer(settings: ProducerSettings, watcher: CatalogWatcher, database: Database) -> list[RetentionTimer]:
+    """Return the timer, if its setting is not empty."""
+    connect = partial(database.connection, MAINTENANCE)
+    crons = filter(None, [settings.retention_cron])
+    return [RetentionTimer(cron, connect, lambda: watcher.catalog, settings.superseded_days) for cron in crons]
 
 
 def _ledger_metrics(

@@ -45,8 +45,11 @@ class ProducerSettings(
     """Environment variables: the names in upper case, after `GSC_`."""
 
     daily_cron: Annotated[str, AfterValidator(_cron)] = ""
-    """When to request the rolling window of all properties, in Pacific time, such as `30 5 * * *`, and to delete days
-    older than the retention of their report. Empty: an outer scheduler does both."""
+    """When to request the rolling window of all properties, in Pacific time, such as `30 5 * * *`. Empty: an outer
+    scheduler does it."""
+    retention_cron: Annotated[str, AfterValidator(_cron)] = "0 3 * * *"
+    """When the leader deletes days older than the retention of their report, and superseded ledger pages, in Pacific
+    time. Empty: never; then run `gsc-stream retention`."""
     daily_days: Annotated[int, Field(ge=1, le=HISTORY_DAYS)] = 10
     """Length of the window: Google may still correct these days."""
 

@@ -27,7 +27,7 @@ def retention(dry_run: bool, as_json: bool) -> None:
     """Delete days older than the `retention` of their report, and superseded pages of the ledger.
 
     A page is superseded when a newer generation has completed its day. It is deleted GSC_SUPERSEDED_DAYS after it was
-    finished. The producer's daily timer does the same.
+    finished. The leading producer does the same every day (GSC_RETENTION_CRON).
 
     \b
     Example: gsc-stream retention --dry-run

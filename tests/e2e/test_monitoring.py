@@ -1,6 +1,7 @@
 """Every query of every panel and alert, asked of a real Prometheus that watches a pipeline at work."""
 
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ import yaml
 from lab.monitoring.panels import BOARDS
 from lab.scenario import Scenario
 from lab.servers import Servers
+from pipeline.clock import now
+from pipeline.contracts.messages import Control
+from pipeline.publisher import open_publisher, publish_control
 from support.pipeline import running_pipeline, simulator_settings
 from support.prometheus import watched
 from support.wait import until
@@ -24,6 +28,10 @@ RULES: list[dict[str, Any]] = [
 ]
 ABSENT = ("kube_",)
 """Metrics of kube-state-metrics, which does not run here."""
+HALT = Control(
+    scope="credential:reader-2", state="halted", reason="test", actor="test", at=now(), until=now() + timedelta(hours=1)
+)
+"""Metrics of halted credentials have no value without one."""
 DAYS = 400
 """More pages than the queue's shares hold for a while."""
 
@@ -49,6 +57,8 @@ async def test_every_query_of_every_panel_and_alert_returns_data(
         ports = await running.ports()
         with watched(ports, CHART / "alerts", folder) as watching:
             await running.request_sync(DAYS)
+            async with open_publisher(running.setup.kafka, "test") as publisher:
+                await publish_control(publisher, topic_prefix, HALT)
             missing = set(_queries())
 
             async def all_answered() -> bool:

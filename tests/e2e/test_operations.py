@@ -258,7 +258,8 @@ async def test_the_timer_asks_for_the_window_once_a_day_and_deletes_what_is_not_
     ]
     world = simulator_settings(Scenario(days=12, properties=1, rows=10, full_days=False))
     # With seconds, for a test: every two.
-    timer = {"GSC_DAILY_CRON": "* * * * * */2", "GSC_DAILY_DAYS": "8"}
+    every_two = "* * * * * */2"
+    timer = {"GSC_DAILY_CRON": every_two, "GSC_DAILY_DAYS": "8", "GSC_RETENTION_CRON": every_two}
     with running_pipeline(servers, dsn, topic_prefix, folder, world, reports=reports, **timer) as running:
 
         async def runs() -> list[tuple[Any, ...]]:
