@@ -43,8 +43,8 @@ class RetentionTimer:
     async def _delete(self) -> None:
         async with self._connect() as conn:
             deleted = await delete_old(conn, self._catalog(), pacific_date(now()))
-            deleted.superseded = await delete_superseded(conn, self._superseded_days)
-        _log.info("retention_ended", **dataclasses.asdict(deleted))
+            superseded = await delete_superseded(conn, self._superseded_days)
+        _log.info("retention_ended", **dataclasses.asdict(dataclasses.replace(deleted, superseded=superseded)))
 
 
 def seconds_until(cron: str, moment: datetime) -> float:
