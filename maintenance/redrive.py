@@ -1,8 +1,9 @@
 """Redrive: dead pages become pending again, other dead letters are published to their topic again."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from pipeline.clock import now
 from pipeline.contracts import codec
@@ -53,6 +54,32 @@ def decode_dead_letter(stored: StoredDeadLetter) -> DecodedDeadLetter:
         return DecodedDeadLetter(stored, None, is_batch=False)
 
 
+Action = Literal["pending", "forward", "skip"]
+
+
+def action_of(dead_letter: DecodedDeadLetter, state: pages.State | None) -> Action:
+    """Return what a redrive does with a dead letter. Pure. `state` is that of its page, None when there is none."""
+    if dead_letter.batch and dead_letter.is_batch and state is not None:
+        return "pending" if state == "dead" else "skip"
+    if state in ("applied", "cancelled") or dead_letter.stored.source is None or dead_letter.stored.cut:
+        return "skip"
+    return "forward"
+
+
+def count_actions(
+    dead_letters: Iterable[DecodedDeadLetter], states: Mapping[str, pages.State], halts: Halts
+) -> RedriveCounts:
+    """Return what a redrive would do. Pure."""
+    counts, current = RedriveCounts(), dict(states)
+    for dead_letter in dead_letters:
+        page = dead_letter.batch.batch_id if dead_letter.batch else ""
+        action = action_of(dead_letter, current.get(page))
+        if action == "pending":
+            current[page] = "pending"
+        _count(counts, action, dead_letter, halts)
+    return counts
+
+
 async def redrive(
     dead_letters: Iterable[DecodedDeadLetter], conn: Connection, kafka: DeadLetterPublisher, halts: Halts, rate: float
 ) -> RedriveCounts:
@@ -62,28 +89,26 @@ async def redrive(
     """
     counts = RedriveCounts()
     for dead_letter in dead_letters:
-        pending = await _redrive(dead_letter, conn, kafka, counts)
-        if pending and halts.blocking(scopes_of(pending), now()):
-            counts.halted += 1
+        _count(counts, await _redrive(dead_letter, conn, kafka), dead_letter, halts)
         await asyncio.sleep(1 / rate)
     return counts
 
 
-async def _redrive(
-    dead_letter: DecodedDeadLetter, conn: Connection, kafka: DeadLetterPublisher, counts: RedriveCounts
-) -> Batch | None:
-    """Redrive one dead letter. Return its batch if the page is pending again, else None."""
+async def _redrive(dead_letter: DecodedDeadLetter, conn: Connection, kafka: DeadLetterPublisher) -> Action:
+    """Redrive one dead letter; return what was done."""
     batch, stored = dead_letter.batch, dead_letter.stored
     states = await pages.states(conn, [batch.batch_id]) if batch else {}
-    state = states.get(batch.batch_id) if batch else None
-    if batch and dead_letter.is_batch and state is not None:
-        pending = await pages.redrive(conn, batch.batch_id)
-        counts.pending += pending
-        counts.skipped += not pending
-        return batch if pending else None
-    if state in ("applied", "cancelled") or stored.source is None or stored.cut:
-        counts.skipped += 1
-    else:
+    action = action_of(dead_letter, states.get(batch.batch_id) if batch else None)
+    if action == "pending" and batch:
+        return "pending" if await pages.redrive(conn, batch.batch_id) else "skip"
+    if action == "forward" and stored.source:
         await kafka.forward(stored.source[0], stored.record.key, stored.record.value, ())
-        counts.forwarded += 1
-    return None
+    return action
+
+
+def _count(counts: RedriveCounts, action: Action, dead_letter: DecodedDeadLetter, halts: Halts) -> None:
+    counts.pending += action == "pending"
+    counts.forwarded += action == "forward"
+    counts.skipped += action == "skip"
+    if action == "pending" and dead_letter.batch and halts.blocking(scopes_of(dead_letter.batch), now()):
+        counts.halted += 1

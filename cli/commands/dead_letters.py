@@ -11,7 +11,7 @@ from cli.context import LedgerSettings, fail, read_environment, run
 from cli.groups import Group
 from cli.options import json_option, moment
 from cli.output import print_json, print_table
-from maintenance.redrive import DecodedDeadLetter, decode_dead_letter
+from maintenance.redrive import DecodedDeadLetter, count_actions, decode_dead_letter
 from maintenance.redrive import redrive as redrive_letters
 from pipeline.contracts.text import utc_text
 from pipeline.contracts.topics import DEAD_LETTERS
@@ -24,6 +24,14 @@ from pipeline.startup_checks import require_schema, require_topics
 from pipeline.topic_reader import OffsetRange, open_topic_reader
 
 F = TypeVar("F", bound=Callable[..., Any])
+_DONE = (
+    "{dead_letters} dead letters: {pending} pages are pending again, {forwarded} messages were published again,"
+    " {skipped} were skipped."
+)
+_WOULD = (
+    "{dead_letters} dead letters: {pending} pages would be pending again, {forwarded} messages published again,"
+    " {skipped} skipped. Nothing has changed."
+)
 _COLUMNS = ("place", "reason", "service", "source", "first_seen", "property", "page", "error")
 
 
@@ -137,15 +145,8 @@ def redrive(all_: bool, rate: float, dry_run: bool, as_json: bool, **options: An
 
 
 def _summary(counts: Mapping[str, int]) -> str:
-    total, skipped = counts["dead_letters"], counts["skipped"]
-    if "pending" not in counts:
-        return (
-            f"{total} dead letters: {total - skipped} would be processed again, {skipped} skipped. Nothing has changed."
-        )
-    text = (
-        f"{total} dead letters: {counts['pending']} pages are pending again, {counts['forwarded']} messages were"
-        f" published again, {skipped} were skipped."
-    )
+    numbers = {name: counts[name] for name in ("dead_letters", "pending", "forwarded", "skipped")}
+    text = (_WOULD if counts.get("dry_run") else _DONE).format(**numbers)
     if counts["halted"]:
         text += f"\n{counts['halted']} of the pages wait for the end of a halt; `gsc-stream halts` lists the halts."
     return text
@@ -154,8 +155,9 @@ def _summary(counts: Mapping[str, int]) -> str:
 async def _redrive(settings: LedgerSettings, selected: Filter, rate: float, dry_run: bool) -> dict[str, Any]:
     dead_letters, states = await _read(settings, selected)
     if dry_run:
-        skipped = sum(_is_finished(item, states) for item in dead_letters)
-        return {"dry_run": True, "dead_letters": len(dead_letters), "skipped": skipped}
+        halts = await read_halts(settings.kafka, settings.topic_prefix)
+        counts = count_actions(dead_letters, states, halts)
+        return {"dry_run": True, "dead_letters": len(dead_letters), **dataclasses.asdict(counts)}
     async with (
         open_publisher(settings.kafka, "gsc-stream") as publisher,
         connection(settings.postgres_dsn.get_secret_value(), application="gsc-stream", limits=MAINTENANCE) as conn,
@@ -167,7 +169,7 @@ async def _redrive(settings: LedgerSettings, selected: Filter, rate: float, dry_
 
 async def _read(
     settings: LedgerSettings, selected: Filter, place: tuple[int, int] | None = None
-) -> tuple[list[DecodedDeadLetter], Mapping[str, str]]:
+) -> tuple[list[DecodedDeadLetter], Mapping[str, pages.State]]:
     """Return the dead letters, the oldest first, and the states of their pages."""
     await require_topics(settings)
     await require_schema(settings, "gsc-stream")
@@ -210,7 +212,3 @@ def _line(dead_letter: DecodedDeadLetter, states: Mapping[str, str]) -> dict[str
         "page": states.get(batch.batch_id) if batch else None,
         "error": stored.error,
     }
-
-
-def _is_finished(dead_letter: DecodedDeadLetter, states: Mapping[str, str]) -> bool:
-    return dead_letter.batch is not None and states.get(dead_letter.batch.batch_id, "dead") != "dead"

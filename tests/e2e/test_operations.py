@@ -138,7 +138,7 @@ async def test_dead_letters_are_listed_shown_and_redriven(
         assert found == {"dead"}
         running.post("faults", [])
         dry = run_json(running, "dead-letters", "redrive", "--reason", "bad_request", "--dry-run")
-        assert dry == {"dry_run": True, "dead_letters": 3, "skipped": 0}
+        assert dry == {"dry_run": True, "dead_letters": 3, "pending": 3, "halted": 0, "forwarded": 0, "skipped": 0}
         done = run_json(running, "dead-letters", "redrive", "--reason", "bad_request", "--rate", "100")
         assert done == {"dead_letters": 3, "pending": 3, "halted": 0, "forwarded": 0, "skipped": 0}
         assert await running.finished(run) == {"applied": 18}

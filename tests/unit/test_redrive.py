@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from maintenance import redrive as redrive_module
-from maintenance.redrive import DecodedDeadLetter, RedriveCounts, decode_dead_letter, redrive
+from maintenance.redrive import DecodedDeadLetter, RedriveCounts, count_actions, decode_dead_letter, redrive
 from pipeline.contracts import codec
 from pipeline.contracts.halts import Halts
 from pipeline.contracts.messages import Control
 from pipeline.contracts.records import Position, Record
 from pipeline.dead_letters import StoredDeadLetter
 from pipeline.kafka import Headers
+from pipeline.ledger.pages import State
 from support.examples import NOW, a_batch, some_rows
 
 BATCH = a_batch()
@@ -23,12 +24,12 @@ SOURCE = ("gsc.results", 3, 14)
 class World:
     """The ledger's pages by state, the topics, and the pauses."""
 
-    def __init__(self, state: str | None) -> None:
-        self.pages = {} if state is None else {BATCH.batch_id: state}
+    def __init__(self, state: State | None) -> None:
+        self.pages: dict[str, State] = {} if state is None else {BATCH.batch_id: state}
         self.forwarded: list[tuple[str, bytes | None, bytes | None, Headers]] = []
         self.pauses: list[float] = []
 
-    async def states(self, _: Any, batch_ids: Sequence[str]) -> dict[str, str]:
+    async def states(self, _: Any, batch_ids: Sequence[str]) -> dict[str, State]:
         return {batch_id: self.pages[batch_id] for batch_id in batch_ids if batch_id in self.pages}
 
     async def redrive(self, _: Any, batch_id: str) -> bool:
@@ -64,7 +65,10 @@ async def redriven(
 ) -> RedriveCounts:
     monkeypatch.setattr(redrive_module, "pages", world)
     monkeypatch.setattr(asyncio, "sleep", world.pause)
-    return await redrive(dead_letters, None, world, halts or Halts(), rate)  # type: ignore[arg-type]
+    expected = count_actions(dead_letters, world.pages, halts or Halts())
+    counts = await redrive(dead_letters, None, world, halts or Halts(), rate)  # type: ignore[arg-type]
+    assert counts == expected, "a dry run counts by another rule"
+    return counts
 
 
 def test_a_dead_letter_is_decoded_as_far_as_it_can_be() -> None:
@@ -88,7 +92,7 @@ async def test_pages_that_wait_for_a_halt_are_counted(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("state", ["pending", "published", "applied", "cancelled"])
-async def test_a_batch_whose_page_is_not_dead_is_skipped(state: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_batch_whose_page_is_not_dead_is_skipped(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(state)
     assert await redriven(world, monkeypatch, A_BATCH) == RedriveCounts(skipped=1)
     assert world.pages == {BATCH.batch_id: state}
@@ -100,7 +104,7 @@ async def test_a_batch_whose_page_is_not_dead_is_skipped(state: str, monkeypatch
     [(A_BATCH, None), (A_RESULT, None), (A_RESULT, "dead"), (A_RESULT, "published"), (UNREADABLE, None)],
 )
 async def test_other_messages_are_published_to_their_topic_as_they_were_read(
-    dead_letter: DecodedDeadLetter, state: str | None, monkeypatch: pytest.MonkeyPatch
+    dead_letter: DecodedDeadLetter, state: State | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = World(state)
     assert await redriven(world, monkeypatch, dead_letter) == RedriveCounts(forwarded=1)
@@ -108,7 +112,7 @@ async def test_other_messages_are_published_to_their_topic_as_they_were_read(
 
 
 @pytest.mark.parametrize("state", ["applied", "cancelled"])
-async def test_a_result_of_a_finished_page_is_skipped(state: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_result_of_a_finished_page_is_skipped(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(state)
     assert await redriven(world, monkeypatch, A_RESULT) == RedriveCounts(skipped=1)
     assert world.forwarded == []
