@@ -13,7 +13,7 @@ from pipeline.settings import Settings
 
 SECTIONS: Sections = {
     "Run it": ("demo", "up", "down", "sync"),
-    "Look": ("status", "runs", "halts", "dead-letters", "reconcile", "psql"),
+    "Look": ("status", "runs", "halts", "dead-letters", "reconcile", "psql", "export"),
     "Intervene": ("halt", "resume", "cancel", "replay", "retention"),
     "Set up": ("login", "init", "properties", "check", "config", "topics", "migrate"),
     "Services": ("producer", "fetcher", "sink"),

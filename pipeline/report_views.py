@@ -65,11 +65,15 @@ async def create_report_views(conn: Connection, catalog: Catalog) -> None:
 
 def _views(reports: Sequence[Report]) -> Iterator[_View]:
     for report in reports:
-        dimensions = [COLUMN_OF_DIMENSION[name] for name in value_dimensions(report.dimensions)]
-        names = ("s.property", "s.search_type", "f.date", *(f"f.{name}" for name in dimensions))
-        columns = {name[2:]: name for name in (*names, "f.clicks", "f.impressions", "f.ctr", "f.position")}
-        yield _View(report.name, report, columns, f"Report {report.name}: {', '.join(report.dimensions)}.")
+        yield _View(report.name, report, columns_of(report), f"Report {report.name}: {', '.join(report.dimensions)}.")
     yield from _bulk_export_views([report for report in reports if report.selection == ALL_ROWS])
+
+
+def columns_of(report: Report) -> Mapping[str, str]:
+    """Return the columns of a report's view: expressions by name."""
+    dimensions = [f"f.{COLUMN_OF_DIMENSION[name]}" for name in value_dimensions(report.dimensions)]
+    names = ("s.property", "s.search_type", "f.date", *dimensions, "f.clicks", "f.impressions", "f.ctr", "f.position")
+    return {name[2:]: name for name in names}
 
 
 def _bulk_export_views(reports: Sequence[Report]) -> Iterator[_View]:
@@ -124,12 +128,15 @@ def _create(name: sql.Identifier, view: _View) -> sql.Composed:
         for column, expression in view.columns.items()
     )
     return sql.SQL(
-        "create or replace view {view} as select {columns} from gsc.facts f join gsc.series s using (series)"
-        " where s.report = {report} and s.dimensions = {dimensions} and s.selection = {selection}"
-    ).format(
-        view=name,
-        columns=sql.SQL(", ").join(columns),
-        report=sql.Literal(view.report.name),
-        dimensions=sql.Literal(list(view.report.dimensions)),
-        selection=sql.Literal(msgspec.json.encode(view.report.selection).decode()),
+        "create or replace view {view} as"
+        " select {columns} from gsc.facts f join gsc.series s using (series) where {series}"
+    ).format(view=name, columns=sql.SQL(", ").join(columns), series=of_report(view.report))
+
+
+def of_report(report: Report) -> sql.Composed:
+    """Return the condition that a row `s` of `gsc.series` belongs to a report as it is defined now."""
+    return sql.SQL("s.report = {report} and s.dimensions = {dimensions} and s.selection = {selection}").format(
+        report=sql.Literal(report.name),
+        dimensions=sql.Literal(list(report.dimensions)),
+        selection=sql.Literal(msgspec.json.encode(report.selection).decode()),
     )

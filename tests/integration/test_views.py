@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pipeline.catalog import Catalog, Credential, Property
 from pipeline.contracts.messages import Selection
 from pipeline.contracts.records import SeriesKey
 from pipeline.ledger import runs
 from pipeline.postgres import Connection, connection
-from pipeline.report import Report
+from pipeline.report import DEFAULT_REPORTS, Report
 from pipeline.report_views import create_report_views
 from pipeline.schema import migrate
 from support.ledger import create_ledger
@@ -163,3 +164,25 @@ async def test_every_view_and_each_of_its_columns_has_a_comment(conn: Connection
 async def test_the_views_may_be_created_again(conn: Connection) -> None:
     await create_report_views(conn, a_catalog())
     assert await migrate(conn) == []
+
+
+async def test_the_dbt_source_has_the_views_of_the_default_reports_with_their_comments(conn: Connection) -> None:
+    path = Path(__file__).parents[2] / "docs" / "dbt" / "gsc_stream.yml"
+    [source] = yaml.safe_load(path.read_text())["sources"]
+    listed = {
+        (table["name"], table["description"], column["name"], column["description"])
+        for table in source["tables"]
+        for column in table["columns"]
+    }
+    created = Catalog.model_construct(**{**dict(a_catalog()), "reports": DEFAULT_REPORTS})
+    await conn.execute("drop view gsc.by_date, gsc.page_query, gsc.queries, gsc.hourly, gsc.appearances")
+    await conn.execute("drop view gsc.searchdata_site_impression, gsc.searchdata_url_impression")
+    await create_report_views(conn, created)
+    assert listed == set(
+        await rows(
+            conn,
+            "select c.relname, obj_description(c.oid, 'pg_class'), a.attname, col_description(c.oid, a.attnum)"
+            " from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0"
+            " where c.relnamespace = 'gsc'::regnamespace and c.relkind = 'v'",
+        )
+    )
