@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Mapping
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from pipeline.catalog_fields import Identifier, NotEmpty, Strict, Unique
-from pipeline.contracts.messages import DEFAULT_PROJECT
+from pipeline.contracts.messages import DEFAULT_PROJECT, YEARS
 from pipeline.contracts.text import did_you_mean
 from pipeline.report import DEFAULT_REPORTS, Report, ReportName
 from pipeline.settings import QueriesPerMinute
@@ -21,6 +22,12 @@ def _check_property_url(url: str) -> str:
     if not _PROPERTY_URL.fullmatch(url):
         raise ValueError("must be sc-domain:NAME, or an http(s) URL that ends with a slash, without blanks")
     return url
+
+
+def _check_year(day: date) -> date:
+    if day.year not in YEARS:
+        raise ValueError(f"the year must be from {YEARS.start} to {YEARS.stop - 1}")
+    return day
 
 
 CredentialType = Literal["service_account", "authorized_user", "external_account", "application_default"]
@@ -102,6 +109,8 @@ class Property(Strict):
     credential: Identifier
     reports: Annotated[tuple[ReportName, ...], NotEmpty, Unique] | None = None
     """Names of reports. None means all reports of the catalog."""
+    start: Annotated[date, AfterValidator(_check_year)] | None = None
+    """No day before it is fetched. None: as far back as Google has data."""
     site_qpm: QueriesPerMinute | None = None
     """Google's quota of the property in queries a minute, when it differs from GSC_SITE_QPM."""
 

@@ -59,9 +59,10 @@ def series_of(request: SyncRequest, catalog: Catalog) -> set[SeriesKey]:
     }
 
 
-def days_of(request: SyncRequest) -> Iterator[date]:
-    """Yield the days of a request, the newest first: they are needed most."""
-    for age in range((request.end - request.start).days + 1):
+def days_of(request: SyncRequest, item: Property) -> Iterator[date]:
+    """Yield the days of a request for a property, the newest first: they are needed most."""
+    first = max(request.start, item.start or request.start)
+    for age in range((request.end - first).days + 1):
         yield request.end - timedelta(days=age)
 
 
@@ -88,7 +89,7 @@ def plan(
             continue
         done = after if after and item.url == after.property else None
         rounds = count(done.round + 1 if done else 0)
-        for day in days_of(request):
+        for day in days_of(request, item):
             if done and day >= done.date:
                 continue
             for report in reports_of(request, catalog, item):

@@ -32,12 +32,14 @@ class SyncBody(msgspec.Struct, forbid_unknown_fields=True):
     """The body of `POST /v1/syncs`: from `start` to `end`, or the last `days` that have data.
 
     With `full`, also the rows of unchanged pages are sent and written. `days` means other dates tomorrow. To repeat a
-    request later with the same id, use `start`, `end` and `rolling`.
+    request later with the same id, use `start`, `end` and `rolling`. `history`: as many days as Google keeps, fetched
+    below everything daily.
     """
 
     start: date | None = None
     end: date | None = None
     days: Annotated[int, msgspec.Meta(ge=1, le=HISTORY_DAYS)] | None = None
+    history: bool = False
     rolling: bool = False
     full: bool = False
     properties: tuple[Name, ...] = ()
@@ -49,7 +51,7 @@ class SyncBody(msgspec.Struct, forbid_unknown_fields=True):
 
 def build_request(fields: Mapping[str, Any] | bytes, *, now: datetime, today: date, requested_by: str) -> SyncRequest:
     """Return a request from JSON or from fields. Raises Invalid with the field's name. `today` is the Pacific date."""
-    parsed = parse_fields(SyncBody, fields)
+    parsed = _expand_history(parse_fields(SyncBody, fields))
     rolling = parsed.rolling or parsed.days is not None
     start, end = _range(parsed, today)
     values: dict[str, Any] = {
@@ -70,6 +72,15 @@ def build_request(fields: Mapping[str, Any] | bytes, *, now: datetime, today: da
     except ValueError as error:  # an implausible year
         field, _, reason = str(error).partition(": ")
         raise Invalid(reason, field=field) from error
+
+
+def _expand_history(parsed: SyncBody) -> SyncBody:
+    """Return the request with the days and the priority that its history means. Raises Invalid."""
+    if not parsed.history:
+        return parsed
+    if parsed.days is not None or parsed.start or parsed.end:
+        raise Invalid("give either history, or days, or start and end", field="history")
+    return msgspec.structs.replace(parsed, days=HISTORY_DAYS, priority=parsed.priority or "backfill")
 
 
 def _range(parsed: SyncBody, today: date) -> tuple[date, date]:

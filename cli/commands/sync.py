@@ -55,6 +55,9 @@ ID_CHECK_S = 5.0
     type=click.IntRange(1, HISTORY_DAYS),
     help="Instead of --start and --end: from N days ago on; days that have no data yet are left out.",
 )
+@click.option(
+    "--history", is_flag=True, help="Instead of --days: as far back as Google has data, below everything daily."
+)
 @click.option("--report", "reports", multiple=True, help="A report of the catalog. Can be repeated.  [default: all]")
 @click.option("--request-id", help="Id of the request; the same request again changes nothing.  [default: a new one]")
 @click.option("--full", is_flag=True, help="Send and write every row, also those of pages that have not changed.")
@@ -69,6 +72,7 @@ def sync(wait: bool, as_json: bool, **options: Any) -> None:
     \b
     Examples:
       gsc-stream sync --all --days 10 --wait
+      gsc-stream sync --all --history
       gsc-stream sync --property sc-domain:example.com --start 2026-01-01 --end 2026-01-31
     """
     settings = read_environment(SyncSettings)
@@ -100,6 +104,7 @@ def _build(options: dict[str, Any]) -> SyncRequest:
         "start": options["start"],
         "end": options["end"],
         "days": options["days"],
+        "history": options["history"],
         "properties": options["properties"],
         "all": options["all_properties"],
         "reports": options["reports"],

@@ -176,6 +176,8 @@ def test_a_project_that_is_wrong_is_named_with_its_line(tmp_path: Path, projects
         ("service_account", "application_default", 2, "file: a credential of type application_default has no key file"),
         ("acme.json", "acme.json, subject: ann", 2, "credentials.0.subject: "),
         ("service_account", "authorized_user, subject: a@b.c", 2, "credentials.0.subject: only a credential of type s"),
+        ("reports: [by_page]", "start: 1999-12-31", 4, "properties.0.start: the year must be from 2000 to 2199"),
+        ("reports: [by_page]", "start: yesterday", 4, "properties.0.start: "),
         ("reports: [by_page]", "colour: red", 4, "properties.0.colour: unknown field; known: credential, "),
         ("reports: [by_page]", "reports: [by_pag]", 4, "unknown report 'by_pag'; did you mean 'by_page'?"),
         ("file: acme.json", "file: acme.json, user_qpm: x", 2, "credentials.0.user_qpm: must be a whole number"),

@@ -201,6 +201,33 @@ def test_days_exclude_start_and_end() -> None:
         rolling(days=500)
 
 
+def test_history_is_all_that_google_keeps_below_everything_daily() -> None:
+    request = build_request({"history": True, "all": True}, now=NOW, today=TODAY, requested_by="test")
+    assert (request.start, request.end, request.rolling) == (TODAY - timedelta(days=HISTORY_DAYS), TODAY, True)
+    assert request.priority == "backfill"
+    assert validate(request, CATALOG, TODAY) == []
+    again = build_request({"history": True, "all": True}, now=NOW, today=TODAY, requested_by="cli")
+    assert (again.request_id, same_request(again, request)) == (request.request_id, True)
+    window = {"days": HISTORY_DAYS, "all": True}
+    assert build_request(window, now=NOW, today=TODAY, requested_by="test").request_id != request.request_id
+
+
+@pytest.mark.parametrize("other", [{"days": 3}, {"start": "2026-03-01"}, {"end": "2026-03-01"}])
+def test_history_excludes_other_days(other: dict[str, Any]) -> None:
+    with pytest.raises(Invalid, match="history: give either history, or days, or start and end"):
+        build_request({"history": True, "all": True, **other}, now=NOW, today=TODAY, requested_by="test")
+
+
+def test_no_day_before_the_start_of_a_property_is_planned() -> None:
+    first, second = CATALOG.properties
+    started = first.model_copy(update={"start": date(2026, 3, 3)})
+    future = second.model_copy(update={"start": date(2026, 3, 4)})
+    catalog = Catalog.model_construct(**{**dict(CATALOG), "properties": (started, future)})
+    pages = list(plan(a_request(), catalog, 7, NOW.date()))
+    assert {(page.property, page.date) for page in pages} == {("sc-domain:a.com", date(2026, 3, 3))}
+    assert [page.round for page in pages] == [0, 1]
+
+
 def test_only_reports_with_a_retention_are_cut() -> None:
     assert kept_since(ROLLING, NOW.date()) == {"short": date(2026, 3, 3)}
 
