@@ -5,16 +5,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleDimensions, Group, RenderableType
 from rich.live import Live
 
-from cli.output import console, print_json
+from cli.output import UNLIMITED, console, print_json
 
 WATCH_EVERY_S = 2.0
 
 T = TypeVar("T")
-Render = Callable[[T, int], Sequence[RenderableType]]
-"""Returns what to show of a value on a terminal of a width."""
+Render = Callable[[T, ConsoleDimensions], Sequence[RenderableType]]
+"""Returns what to show of a value on a terminal of a size. Elsewhere the size is UNLIMITED."""
 
 
 def show(
@@ -33,10 +33,14 @@ def show(
     with _screen(output, in_place=watch and not as_json and output.is_terminal) as update:
         while True:
             value = read()
-            print_json(value) if as_json else update(Group(*render(value, output.width)))
+            print_json(value) if as_json else update(Group(*render(value, _size(output))))
             if not watch or until(value):
                 return value
             time.sleep(WATCH_EVERY_S)
+
+
+def _size(output: Console) -> ConsoleDimensions:
+    return output.size if output.is_terminal else ConsoleDimensions(UNLIMITED, UNLIMITED)
 
 
 @contextmanager

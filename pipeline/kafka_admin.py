@@ -113,6 +113,21 @@ def list_offsets(admin: AdminClient, partitions: list[TopicPartition], spec: Off
     return {item.partition: future.result().offset for item, future in futures.items()}
 
 
+async def group_sizes(configuration: Mapping[str, str], groups: list[str]) -> dict[str, int]:
+    """Return how many members each consumer group has; 0 for a group that does not exist. Raises Retryable."""
+    admin = admin_client(configuration)
+    return await ask("members of consumer groups", lambda: {group: _size(admin, group) for group in groups})
+
+
+def _size(admin: AdminClient, group: str) -> int:
+    try:
+        return len(admin.describe_consumer_groups([group], request_timeout=TIMEOUT_S)[group].result().members)
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+            return 0
+        raise
+
+
 def admin_client(
     configuration: Mapping[str, str], on_error: Callable[[KafkaError], None] = lambda _: None
 ) -> AdminClient:

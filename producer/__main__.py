@@ -35,7 +35,7 @@ from pipeline.retry import with_retries
 from pipeline.startup_checks import require_schema, require_topics
 from pipeline.topic_reader import open_topic_reader
 from pipeline.watchdog import Heartbeat, Watchdog
-from producer.api import Api
+from producer.api import Api, Sources
 from producer.faust_app import ConsumerWatch, build_app, credentials, run_app, schedule
 from producer.intake import SERVICE, Intake, Ports
 from producer.lag_exporter import LagExporter, WatchedGroup
@@ -45,7 +45,8 @@ from producer.moved_pages import MovedPages
 from producer.outbox import LeaderTask, Outbox, QueueRules
 from producer.plan_writer import PlanWriter
 from producer.retention_timer import RetentionTimer
-from producer.settings import ProducerSettings
+from producer.settings import ProducerSettings, allowed_qpm
+from producer.status_report import StatusReader
 from producer.sync_request import build_request
 
 DAILY_ATTEMPTS = 600
@@ -100,7 +101,15 @@ async def _run(
     control.subscribe(outbox.notify)
     intake = _intake(settings, watcher.catalog, publisher, connect)
     app = build_app(settings, SYNC_REQUESTS.full_name(settings.topic_prefix), intake.process)
-    api = Api(watcher.catalog, publisher, settings.topic_prefix, connect, control.halts)
+    reader = StatusReader(
+        settings.kafka,
+        settings.topic_prefix,
+        settings.max_queue_size,
+        lambda credential: allowed_qpm(settings, watcher.catalog, credential),
+    )
+    counting = partial(database.connection, REPORT)
+    sources = Sources(connect, counting, control.halts, reader.read)
+    api = Api(watcher.catalog, publisher, settings.topic_prefix, sources)
     watcher.subscribe(intake.replace_catalog)
     watcher.subscribe(api.replace_catalog)
     if settings.daily_cron:
@@ -201,7 +210,7 @@ def _ledger_metrics(
         control.halts,
         lambda: watcher.catalog.project_by_credential,
         settings.max_queue_size,
-        lambda credential: settings.allowed_qpm(watcher.catalog, credential),
+        lambda credential: allowed_qpm(settings, watcher.catalog, credential),
     )
     return LedgerMetrics(partial(database.connection, REPORT), surroundings)
 

@@ -1,6 +1,7 @@
 """The producer's HTTP API, `/v1/...`, and its document, `/openapi.json`."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from importlib.metadata import version
 from typing import Annotated
@@ -24,13 +25,14 @@ from pipeline.contracts.resources import (
     HaltRecord,
     RunList,
     RunProgress,
+    StatusReport,
     UtcTime,
 )
 from pipeline.errors import Invalid, Retryable
 from pipeline.health import problem, unauthorized
 from pipeline.ledger import days, runs
 from pipeline.pacific import pacific_date
-from pipeline.postgres import Connect
+from pipeline.postgres import Connect, Connection
 from pipeline.publisher import Publisher, publish_control, publish_request
 from pipeline.settings import HttpSettings
 from producer.cancellation import cancel_run, run_halt
@@ -73,15 +75,30 @@ class HaltBody(Struct, forbid_unknown_fields=True):
     """When the halt ends; null: when it is resumed."""
 
 
+ReadStatus = Callable[[Connection, Sequence[Control], Catalog | None], Awaitable[StatusReport]]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where answers come from."""
+
+    connect: Connect
+    connect_for_counts: Connect
+    """For statements that may take longer."""
+    halts: Halts
+    read_status: ReadStatus
+
+
 class Api:
     """Answers requests. A sync request is published on its topic, where the intake reads it."""
 
-    def __init__(self, catalog: Catalog, publisher: Publisher, prefix: str, connect: Connect, halts: Halts) -> None:
+    def __init__(self, catalog: Catalog, publisher: Publisher, prefix: str, sources: Sources) -> None:
         self._catalog = catalog
         self._publisher = publisher
         self._prefix = prefix
-        self._connect = connect
-        self._halts = halts
+        self._sources = sources
+        self._connect = sources.connect
+        self._halts = sources.halts
 
     def operations(self) -> list[Operation]:
         """Return every operation. Each needs the bearer token."""
@@ -100,6 +117,10 @@ class Api:
             Operation(
                 "DELETE", "/v1/runs/{run_id}", "cancelRun", "Cancel the unfinished pages of a run.", self._cancel_run,
                 CancelledRun, query=ReasonQuery, problems=("404",),
+            ),
+            Operation(
+                "GET", "/v1/status", "getStatus", "Get what the pipeline does and what waits.", self._get_status,
+                StatusReport,
             ),
             Operation("GET", "/v1/halts", "listHalts", "List the active halts.", self._list_halts, HaltList),
             Operation(
@@ -171,6 +192,10 @@ class Api:
             halt = run_halt(run, query.reason or "over HTTP", ACTOR)
             cancelled = await cancel_run(conn, self._publisher, self._prefix, halt)
         return _answer(CancelledRun(run, cancelled.pages))
+
+    async def _get_status(self, _: web.Request) -> web.Response:
+        async with self._sources.connect_for_counts() as conn:
+            return _answer(await self._sources.read_status(conn, self._halts.active(now()), self._catalog))
 
     async def _list_halts(self, _: web.Request) -> web.Response:
         return _answer(HaltList([halt_record(control) for control in self._halts.active(now())]))

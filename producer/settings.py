@@ -53,7 +53,8 @@ class ProducerSettings(
     daily_days: Annotated[int, Field(ge=1, le=HISTORY_DAYS)] = 10
     """Length of the window: Google may still correct these days."""
 
-    def allowed_qpm(self, catalog: Catalog, credential: str) -> float:
-        """Return the calls a minute that a credential may make, with the catalog's overrides."""
-        entry = catalog.credential_by_id.get(credential)
-        return ((entry and entry.user_qpm) or self.user_qpm) * self.quota_headroom
+
+def allowed_qpm(settings: QuotaSettings, catalog: Catalog | None, credential: str) -> float:
+    """Return the calls a minute that a credential may make, with the catalog's overrides."""
+    entry = catalog.credential_by_id.get(credential) if catalog else None
+    return ((entry and entry.user_qpm) or settings.user_qpm) * settings.quota_headroom

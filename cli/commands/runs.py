@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import click
-from rich.console import RenderableType
+from rich.console import ConsoleDimensions, RenderableType
 
 from cli.context import read_environment, run
 from cli.display import show
@@ -69,9 +69,11 @@ async def _one(settings: PostgresSettings, run_id: str) -> RunProgress:
     raise Invalid(f"no run {run_id!r} in the ledger{nearest}", field="RUN_ID")
 
 
-def _render_list(listed: RunList, width: int) -> Sequence[RenderableType]:
+def _render_list(listed: RunList, size: ConsoleDimensions) -> Sequence[RenderableType]:
     rows = [_row(item) for item in listed.runs]
-    return [build_table("Runs", _COLUMNS, rows, empty="There are no runs: nothing was requested yet.", width=width)]
+    return [
+        build_table("Runs", _COLUMNS, rows, empty="There are no runs: nothing was requested yet.", width=size.width)
+    ]
 
 
 def _row(item: RunProgress) -> Sequence[object]:
@@ -84,7 +86,7 @@ def _days(item: RunProgress) -> str | None:
     return f"{item.start} to {item.end}" if item.start else None
 
 
-def _render_one(item: RunProgress, width: int) -> Sequence[RenderableType]:
+def _render_one(item: RunProgress, size: ConsoleDimensions) -> Sequence[RenderableType]:
     rows = [
         ("state", item.state),
         ("request", item.request_id),
@@ -97,7 +99,7 @@ def _render_one(item: RunProgress, width: int) -> Sequence[RenderableType]:
         ("rows", item.rows),
         ("time left", _time_left(item)),
     ]
-    return [build_table(f"Run {item.run_id}", ("", ""), rows, width=width)]
+    return [build_table(f"Run {item.run_id}", ("", ""), rows, width=size.width)]
 
 
 def _time_left(item: RunProgress) -> str:

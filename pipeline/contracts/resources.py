@@ -128,6 +128,93 @@ class DayList(Struct, frozen=True):
     days: list[DayRecord]
 
 
+ServiceName = Literal["producer", "fetcher", "sink"]
+
+
+class ServiceStatus(Struct, frozen=True):
+    """A service: how many processes of it work, and how much waits for them."""
+
+    service: ServiceName
+    processes: int
+    """Members of its consumer group."""
+    lag: int
+    """Messages that wait for it: sync requests, batches, results."""
+
+
+class CredentialStatus(Struct, frozen=True, kw_only=True):
+    """A credential: what it has to fetch, and why that waits."""
+
+    credential: str
+    properties: int
+    newest_complete_day: date | None
+    """Of its property that is furthest behind; null when one has none."""
+    pending: int = 0
+    """Pages that are not published."""
+    published: int = 0
+    oldest_s: int = 0
+    """Seconds since the oldest request with an unfinished page was accepted."""
+    waits_for: str = ""
+    """Empty: for nothing but its turn."""
+    reason: str = ""
+    until: UtcTime | None = None
+    """When the wait ends, if that is known."""
+    eta_s: float | None = None
+    """Seconds to the end at the credential's quota; null while a halt without an end holds it."""
+
+    @property
+    def unfinished(self) -> int:
+        """Pages without a result."""
+        return self.pending + self.published
+
+
+class PropertyStatus(Struct, frozen=True, kw_only=True):
+    """A property: what the table has, and what is not fetched yet."""
+
+    property: str
+    credential: str
+    newest_complete_day: date | None
+    """Of its series that is furthest behind; null when one has none."""
+    unfinished: int = 0
+    """Pages without a result."""
+    reason: str = ""
+    """Why they wait: a halt of the property, or what the credential waits for."""
+    until: UtcTime | None = None
+
+
+class PartitionReport(Struct, frozen=True, kw_only=True):
+    """A partition of `gsc.batches`, as its fetcher reports it."""
+
+    partition: int
+    state: str
+    lag: int
+    sink_lag: int
+    reason: str
+    until: UtcTime | None
+    reported_at: UtcTime
+
+
+class StatusReport(Struct, frozen=True, kw_only=True):
+    """What the pipeline does, what is late, and why."""
+
+    at: UtcTime
+    services: list[ServiceStatus]
+    has_leader: bool
+    """Whether a producer publishes pages."""
+    credentials: list[CredentialStatus]
+    properties: list[PropertyStatus]
+    partitions: list[PartitionReport]
+    planning: list[RunProgress]
+    """Accepted runs that have not all of their pages yet."""
+    pages: dict[str, int]
+    """Numbers of pages of the runs of the last 30 days, by state."""
+    unchanged_pages: int
+    """How many of the applied ones had the rows that the table had already."""
+    days: dict[str, int]
+    """Numbers of days of all series: complete, pending, truncated, and so on."""
+    halts: list[str]
+    """Halted scopes."""
+
+
 class FieldError(Struct, frozen=True):
     """What is wrong with a field of a request."""
 

@@ -46,6 +46,12 @@ class NewestAges(NamedTuple):
     middle: int | None = None
 
 
+async def newest_complete(conn: Connection) -> dict[str, date | None]:
+    """Return the newest complete day of each property: of its series that is furthest behind, None if one has none."""
+    async with database_errors():
+        return dict(await (await conn.execute(_SQL["newest_complete"])).fetchall())
+
+
 async def count(conn: Connection) -> DayCounts:
     """Return the numbers of days."""
     async with database_errors():

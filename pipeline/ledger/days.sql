@@ -20,3 +20,11 @@ from (
     select %(today)s::date - max(date) filter (where complete_generation is not null) as age
     from gsc.days group by series
 ) as newest
+
+-- name: newest_complete
+-- One probe of the primary key for each series, however many days it has.
+select s.property, case when bool_and(newest.date is not null) then min(newest.date) end
+from gsc.series s left join lateral (
+    select d.date from gsc.days d where d.series = s.series and d.completed_at is not null order by d.date desc limit 1
+) as newest on true
+group by s.property

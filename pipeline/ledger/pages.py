@@ -117,6 +117,12 @@ async def unfinished(conn: Connection, halted_properties: Iterable[str] = ()) ->
         return [UnfinishedPages(*row) async for row in cursor]
 
 
+async def unfinished_by_property(conn: Connection) -> dict[str, int]:
+    """How many pages of planned runs each property has without a result; those with none are left out."""
+    async with database_errors():
+        return dict(await (await conn.execute(_SQL["unfinished_by_property"])).fetchall())
+
+
 async def count_by_state(conn: Connection) -> dict[str, int]:
     """How many pages of the runs of the last 30 days are in each state; without those that have none."""
     async with database_errors():

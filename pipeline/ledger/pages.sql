@@ -48,6 +48,16 @@ select c.credential, c.priority, c.pending, c.published, extract(epoch from now(
 from counted c join gsc.runs r using (generation)
 where r.planned_at is not null
 
+-- name: unfinished_by_property
+select s.property, sum(p.pages)::bigint
+from (
+    select series, generation, count(*) as pages from gsc.pages where state = 'pending' group by series, generation
+    union all
+    select series, generation, count(*) from gsc.pages where state = 'published' group by series, generation
+) as p join gsc.series s using (series) join gsc.runs r using (generation)
+where r.planned_at is not null
+group by s.property
+
 -- name: count_by_state
 -- Of newer runs only: older ones are finished, and may have millions of pages.
 select state, count(*) from gsc.pages

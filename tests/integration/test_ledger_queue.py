@@ -141,6 +141,23 @@ async def test_days_are_counted_by_kind_and_by_age(conn: Connection) -> None:
     assert await days.newest_ages(conn, date(2026, 1, 11)) == days.NewestAges(10, 10)
 
 
+async def test_each_property_has_its_newest_complete_day_and_its_unfinished_pages(conn: Connection) -> None:
+    await add_pages(conn, group("a", 1), 4)
+    await add_pages(conn, group("b", 2), 2, site="sc-domain:b.example")
+    number = await runs.series_number(conn, SeriesKey("sc-domain:a.example", "by_date", "web", ("date",)))
+    for day, complete in ((1, True), (2, True), (3, False)):
+        await conn.execute(
+            "insert into gsc.days (series, date, complete_generation, completed_at) values (%s, %s, %s, %s)",
+            (number, date(2026, 1, day), 1 if complete else None, "2026-02-01T00:00:00Z" if complete else None),
+        )
+    assert await days.newest_complete(conn) == {
+        "sc-domain:a.example": date(2026, 1, 2), "sc-domain:b.example": None,
+    }  # fmt: skip
+    [batch] = await pages.next_pending(conn, {group("a", 1): 1}, [])
+    await pages.mark_published(conn, [batch], [Position(0, 0)])
+    assert await pages.unfinished_by_property(conn) == {"sc-domain:a.example": 4, "sc-domain:b.example": 2}
+
+
 async def test_pages_are_counted_by_state(conn: Connection) -> None:
     await add_pages(conn, group("a", 1), 4)
     assert await pages.count_by_state(conn) == {"pending": 4}

@@ -10,7 +10,14 @@ import msgspec
 
 from pipeline.contracts.identity import Page, batch_id
 from pipeline.contracts.messages import Batch, Rows
-from pipeline.contracts.resources import RunProgress, finished_count
+from pipeline.contracts.resources import (
+    CredentialStatus,
+    PropertyStatus,
+    RunProgress,
+    ServiceStatus,
+    StatusReport,
+    finished_count,
+)
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 DAY = date(2026, 3, 1)
@@ -56,6 +63,31 @@ def a_run(pages: Mapping[str, int], **changes: Any) -> RunProgress:
         finished_last_minute=0,
     )
     return msgspec.structs.replace(run, **changes)
+
+
+def a_credential(name: str = "acme", **changes: Any) -> CredentialStatus:
+    return CredentialStatus(**{"credential": name, "properties": 1, "newest_complete_day": DAY, **changes})
+
+
+def a_property(name: str = "sc-domain:example.com", **changes: Any) -> PropertyStatus:
+    return PropertyStatus(**{"property": name, "credential": "acme", "newest_complete_day": DAY, **changes})
+
+
+def a_report(**changes: Any) -> StatusReport:
+    values: dict[str, Any] = {
+        "at": NOW,
+        "services": [ServiceStatus("producer", 1, 0), ServiceStatus("fetcher", 2, 5), ServiceStatus("sink", 1, 0)],
+        "has_leader": True,
+        "credentials": [a_credential()],
+        "properties": [a_property()],
+        "partitions": [],
+        "planning": [],
+        "pages": {"applied": 60},
+        "unchanged_pages": 0,
+        "days": {"complete": 30},
+        "halts": [],
+    }
+    return StatusReport(**{**values, **changes})
 
 
 def some_rows(batch: Batch, texts: list[str], **changes: Any) -> Rows:

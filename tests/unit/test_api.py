@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, timedelta
 from importlib import import_module
@@ -24,7 +24,7 @@ from pipeline.contracts.halts import Halts, halt_record
 from pipeline.contracts.identity import run_id
 from pipeline.contracts.messages import Control, SyncRequest
 from pipeline.contracts.records import Position
-from pipeline.contracts.resources import DayRecord, HaltList, RunProgress
+from pipeline.contracts.resources import DayRecord, HaltList, RunProgress, StatusReport
 from pipeline.errors import Retryable
 from pipeline.ledger import days, runs
 from pipeline.ledger.runs import Cancelled
@@ -32,8 +32,8 @@ from pipeline.pacific import pacific_date
 from pipeline.postgres import Connection
 from pipeline.publisher import Publisher
 from pipeline.settings import HttpSettings
-from producer.api import Api
-from support.examples import NOW, a_run
+from producer.api import Api, Sources
+from support.examples import DAY, NOW, a_report, a_run
 
 CATALOG = Catalog(
     credentials=(Credential(id="acme", type="service_account", file=Path("x")),),
@@ -59,6 +59,14 @@ class World:
             raise Retryable("Kafka: no broker")
         self.published.append((topic, key, value))
         return Position(0, 0)
+
+    @property
+    def sources(self) -> Sources:
+        return Sources(self.connect, self.connect, self.halts, self.read_status)
+
+    async def read_status(self, _: Connection, halts: Sequence[Control], catalog: Catalog | None) -> StatusReport:
+        assert catalog == CATALOG
+        return a_report(halts=[halt.scope for halt in halts])
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[Connection]:
@@ -95,7 +103,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 @pytest.fixture
 async def client(world: World) -> AsyncIterator[TestClient[Any, Any]]:
-    api = Api(CATALOG, cast("Publisher", world), "gsc", world.connect, world.halts)
+    api = Api(CATALOG, cast("Publisher", world), "gsc", world.sources)
     app = web.Application()
     app.add_routes(api.routes(HttpSettings(http_token="secret")))
     async with TestClient(TestServer(app)) as client:
@@ -114,7 +122,7 @@ async def test_a_sync_request_is_published_and_its_run_returned(world: World, cl
 async def test_every_operation_needs_the_token_and_the_document_does_not(client: TestClient[Any, Any]) -> None:
     document = await (await client.get("/openapi.json")).json()
     operations = [(method, path) for path, item in document["paths"].items() for method in item]
-    assert len(operations) == 8
+    assert len(operations) == 9
     for method, path in operations:
         for headers in ({}, {"Authorization": "Bearer wrong"}):
             response = await client.request(method, path.replace("{", "").replace("}", ""), headers=headers)
@@ -122,7 +130,7 @@ async def test_every_operation_needs_the_token_and_the_document_does_not(client:
 
 
 async def test_without_a_configured_token_every_request_is_refused(world: World) -> None:
-    api = Api(CATALOG, cast("Publisher", world), "gsc", world.connect, world.halts)
+    api = Api(CATALOG, cast("Publisher", world), "gsc", world.sources)
     app = web.Application()
     app.add_routes(api.routes(HttpSettings()))
     async with TestClient(TestServer(app)) as client:
@@ -267,11 +275,13 @@ async def test_a_client_that_is_generated_from_the_document_works(
         assert (await operation("resume_scope")(body.scope, client=own)).state.value == "running"
         accepted = await operation("request_sync")(client=own, body=models.SyncBody.from_dict(SYNC))
         assert accepted.run_id == run_id("r")
+        status = await operation("get_status")(client=own)
+        assert [item.newest_complete_day for item in status.credentials] == [DAY]
         missing = await operation("get_run")("unknown", client=own)
         assert (type(missing), missing.status, missing.detail) == (models.ProblemDetails, 404, "no such run")
 
 
-async def test_the_command_line_prints_a_run_and_a_halt_as_http_answers_them(
+async def test_the_command_line_prints_things_as_http_answers_them(
     world: World, client: TestClient[Any, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     halt = Control(scope="all", state="halted", reason="r", actor="a", at=NOW, until=NOW + timedelta(days=50_000))
@@ -279,6 +289,7 @@ async def test_the_command_line_prints_a_run_and_a_halt_as_http_answers_them(
     for path, value in (
         ("/v1/runs/known", a_run({"applied": 3}, run_id="known")),
         ("/v1/halts", HaltList([halt_record(halt)])),
+        ("/v1/status", a_report(halts=["all"])),
     ):
         print_json(value)
         assert json.loads(capsys.readouterr().out) == await (await client.get(path, headers=TOKEN)).json()

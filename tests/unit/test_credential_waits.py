@@ -3,10 +3,9 @@
 from datetime import timedelta
 from typing import Any
 
-from cli.commands.status import NOTHING_PUBLISHED, _partitions
 from pipeline.contracts.messages import Control
-from pipeline.contracts.partition_status import NOTHING_TO_DO, STATES, PartitionStatus
-from pipeline.contracts.records import PartitionLag, PendingGroup, UnfinishedPages
+from pipeline.contracts.partition_status import STATES, PartitionStatus
+from pipeline.contracts.records import PendingGroup, UnfinishedPages
 from producer.credential_waits import CredentialPages, PendingReason, Queue, credential_pages, pages_to_fetch
 from support.examples import NOW
 
@@ -97,10 +96,3 @@ def test_pages_that_a_halt_holds_are_not_to_be_fetched() -> None:
     for scope in ("credential:acme", "project:agency", "run:run-1"):
         assert pages_to_fetch(a_queue(unfinished=unfinished, halts=[halt(scope)])) == {"other": 5}
     assert pages_to_fetch(a_queue(unfinished=unfinished, halts=[halt("all")])) == {}
-
-
-def test_a_partition_is_not_said_to_have_nothing_to_do_while_pages_are_pending() -> None:
-    lags = {0: PartitionLag(5, 5, 0), 1: PartitionLag(5, 9, 4)}
-    statuses = {0: PartitionStatus("OK", NOW, NOTHING_TO_DO), 1: OK}
-    assert [row["reason"] for row in _partitions(lags, statuses, pending=True)] == [NOTHING_PUBLISHED, OK.reason]
-    assert [row["reason"] for row in _partitions(lags, statuses, pending=False)] == [NOTHING_TO_DO, OK.reason]
