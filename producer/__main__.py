@@ -2,8 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn
 
@@ -39,7 +40,7 @@ from producer.api import Api, Sources
 from producer.faust_app import ConsumerWatch, build_app, credentials, run_app, schedule
 from producer.intake import SERVICE, Intake, Ports
 from producer.lag_exporter import LagExporter, WatchedGroup
-from producer.ledger_metrics import LedgerMetrics, Surroundings, export_halted
+from producer.ledger_metrics import LedgerMetrics, MetricSources, export_halted
 from producer.lost_pages import Lags, LostPages
 from producer.moved_pages import MovedPages
 from producer.outbox import LeaderTask, Outbox, QueueRules
@@ -59,6 +60,40 @@ def main() -> NoReturn:
     run_service(settings, "producer", lambda stop: _serve(settings, stop))
 
 
+@dataclass(frozen=True)
+class Context:
+    """What the parts of the producer are built from."""
+
+    settings: ProducerSettings
+    watcher: CatalogWatcher
+    publisher: Publisher
+    control: ControlWatcher
+    database: Database
+    lags: Lags
+
+    @property
+    def connect(self) -> Connect:
+        """How to connect for short statements."""
+        return partial(self.database.connection, Limits(self.settings.postgres_timeout_s))
+
+    @property
+    def connect_for_counts(self) -> Connect:
+        """How to connect for statements that count the whole ledger."""
+        return partial(self.database.connection, REPORT)
+
+    def catalog(self) -> Catalog:
+        """Return the catalog in force."""
+        return self.watcher.catalog
+
+    def projects(self) -> Mapping[str, str]:
+        """Return the Google Cloud project of each credential."""
+        return self.catalog().project_by_credential
+
+    def allowed_qpm(self, credential: str) -> float:
+        """Return the calls a minute that a credential may make."""
+        return allowed_qpm(self.settings, self.catalog(), credential)
+
+
 async def _serve(settings: ProducerSettings, stop: asyncio.Event) -> None:
     try:
         watcher = CatalogWatcher(settings.catalog)
@@ -67,54 +102,26 @@ async def _serve(settings: ProducerSettings, stop: asyncio.Event) -> None:
         raise StartError(str(error)) from error
     await require_topics(settings)
     await require_schema(settings, "gsc-producer")
+    database = Database(settings.postgres_dsn.get_secret_value(), "gsc-producer")
+    lags = Lags(_lag(settings, "fetcher", BATCHES), _lag(settings, "sink", RESULTS))
     async with open_publisher(settings.kafka, "gsc-producer") as publisher:
         control = ControlWatcher(settings.kafka, settings.topic_prefix)
         await control.start()
         try:
-            await _run(settings, watcher, publisher, control, stop)
+            await _run(Context(settings, watcher, publisher, control, database, lags), stop)
         finally:
             await control.close()
 
 
-async def _run(
-    settings: ProducerSettings,
-    watcher: CatalogWatcher,
-    publisher: Publisher,
-    control: ControlWatcher,
-    stop: asyncio.Event,
-) -> None:
-    timeout_s = settings.postgres_timeout_s
-    database = Database(settings.postgres_dsn.get_secret_value(), "gsc-producer")
-    connect = partial(database.connection, Limits(timeout_s))
-    lags = Lags(_lag(settings, "fetcher", BATCHES), _lag(settings, "sink", RESULTS))
-    batches = BATCHES.full_name(settings.topic_prefix)
-    plan_writer = PlanWriter(connect, lambda: watcher.catalog)
-    leader_tasks: list[LeaderTask] = [
-        plan_writer,
-        LostPages(lags),
-        MovedPages(lambda: watcher.catalog),
-        _ledger_metrics(settings, watcher, control, lags, database),
-        *_retention_timer(settings, watcher, database),
-    ]
-    rules = QueueRules(settings.max_queue_size, lambda: watcher.catalog.project_by_credential)
-    outbox = Outbox(batches, publisher, control.halts, rules, leader_tasks)
-    control.subscribe(outbox.notify)
-    intake = _intake(settings, watcher.catalog, publisher, connect)
+async def _run(context: Context, stop: asyncio.Event) -> None:
+    settings, watcher, control = context.settings, context.watcher, context.control
+    plan_writer = PlanWriter(context.connect, context.catalog)
+    outbox = _outbox(context, plan_writer)
+    intake, api = _intake(context), _api(context)
     app = build_app(settings, SYNC_REQUESTS.full_name(settings.topic_prefix), intake.process)
-    reader = StatusReader(
-        settings.kafka,
-        settings.topic_prefix,
-        settings.max_queue_size,
-        lambda credential: allowed_qpm(settings, watcher.catalog, credential),
-    )
-    counting = partial(database.connection, REPORT)
-    sources = Sources(connect, counting, control.halts, reader.read)
-    api = Api(watcher.catalog, publisher, settings.topic_prefix, sources)
-    watcher.subscribe(intake.replace_catalog)
-    watcher.subscribe(api.replace_catalog)
     if settings.daily_cron:
         schedule(app, settings.daily_cron, lambda: _run_daily(settings, api))
-    beats = Heartbeats(timeout_s, monotonic())
+    beats = Heartbeats(settings.postgres_timeout_s, monotonic())
     watchdog = Watchdog([beats.consumer, beats.outbox, beats.exporter, control.heartbeat], monotonic())
 
     def on_ledger_change() -> None:
@@ -132,15 +139,12 @@ async def _run(
         routes=api.routes(settings),
     )
     async with server:
-        exporter = _exporter(
-            settings, lags, lambda: export_halted(control.halts, watcher.catalog.project_by_credential)
-        )
         await run_until_stopped(
             stop,
             run_app(app, intake, stop, ConsumerWatch(beats.consumer, control.readable)),
-            outbox.run(stop, _connect_publisher(database, timeout_s, beats.postgres), beats.outbox),
-            follow_changes(stop, connect, on_ledger_change),
-            exporter.run(stop, beats.exporter),
+            outbox.run(stop, _connect_leader(context, beats.postgres), beats.outbox),
+            follow_changes(stop, context.connect, on_ledger_change),
+            _exporter(context).run(stop, beats.exporter),
             control.followed(stop),
             watcher.run(stop),
             watch(stop, watchdog),
@@ -148,9 +152,37 @@ async def _run(
         )
 
 
-def _intake(settings: ProducerSettings, catalog: Catalog, publisher: Publisher, connect: Connect) -> Intake:
-    ports = Ports(settings.topic_prefix, publisher, connect)
-    return Intake(catalog, ports, DeadLetterLimit(settings.dead_letter_limit, settings.dead_letter_ratio))
+def _outbox(context: Context, plan_writer: PlanWriter) -> Outbox:
+    settings, control = context.settings, context.control
+    tasks: list[LeaderTask] = [
+        plan_writer,
+        LostPages(context.lags),
+        MovedPages(context.catalog),
+        _ledger_metrics(context),
+        *_retention_timer(context),
+    ]
+    rules = QueueRules(settings.max_queue_size, context.projects)
+    outbox = Outbox(BATCHES.full_name(settings.topic_prefix), context.publisher, control.halts, rules, tasks)
+    control.subscribe(outbox.notify)
+    return outbox
+
+
+def _intake(context: Context) -> Intake:
+    settings = context.settings
+    ports = Ports(settings.topic_prefix, context.publisher, context.connect)
+    limit = DeadLetterLimit(settings.dead_letter_limit, settings.dead_letter_ratio)
+    intake = Intake(context.catalog(), ports, limit)
+    context.watcher.subscribe(intake.replace_catalog)
+    return intake
+
+
+def _api(context: Context) -> Api:
+    settings = context.settings
+    reader = StatusReader(settings.kafka, settings.topic_prefix, settings.max_queue_size, context.allowed_qpm)
+    sources = Sources(context.connect, context.connect_for_counts, context.control.halts, reader.read)
+    api = Api(context.catalog(), context.publisher, settings.topic_prefix, sources)
+    context.watcher.subscribe(api.replace_catalog)
+    return api
 
 
 class Heartbeats:
@@ -164,14 +196,15 @@ class Heartbeats:
         self.exporter = Heartbeat("lag exporter", 120.0, now)
 
 
-def _connect_publisher(database: Database, timeout_s: float, answers: Heartbeat) -> Connect:
+def _connect_leader(context: Context, answers: Heartbeat) -> Connect:
     """Return how to connect for the leader's lock: the server releases it when nothing is heard of its holder."""
+    timeout_s = context.settings.postgres_timeout_s
     limits = Limits(timeout_s, idle_s=timeout_s)
 
     @asynccontextmanager
     async def connect() -> AsyncIterator[Connection]:
         async with (
-            database.connection(limits, lambda: answers.beat(monotonic())) as conn,
+            context.database.connection(limits, lambda: answers.beat(monotonic())) as conn,
             kept_alive(conn, min(timeout_s / 4, PROBE_EVERY_S)),
         ):
             yield conn
@@ -195,39 +228,37 @@ def _lag(settings: ProducerSettings, service: str, topic: Topic) -> LagReader:
     return LagReader(settings.kafka, group=group_id(prefix, service), topic=topic.full_name(prefix))
 
 
-def _retention_timer(settings: ProducerSettings, watcher: CatalogWatcher, database: Database) -> list[RetentionTimer]:
+def _retention_timer(context: Context) -> list[RetentionTimer]:
     """Return the timer, if its setting is not empty."""
-    connect = partial(database.connection, MAINTENANCE)
+    settings, connect = context.settings, partial(context.database.connection, MAINTENANCE)
     crons = filter(None, [settings.retention_cron])
-    return [RetentionTimer(cron, connect, lambda: watcher.catalog, settings.superseded_days) for cron in crons]
+    return [RetentionTimer(cron, connect, context.catalog, settings.superseded_days) for cron in crons]
 
 
-def _ledger_metrics(
-    settings: ProducerSettings, watcher: CatalogWatcher, control: ControlWatcher, lags: Lags, database: Database
-) -> LedgerMetrics:
-    surroundings = Surroundings(
-        lags.fetchers,
-        control.halts,
-        lambda: watcher.catalog.project_by_credential,
-        settings.max_queue_size,
-        lambda credential: allowed_qpm(settings, watcher.catalog, credential),
+def _ledger_metrics(context: Context) -> LedgerMetrics:
+    sources = MetricSources(
+        context.lags.fetchers,
+        context.control.halts,
+        context.projects,
+        context.settings.max_queue_size,
+        context.allowed_qpm,
     )
-    return LedgerMetrics(partial(database.connection, REPORT), surroundings)
+    return LedgerMetrics(context.connect_for_counts, sources)
 
 
-def _exporter(settings: ProducerSettings, lags: Lags, export_halted: Callable[[], None]) -> LagExporter:
-    prefix = settings.topic_prefix
+def _exporter(context: Context) -> LagExporter:
+    kafka, prefix = context.settings.kafka, context.settings.topic_prefix
 
     def watched(service: str, topic: Topic, lag: Lag) -> WatchedGroup:
-        return WatchedGroup(service, lag, lambda: open_topic_reader(settings.kafka, prefix, topic.full_name(prefix)))
+        return WatchedGroup(service, lag, lambda: open_topic_reader(kafka, prefix, topic.full_name(prefix)))
 
     return LagExporter(
-        watched("fetcher", BATCHES, lags.fetchers),
+        watched("fetcher", BATCHES, context.lags.fetchers),
         [
-            watched("sink", RESULTS, lags.sink),
-            watched(SERVICE, SYNC_REQUESTS, _lag(settings, SERVICE, SYNC_REQUESTS)),
+            watched("sink", RESULTS, context.lags.sink),
+            watched(SERVICE, SYNC_REQUESTS, _lag(context.settings, SERVICE, SYNC_REQUESTS)),
         ],
-        export_halted,
+        lambda: export_halted(context.control.halts, context.projects()),
     )
 
 

@@ -92,7 +92,7 @@ async def read_queue(conn: Connection, sources: QueueSources) -> Queue:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class MetricSources:
     """What the metrics of the queue need besides the ledger."""
 
     fetchers: Lag
@@ -110,9 +110,9 @@ class Surroundings:
 class LedgerMetrics:
     """Counts the ledger and exports the metrics, while this process leads."""
 
-    def __init__(self, connect: Connect, surroundings: Surroundings) -> None:
+    def __init__(self, connect: Connect, sources: MetricSources) -> None:
         self._connect = connect
-        self._surroundings = surroundings
+        self._sources = sources
         self._rate = CompletionRate()
 
     async def run(self, stop: asyncio.Event, _: Connection) -> None:
@@ -138,9 +138,9 @@ class LedgerMetrics:
 
     async def export(self) -> None:
         """Count and export everything once. Raises Retryable."""
-        sources = await self._surroundings.read()
+        queue_sources = await self._sources.read()
         async with self._connect() as conn:
-            queue = await read_queue(conn, sources)
+            queue = await read_queue(conn, queue_sources)
             states = await ledger_pages.count_by_state(conn)
             counts, ages = await days.count(conn), await days.newest_ages(conn, pacific_date(now()))
         export_queue(queue)
@@ -150,7 +150,7 @@ class LedgerMetrics:
         left, done = pages_to_fetch(queue), states.get("applied", 0) + states.get("dead", 0)
         current = self._rate.seconds_left(monotonic(), done, sum(left.values()))
         gauge("gsc_drain_seconds").labels("current").set(current)
-        gauge("gsc_drain_seconds").labels("quota").set(seconds_at_quota(left, self._surroundings.allowed_qpm))
+        gauge("gsc_drain_seconds").labels("quota").set(seconds_at_quota(left, self._sources.allowed_qpm))
 
 
 def export_queue(queue: Queue) -> None:

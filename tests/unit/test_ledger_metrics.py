@@ -23,7 +23,7 @@ from producer.ledger_metrics import (
     GAUGES,
     CompletionRate,
     LedgerMetrics,
-    Surroundings,
+    MetricSources,
     export_halted,
     export_queue,
     seconds_at_quota,
@@ -135,8 +135,8 @@ class Ledger:
         return {1: PartitionLag(5, 9, 4)}
 
     def metrics(self) -> LedgerMetrics:
-        surroundings = Surroundings(cast("Lag", self), self.halts, lambda: {"a": "p"}, 1000, lambda _: 60.0)
-        return LedgerMetrics(self.connect, surroundings)
+        sources = MetricSources(cast("Lag", self), self.halts, lambda: {"a": "p"}, 1000, lambda _: 60.0)
+        return LedgerMetrics(self.connect, sources)
 
 
 @asynccontextmanager
