@@ -97,7 +97,7 @@ class Connection(AsyncConnection[TupleRow]):
             result = await super().wait(gen, *args, **kwargs)
         except psycopg.OperationalError as error:
             if self._expired:
-                raise psycopg.OperationalError(f"no answer within {self.limits.answer_s + 1.0:g} s") from error
+                raise psycopg.OperationalError(f"no answer within {self.limits.answer_s + 1.0:.0f} s") from error
             raise
         finally:
             timer.cancel()
