@@ -316,6 +316,14 @@ METRICS = (
         "Published pages of a credential that have no result yet. Only in the replica that publishes.",
     ),
     Metric(
+        "gsc_unfinished_pages",
+        "gauge",
+        ("credential",),
+        PRODUCER,
+        "Pending and published pages of a credential: the work for fetchers, by which they are scaled. Only in the"
+        " leader.",
+    ),
+    Metric(
         "gsc_oldest_pending_seconds",
         "gauge",
         ("credential", "priority"),

@@ -34,6 +34,7 @@ RATE_WINDOW_S = 60.0
 _BY_CREDENTIAL = (
     "gsc_pending_pages",
     "gsc_published_pages",
+    "gsc_unfinished_pages",
     "gsc_oldest_pending_seconds",
     "gsc_credential_waiting",
     "gsc_credential_wait_end_timestamp_seconds",
@@ -159,6 +160,7 @@ def export_queue(queue: Queue) -> None:
     for pages in credential_pages(queue):
         gauge("gsc_pending_pages").labels(pages.credential).set(pages.pending)
         gauge("gsc_published_pages").labels(pages.credential).set(pages.published)
+        gauge("gsc_unfinished_pages").labels(pages.credential).set(pages.pending + pages.published)
         if pages.wait.kind:
             gauge("gsc_credential_waiting").labels(pages.credential, pages.wait.kind).set(1)
         if pages.wait.until:

@@ -2,7 +2,7 @@
 
 from lab.monitoring.board import TOP, Board, Panel, Query, leading, top
 
-_UNFINISHED = "sum by (credential) (gsc_pending_pages) + sum by (credential) (gsc_published_pages)"
+_UNFINISHED = "sum by (credential) (gsc_unfinished_pages)"
 _DONE = 'sum by (credential) (rate(gsc_calls_total{outcome="done"}[10m]))'
 _PAUSED_SINCE = (
     "(time() - max_over_time(timestamp(gsc_publishing_paused == 0)[1d:1m])"

@@ -243,7 +243,20 @@ def test_keda_counts_pending_and_published_pages_even_when_one_of_them_has_no_se
     scaling = {"mode": "keda", "prometheusAddress": "http://prometheus:9090"}
     (scaled,) = of_kind(rendered({"fetcher": {"autoscaling": scaling}}), "ScaledObject")
     query = scaled["spec"]["triggers"][0]["metadata"]["query"]
-    assert query == 'sum({__name__=~"gsc_(pending|published)_pages",namespace="default"})'
+    assert query == 'sum(gsc_unfinished_pages{namespace="default"})'
+    (found,) = of_kind(rendered({"fetcher": {"autoscaling": {"mode": "hpa"}}}), "HorizontalPodAutoscaler")
+    assert found["spec"]["metrics"][0]["external"]["metric"]["name"] == "gsc_unfinished_pages"
+
+
+@pytest.mark.parametrize(
+    ("servers", "ports"),
+    [("kafka:9092", {9092}), ("b-1.msk:9096,b-2.msk:9096", {9096}), ("a:9092,b:9192", {9092, 9192}), ("kafka", {9092})],
+)
+def test_network_policies_open_the_ports_of_the_bootstrap_servers(servers: str, ports: set[int]) -> None:
+    values = {"networkPolicy": {"enabled": True}, "kafka": {"bootstrapServers": servers}}
+    for item in of_kind(rendered(values), "NetworkPolicy"):
+        opened = {port["port"] for rule in item["spec"]["egress"] for port in rule["ports"]}
+        assert opened - {53, 443, 5432} == ports, item["metadata"]["name"]
 
 
 def test_network_policies_open_the_ports_of_the_values() -> None:

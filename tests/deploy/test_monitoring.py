@@ -88,8 +88,7 @@ SERIES = {
     'gsc_publishing_paused{credential="full for 30 minutes"}': "0x89 1x30",
     'gsc_publishing_paused{credential="first seen 10 minutes ago"}': "_x110 1x10",
     'gsc_publishing_paused{credential="has room"}': "1x110 0x10",
-    'gsc_pending_pages{credential="slow"}': "1100x120",
-    'gsc_published_pages{credential="slow"}': "100x120",
+    'gsc_unfinished_pages{credential="slow"}': "1200x120",
     'gsc_calls_total{credential="slow",outcome="done"}': "0+60x120",
     'gsc_calls_total{credential="slow",outcome="throttled"}': "0+600x120",
 }

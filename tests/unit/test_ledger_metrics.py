@@ -39,6 +39,7 @@ PAGES = [
 BY_CREDENTIAL = {
     'gsc_pending_pages{credential="a"}': 305.0,
     'gsc_published_pages{credential="a"}': 7.0,
+    'gsc_unfinished_pages{credential="a"}': 312.0,
     'gsc_oldest_pending_seconds{credential="a",priority="backfill"}': 90.0,
     'gsc_oldest_pending_seconds{credential="a",priority="daily"}': 30.0,
 }
@@ -66,11 +67,11 @@ def no_values() -> Iterator[None]:
 
 def test_pages_are_summed_by_credential_and_finished_credentials_disappear() -> None:
     export_queue(a_queue(PAGES))
-    assert exported("gsc_pending_pages", "gsc_published_pages", "gsc_oldest_pending_seconds") == BY_CREDENTIAL
+    assert exported(*GAUGES[:4]) == BY_CREDENTIAL
     export_queue(a_queue([UnfinishedPages("b", "daily", 1, 0, 2.0, (), "run-1", 0)]))
     assert {series.split('"')[1] for series in exported("gsc_pending_pages", "gsc_published_pages")} == {"b"}
     export_queue(a_queue([]))
-    assert exported(*GAUGES[:5]) == {}
+    assert exported(*GAUGES[:6]) == {}
 
 
 def test_what_the_pages_of_a_credential_wait_for_is_exported_with_its_end() -> None:
