@@ -19,6 +19,7 @@ from pipeline.metrics import counter, gauge
 from pipeline.postgres import Connect, Connection, become_leader
 from pipeline.process import event_or_timeout
 from pipeline.watchdog import Heartbeat
+from producer.pending_floors import PendingFloors
 from producer.queue_shares import HaltedScopes, Shares, choose_pages, halted_scopes, share_size
 
 WINDOW = 100
@@ -68,6 +69,7 @@ class Outbox:
         self._max_queue_size = rules.max_queue_size
         self._projects = rules.projects
         self._tasks = tasks
+        self._floors = PendingFloors()
         self._changed = asyncio.Event()
         self.trouble: str | None = "the ledger has not been read yet"
         """Why no page can be published now, or None. For the readiness probe of leader and standby alike."""
@@ -129,7 +131,10 @@ class Outbox:
         """Publish until no credential has both room and pages, or ROUND_PAGES are reached; return how many."""
         groups = await ledger_pages.pending_groups(conn)
         published = Counter(await ledger_pages.published_by_credential(conn) if groups else {})
-        waiting = running = [group for group in groups if not self._halted().contains(group)]
+        halted = self._halted()
+        running = [group for group in groups if not halted.contains(group)]
+        floors = await self._floors.read(conn, running, halted.properties, monotonic())
+        waiting = [group for group in running if group in floors]
         shares = Shares(share_size(self._max_queue_size, running), published)
         count = 0
         while count < ROUND_PAGES:
@@ -137,7 +142,7 @@ class Outbox:
             waiting = [group for group in waiting if not halted.contains(group)]
             if not (chosen := choose_pages(waiting, shares, WINDOW)):
                 break
-            batches = await self._publish_window(conn, chosen, halted)
+            batches = await self._publish_window(conn, chosen, halted, floors)
             published.update(batch.credential for batch in batches)
             found = Counter(map(_group_of, batches))
             # A group with fewer pages than chosen has no more that may be published.
@@ -150,10 +155,14 @@ class Outbox:
         return halted_scopes(self._halts.active(now()), self._projects())
 
     async def _publish_window(
-        self, conn: Connection, chosen: Mapping[PendingGroup, int], halted: HaltedScopes
+        self,
+        conn: Connection,
+        chosen: Mapping[PendingGroup, int],
+        halted: HaltedScopes,
+        floors: Mapping[PendingGroup, int],
     ) -> list[Batch]:
         """Publish the chosen pages, as far as the ledger has them, and return them."""
-        pending = await ledger_pages.next_pending(conn, chosen, halted.properties)
+        pending = await ledger_pages.next_pending(conn, chosen, halted.properties, floors)
         projects = self._projects()
         batches = [replace(batch, project=projects.get(batch.credential, batch.project)) for batch in pending]
         if batches:

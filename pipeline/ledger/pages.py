@@ -137,19 +137,43 @@ async def count_unchanged(conn: Connection) -> int:
 
 
 async def next_pending(
-    conn: Connection, counts: Mapping[PendingGroup, int], halted_properties: Iterable[str]
+    conn: Connection,
+    counts: Mapping[PendingGroup, int],
+    halted_properties: Iterable[str],
+    floors: Mapping[PendingGroup, int] = {},
 ) -> list[Batch]:
-    """The first pages of each group, with their bases, up to its count, without those of halted properties."""
+    """The first pages of each group, with their bases, up to its count, without those of halted properties.
+
+    Pages of a round below the floor of their group are not looked at.
+    """
     parameters = {
-        "credentials": [group.credential for group in counts],
-        "priorities": [group.priority for group in counts],
-        "generations": [group.generation for group in counts],
+        **_group_columns(counts),
         "counts": list(counts.values()),
+        "floors": [floors.get(group, 0) for group in counts],
         "properties": list(halted_properties),
     }
     async with database_errors():
         rows = await (await conn.execute(_SQL["next_pending"], parameters)).fetchall()
     return [_batch(row) for row in rows]
+
+
+async def first_rounds(
+    conn: Connection, groups: Sequence[PendingGroup], halted_properties: Iterable[str]
+) -> dict[PendingGroup, int]:
+    """The round of the first page of each group outside halted properties; without groups that have no such page."""
+    parameters = {**_group_columns(groups), "properties": list(halted_properties)}
+    async with database_errors():
+        cursor = await conn.execute(_SQL["first_rounds"], parameters)
+        return {groups[number - 1]: first async for number, first in cursor}
+
+
+def _group_columns(groups: Iterable[PendingGroup]) -> dict[str, list[Any]]:
+    listed = list(groups)
+    return {
+        "credentials": [group.credential for group in listed],
+        "priorities": [group.priority for group in listed],
+        "generations": [group.generation for group in listed],
+    }
 
 
 def _batch(row: Sequence[Any]) -> Batch:

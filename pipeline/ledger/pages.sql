@@ -73,11 +73,13 @@ where run_id in (select run_id from gsc.runs where accepted_at > now() - interva
 -- The first pages of each group. `limit 1` keeps the planner from reading whole tables for a hash join.
 select p.batch_id, p.run_id, p.generation, p.priority, p.credential, s.property, s.report, s.search_type,
        s.dimensions, p.data_state, p.date, p.start_row, p.row_limit, s.selection, base.complete_generation, base.digests
-from unnest(%(credentials)s::text[], %(priorities)s::text[], %(generations)s::bigint[], %(counts)s::integer[])
-    as g (credential, priority, generation, count)
+from unnest(
+    %(credentials)s::text[], %(priorities)s::text[], %(generations)s::bigint[], %(counts)s::integer[], %(floors)s::integer[]
+) as g (credential, priority, generation, count, floor)
 cross join lateral (
     select p.batch_id from gsc.pages p
     where p.state = 'pending' and (p.credential, p.priority, p.generation) = (g.credential, g.priority, g.generation)
+      and p.round >= g.floor
       and p.series not in (select series from gsc.series where property = any(%(properties)s))
     order by p.round, p.batch_id
     limit g.count
@@ -91,6 +93,18 @@ left join lateral (
     limit 1
 ) as base on true
 order by p.priority desc, p.round, p.batch_id
+
+-- name: first_rounds
+-- The round of the first page of each group outside halted properties; without groups that have none.
+select g.number, first.round
+from unnest(%(credentials)s::text[], %(priorities)s::text[], %(generations)s::bigint[])
+    with ordinality as g (credential, priority, generation, number)
+cross join lateral (
+    select p.round from gsc.pages p
+    where p.state = 'pending' and (p.credential, p.priority, p.generation) = (g.credential, g.priority, g.generation)
+      and p.series not in (select series from gsc.series where property = any(%(properties)s))
+    order by p.round, p.batch_id limit 1
+) as first
 
 -- name: mark_published
 update gsc.pages p set

@@ -183,13 +183,39 @@ async def test_the_statements_read_indexes_only_as_far_as_they_need(conn: Connec
     )
     await pages.use_index_scans(conn)
     parameters = {
-        "credentials": ["open"], "priorities": ["backfill"], "generations": [1], "counts": [50], "properties": [],
+        "credentials": ["open"], "priorities": ["backfill"], "generations": [1], "counts": [50], "floors": [0],
+        "properties": [],
     }  # fmt: skip
     for name in ("pending_groups", "next_pending", "published_by_credential"):
         cursor = await conn.execute("explain (analyze, format json) " + pages._SQL[name], parameters)
         row = await cursor.fetchone()
         assert row is not None
         assert _rows_read(row[0][0]["Plan"]) <= 50, (name, row[0])
+
+
+async def test_pages_of_halted_properties_are_skipped_below_the_floor_of_their_group(conn: Connection) -> None:
+    halted = "sc-domain:halted.example"
+    await add_pages(conn, group("a", 1), 5, site=halted)
+    await add_pages(conn, group("b", 2), 5, site=halted)
+    await add_pages(conn, group("a", 1), 4)
+    await conn.execute(
+        "update gsc.pages p set round = round + 1000 from gsc.series s where s.series = p.series and property <> %s",
+        (halted,),
+    )
+    floors = await pages.first_rounds(conn, [group("a", 1), group("b", 2)], [halted])
+    assert floors == {group("a", 1): 1000}
+    await pages.use_index_scans(conn)
+    parameters = {
+        "credentials": ["a"], "priorities": ["backfill"], "generations": [1], "counts": [3], "floors": [1000],
+        "properties": [halted],
+    }  # fmt: skip
+    cursor = await conn.execute("explain (analyze, format json) " + pages._SQL["next_pending"], parameters)
+    row = await cursor.fetchone()
+    assert row is not None
+    assert _rows_read(row[0][0]["Plan"]) <= 4
+    batches = await pages.next_pending(conn, {group("a", 1): 3}, [halted], floors)
+    assert {batch.property for batch in batches} == {"sc-domain:a.example"}
+    assert len(batches) == 3
 
 
 def _rows_read(plan: dict[str, Any]) -> float:

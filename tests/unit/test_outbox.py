@@ -65,7 +65,7 @@ class World:
         return dict(self.published)
 
     async def next_pending(
-        self, _: Connection, counts: Mapping[PendingGroup, int], halted_properties: Collection[str]
+        self, _: Connection, counts: Mapping[PendingGroup, int], halted_properties: Collection[str], __: object
     ) -> list[Batch]:
         self.questions += 1
         found = []
@@ -73,6 +73,12 @@ class World:
             pages = [page for page in self.pending if group_of(page) == group]
             found += [page for page in pages if page.property not in halted_properties][:count]
         return found
+
+    async def first_rounds(
+        self, _: Connection, groups: Sequence[PendingGroup], halted_properties: Collection[str]
+    ) -> dict[PendingGroup, int]:
+        running = [page for page in self.pending if page.property not in halted_properties]
+        return {group: 0 for group in groups if group in map(group_of, running)}
 
     async def mark_published(self, _: Connection, batches: Sequence[Batch], positions: Sequence[Position]) -> None:
         assert len(batches) == len(positions)
@@ -118,7 +124,14 @@ def some_pages(credential: str, count: int, **changes: Any) -> list[Batch]:
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     world = World()
     monkeypatch.setattr(outbox_module, "become_leader", world.become_leader)
-    for name in ("use_index_scans", "pending_groups", "published_by_credential", "next_pending", "mark_published"):
+    for name in (
+        "use_index_scans",
+        "pending_groups",
+        "published_by_credential",
+        "next_pending",
+        "first_rounds",
+        "mark_published",
+    ):
         monkeypatch.setattr(ledger_pages, name, getattr(world, name))
     monkeypatch.setattr(ledger_pages, "overdue", world.find_overdue)
     monkeypatch.setattr(lost_pages_module, "SEARCH_EVERY_S", 0.001)
