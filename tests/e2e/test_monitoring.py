@@ -53,7 +53,7 @@ async def test_every_query_of_every_panel_and_alert_returns_data(
     servers: Servers, dsn: str, topic_prefix: str, folder: Path
 ) -> None:
     world = simulator_settings(Scenario(days=DAYS, rows=20, latency_s=1.0, full_days=False))
-    with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
+    with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_QUEUE_SIZE="60") as running:
         ports = await running.ports()
         with watched(ports, CHART / "alerts", folder) as watching:
             await running.request_sync(DAYS)
