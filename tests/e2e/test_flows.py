@@ -57,20 +57,7 @@ async def test_each_budget_and_each_permission_halts_its_own_scope_and_nothing_e
         assert {item.property for item in await running.differences(3)} == set(SITES) - {SITES[HEALTHY]}
 
         halts = {item["scope"]: item for item in run_json(running, "halts")["halts"]}
-        assert set(halts) == {
-            f"property:{SITES[LOAD]}",
-            "credential:reader-2",
-            f"property:{SITES[FORBIDDEN]}",
-            f"property:{SITES[MISSING]}",
-            "credential:reader-5",
-            "credential:reader-6",
-        }
-        for scope in (f"property:{SITES[LOAD]}", "credential:reader-2"):
-            until_ = datetime.fromisoformat(halts[scope]["until"]) - began
-            assert timedelta(minutes=14) < until_ < timedelta(minutes=17)
-        assert all(halts[f"property:{SITES[n]}"]["until"] is None for n in (FORBIDDEN, MISSING))
-        assert "refuses" in halts["credential:reader-5"]["reason"]
-        assert "expired or revoked" in halts["credential:reader-6"]["reason"]
+        _each_halt_has_its_scope_reason_and_end(halts, began)
         assert sum(call["site"] == SITES[MISSING] for call in running.calls()) <= 4  # what was in flight
 
         status = run_json(running, "status")
@@ -80,18 +67,39 @@ async def test_each_budget_and_each_permission_halts_its_own_scope_and_nothing_e
 
         running.post("faults", [])
         running.post("revoke", {"user": USERS[REVOKED], "revoked": False})
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"Authorization": "Bearer t"}) as client:
-            assert len(client.get("/v1/halts").json()["halts"]) == 6
-            for scope in halts:
-                resumed = client.delete(f"/v1/halts/{quote(scope, safe='')}", params={"reason": "fixed"})
-                assert resumed.status_code == 202
-            refused = client.post("/v1/halts", json={"scope": "planet:mars", "reason": "x"})
-            assert refused.status_code == 400
-            assert "known: all, project:ID, credential:ID" in refused.json()["detail"]
-            assert refused.json()["field"] == "scope"
+        _resume_over_http(port, set(halts))
         assert await running.finished(run) == {"applied": 7 * PAGES_OF_A_PROPERTY - 2, "dead": 2}
         assert {item.property for item in await running.differences(3)} <= {SITES[FORBIDDEN], SITES[MISSING]}
     _lines_have_one_shape(folder)
+
+
+def _each_halt_has_its_scope_reason_and_end(halts: dict[str, dict[str, Any]], began: datetime) -> None:
+    assert set(halts) == {
+        f"property:{SITES[LOAD]}",
+        "credential:reader-2",
+        f"property:{SITES[FORBIDDEN]}",
+        f"property:{SITES[MISSING]}",
+        "credential:reader-5",
+        "credential:reader-6",
+    }
+    for scope in (f"property:{SITES[LOAD]}", "credential:reader-2"):
+        length = datetime.fromisoformat(halts[scope]["until"]) - began
+        assert timedelta(minutes=14) < length < timedelta(minutes=17)
+    assert all(halts[f"property:{SITES[n]}"]["until"] is None for n in (FORBIDDEN, MISSING))
+    assert "refuses" in halts["credential:reader-5"]["reason"]
+    assert "expired or revoked" in halts["credential:reader-6"]["reason"]
+
+
+def _resume_over_http(port: int, scopes: set[str]) -> None:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"Authorization": "Bearer t"}) as client:
+        assert {halt["scope"] for halt in client.get("/v1/halts").json()["halts"]} == scopes
+        for scope in scopes:
+            resumed = client.delete(f"/v1/halts/{quote(scope, safe='')}", params={"reason": "fixed"})
+            assert resumed.status_code == 202
+        refused = client.post("/v1/halts", json={"scope": "planet:mars", "reason": "x"})
+        assert refused.status_code == 400
+        assert "known: all, project:ID, credential:ID" in refused.json()["detail"]
+        assert refused.json()["field"] == "scope"
 
 
 def _lines_have_one_shape(folder: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import msgspec
 
+from lab.call_log import repeats
 from lab.driver import Driver, all_finished
 from lab.local_pipeline import NAMES, Services, Setup, prepare
 from lab.scenario import REPORTS, Scenario, last_day, start_simulator
@@ -118,6 +119,11 @@ def is_ready(port: int) -> bool:
         return httpx.get(f"http://127.0.0.1:{port}/ready").is_success
     except httpx.TransportError:
         return False
+
+
+def repeated(running: Running) -> int:
+    """Return how many calls were made more than once."""
+    return repeats(running.calls(), float("-inf"), float("inf"))
 
 
 def run_command(running: Running, *arguments: str) -> subprocess.CompletedProcess[str]:
