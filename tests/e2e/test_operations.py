@@ -4,27 +4,18 @@ import asyncio
 import json
 import os
 import subprocess
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from lab.database import create_database, drop_database
-from lab.scenario import REPORTS, Scenario, start_simulator
+from lab.scenario import Scenario, start_simulator
 from lab.search_console.settings import Fault
 from lab.servers import Servers
-from pipeline.catalog_file import read_catalog
-from pipeline.clock import now
 from pipeline.contracts.topics import RESULTS
-from pipeline.pacific import pacific_date
-from pipeline.postgres import connection
 from pipeline.publisher import Publisher
-from pipeline.report_views import create_report_views
-from pipeline.schema import migrate
 from support.pipeline import (
     COMMAND,
-    LAST_DAY,
     Running,
     a_day,
     query,
@@ -36,65 +27,6 @@ from support.pipeline import (
 from support.wait import until
 
 SITES = ("sc-domain:shop-1.example", "https://www.shop-2.example/")
-FACTS = "select s.property, s.report, f.date, f.key, f.generation, f.clicks, f.impressions, f.position, f.query, f.page"
-
-
-async def facts(dsn: str) -> list[tuple[Any, ...]]:
-    return await query(dsn, f"{FACTS} from gsc.facts f join gsc.series s using (series) order by 1, 2, 3, 4")
-
-
-async def test_replay_beside_live_work_and_into_an_empty_database(
-    servers: Servers, dsn: str, topic_prefix: str, folder: Path
-) -> None:
-    world = simulator_settings(Scenario(days=6, rows=60))
-    with running_pipeline(servers, dsn, topic_prefix, folder, world) as running:
-        first = await running.request_sync(3)
-        await running.finished(first)
-        middle = now()
-        for site in SITES:
-            for number in range(3):  # changed, new and vanished rows on three days
-                change = {"date": a_day(number).isoformat(), "change": 5, "add": 7, "vanish": 9}
-                running.post("revise", {"site": site, **change})
-        assert await running.differences(3) != []
-        live = await running.request_sync(6)
-        old = await asyncio.to_thread(run_json, running, "replay", "--to", middle.isoformat())
-        assert (old["selected"] > 0, old["pages"]) == (True, 0)  # every page is applied already
-        assert set(await running.finished(live)) == {"applied"}
-        assert await running.differences(6) == []
-
-        before = await facts(dsn)
-        again = await asyncio.to_thread(run_json, running, "replay")
-        assert (again["rows_written"], again["rows_deleted"], again["unreadable"]) == (0, 0, 0)
-        assert await facts(dsn) == before
-
-        counted = run_json(running, "replay", "--dry-run", "--property", SITES[0], "--start", str(LAST_DAY))
-        assert counted["rows_by_property"].keys() == {SITES[0]}
-        assert 0 < counted["selected"] < again["selected"]
-
-        name = f"rebuilt_{topic_prefix}"
-        rebuilt = create_database(servers.dsn, name)
-        async with connection(rebuilt, application="test") as conn:
-            await migrate(conn)
-            await create_report_views(conn, read_catalog(running.setup.catalog))
-        running.setup.extra["GSC_POSTGRES_DSN"] = rebuilt  # type: ignore[index]
-        assert (await asyncio.to_thread(run_json, running, "replay"))["rows_written"] > 0
-        assert await facts(rebuilt) == before
-        states = "select state, count(*) from gsc.pages group by state"
-        assert await query(rebuilt, states) == await query(dsn, states)
-
-        # On purpose: what the first run had seen, over what is newer.
-        on_purpose = await asyncio.to_thread(
-            run_json, running, "replay", "--to", middle.isoformat(), "--generation", "now"
-        )
-        assert on_purpose["rows_written"] > 0
-        assert await facts(rebuilt) != before
-        drop_database(servers.dsn, name)
-
-        refused = run_command(running, "replay", "--from", "yesterday")
-        assert (refused.returncode, refused.stderr) == (
-            2,
-            "--from: 'yesterday' is not an ISO 8601 time, such as 2026-01-31T12:00:00Z\n",
-        )
 
 
 def test_a_sync_that_waits_ends_with_1_when_pages_are_dead(
@@ -168,11 +100,11 @@ async def test_a_cancelled_run_ends_and_another_goes_on(
         assert set(pages) == {"applied", "cancelled"}
         unknown = run_command(running, "cancel", "nobody", "--reason", "x")
         assert (unknown.returncode, unknown.stderr) == (2, "RUN_ID: no run 'nobody' in the ledger\n")
-        _ask_and_be_told(running)
+        _refused_and_finished_at_once(running)
 
 
-def _ask_and_be_told(running: Running) -> None:
-    """What `sync --wait` says when there is nothing to wait for."""
+def _refused_and_finished_at_once(running: Running) -> None:
+    """`sync --wait` when there is nothing to wait for."""
     dates = ("--end", str(a_day(1)), "--request-id", "mine")
     waited = run_json(running, "sync", "--all", "--start", str(a_day(1)), *dates, "--wait")
     assert waited["pages"] == {"applied": 6}
@@ -246,67 +178,6 @@ async def test_reconcile_finds_what_is_wrong_and_asks_for_it(
             return done.returncode == 0
 
         await until(no_findings, 60, "every day is complete again")
-
-
-async def test_the_timer_asks_for_the_window_once_a_day_and_deletes_what_is_not_kept(
-    servers: Servers, dsn: str, topic_prefix: str, folder: Path
-) -> None:
-    reports = [
-        *REPORTS,
-        {"name": "fresh", "dimensions": ["date", "page"], "data_state": "all", "retention": 5},
-        {"name": "hourly", "dimensions": ["date", "hour", "page"], "data_state": "hourly_all"},
-    ]
-    world = simulator_settings(Scenario(days=12, properties=1, rows=10, full_days=False))
-    # With seconds, for a test: every two.
-    every_two = "* * * * * */2"
-    timer = {"GSC_DAILY_CRON": every_two, "GSC_DAILY_DAYS": "8", "GSC_RETENTION_CRON": every_two}
-    with running_pipeline(servers, dsn, topic_prefix, folder, world, reports=reports, **timer) as running:
-
-        async def runs() -> list[tuple[Any, ...]]:
-            return await query(dsn, "select run_id, request->>'request_id' from gsc.runs")
-
-        async def planned() -> bool:
-            return bool(await runs())
-
-        await until(planned, 60, "the timer has asked")
-        [(run, request_id)] = await runs()
-        today = pacific_date(now())
-        assert request_id.startswith(f"rolling-{today}-8-")
-        assert set(await running.finished(run)) == {"applied"}
-        planned_days = dict(
-            await query(
-                dsn,
-                "select s.report, count(distinct p.date) from gsc.pages p join gsc.series s using (series) group by 1",
-            )
-        )
-        assert planned_days == {"by_date": 6, "by_country": 6, "page_query": 6, "fresh": 6, "hourly": 9}
-        assert await query(dsn, "select bool_and(may_change) from gsc.days where date > current_date - 2") == [(True,)]
-        hours = await query(dsn, "select count(*) from gsc.hourly where hour is not null")
-        assert hours[0][0] > 0
-
-        # The same window by hand: nothing new.
-        waited = run_json(running, "sync", "--all", "--days", "8", "--wait")
-        assert waited["run_id"] == run
-        assert len(await runs()) == 1
-
-        old = today - timedelta(days=6)
-        await query(
-            dsn,
-            "insert into gsc.facts select series, date '" + str(old) + "', gen_random_uuid(), 1, 0, 0, 0, 0, 0"
-            " from gsc.series where report = 'fresh' returning 1",
-        )
-
-        async def deleted() -> bool:
-            return await query(dsn, f"select 1 from gsc.fresh where date <= '{old}'") == []
-
-        await until(deleted, 60, "the timer has deleted what is not kept")
-        assert run_json(running, "retention", "--dry-run") == {
-            "rows": 0,
-            "pages": 0,
-            "months": 0,
-            "superseded": 0,
-            "dry_run": True,
-        }
 
 
 async def test_a_search_console_that_starts_again_takes_the_credentials_it_gave(
