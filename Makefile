@@ -11,7 +11,7 @@ WORKERS ?= 8
 PYTEST_PARALLEL = --numprocesses $(WORKERS) --dist loadgroup tests/e2e tests/deploy tests/integration tests/contracts tests/unit
 WHEEL := --frozen --no-editable --reinstall-package gsc-stream --quiet
 
-.PHONY: help demo test lint types imports unit tests coverage bench-quota bench-halt bench-backpressure bench-isolation bench-limiter bench-page bench-planning bench-silence bench-throughput bench-sink bench-peers bench-growth benchmarks-doc dashboards chart catalog-schema build format install install-demo clean
+.PHONY: help demo test lint types imports unit tests coverage bench-quota bench-halt bench-backpressure bench-isolation bench-latency bench-limiter bench-page bench-planning bench-silence bench-throughput bench-sink bench-peers bench-growth benchmarks-doc dashboards chart catalog-schema build format install install-demo clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
@@ -66,6 +66,9 @@ bench-page: install ## Measure the fetcher's CPU time for a full page
 
 bench-throughput: install ## Measure rows a second: new, again, changed, two of each service (5 min)
 	$(BIN)/python -m bench throughput
+
+bench-latency: install ## Measure the time from the API's answer to the committed page, at half load (3 min)
+	$(BIN)/python -m bench latency
 
 bench-peers: install ## Measure the same days by Airbyte's source, Singer's tap, and ours (10 min)
 	$(BIN)/python -m bench peers

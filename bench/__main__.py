@@ -62,6 +62,17 @@ def silence() -> None:
 
 
 @main.command()
+@click.option("--days", default=300, show_default=True, help="Days of each of two properties.")
+@click.option("--rows", default=3000, show_default=True, help="Average rows of a page.")
+@click.option("--latency", default=0.2, show_default=True, help="Seconds of a call.")
+def latency(days: int, rows: int, latency: float) -> None:
+    """Measure the time from the API's answer to the committed page at half load (about 3 minutes)."""
+    from bench.latency import run
+
+    run(days, rows, latency)
+
+
+@main.command()
 @click.option("--pages", default=1_000_000, show_default=True, help="Number of pages, at least.")
 def planning(pages: int) -> None:
     """Measure a request that plans a million pages, and the outbox with as many pending (about 5 minutes)."""
