@@ -60,7 +60,7 @@ def replay(
     else:
         by_property = counts.pop("rows_by_property")
         print_table("Replay" + (" (nothing was written)" if dry_run else ""), ("what", "count"), counts.items())
-        print_table("Rows read", ("property", "rows"), sorted(by_property.items()))
+        print_table("Rows read", ("property", "rows"), sorted(by_property.items()), empty="No rows were read.")
 
 
 async def _replay(settings: LedgerSettings, selection: Selection, *, overwrite: bool, dry_run: bool) -> ReplayCounts:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -60,3 +61,22 @@ def test_a_folder_that_cannot_be_used_is_reported_in_one_line(
     assert (result.returncode, result.stdout) == (2, "")
     assert json.loads(result.stderr)["detail"].startswith(message)
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_demo_that_stays_prints_its_addresses_and_runs_until_it_is_interrupted() -> None:
+    # A shell starts background jobs with SIGINT ignored, and children would inherit that.
+    argv = ["env", "--default-signal=INT", COMMAND, "demo", "--days", "1", "--rows", "10", "--stay"]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as demo:
+        assert demo.stderr is not None
+        lines: list[str] = []
+        while not lines or "export GSC_TOKEN_HOSTS" not in lines[-1]:
+            lines.append(demo.stderr.readline())
+            assert lines[-1], lines
+        exported = dict(line.split()[1].split("=", 1) for line in lines if "export" in line)
+        environment = {**os.environ, **{name: value.strip("'") for name, value in exported.items()}}
+        argv = [COMMAND, "runs", "--json"]
+        done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60, check=True)
+        assert [run["state"] for run in json.loads(done.stdout)["runs"]] == ["finished"]
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(90) == 0
+    assert any("the table is equal to the source, row by row" in line for line in lines)

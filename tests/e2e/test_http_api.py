@@ -11,8 +11,10 @@ from lab.servers import Servers
 from pipeline.contracts.identity import run_id
 from support.pipeline import (
     LAST_DAY,
+    Running,
     a_day,
     repeated,
+    run_json,
     running_pipeline,
     simulator_settings,
 )
@@ -66,11 +68,27 @@ def assert_halts_are_of_known_scopes(client: httpx.Client) -> None:
 
 
 def assert_the_run_is_reported(client: httpx.Client) -> None:
-    assert client.get(f"/v1/runs/{run_id('daily-1')}").json()["pages"] == {"applied": 18}
     assert client.get("/v1/runs/nobody").status_code == 404
     assert client.get("/v1/runs/%00").status_code in {400, 404}
     assert b"gsc_pages_published_total 18.0" in client.get("/metrics").content
     assert client.get("/live").status_code == 200
+
+
+def assert_commands_print_the_same(running: Running, client: httpx.Client, run: str) -> None:
+    """What HTTP answers is what the commands print with --json."""
+    assert client.get("/v1/halts").json() == run_json(running, "halts")
+    progress = client.get(f"/v1/runs/{run}").json()
+    assert progress["pages"] == {"applied": 18}
+    printed = run_json(running, "runs", run)
+    assert {**progress, "finished_last_minute": 0} == {**printed, "finished_last_minute": 0}
+    assert [item["run_id"] for item in client.get("/v1/runs").json()["runs"]] == [run]
+    status = client.get("/v1/status").json()
+    assert status.keys() == run_json(running, "status").keys()
+    assert [item["processes"] for item in status["services"]] == [1, 1, 1]
+    assert [item["newest_complete_day"] for item in status["properties"]] == [LAST_DAY.isoformat()] * 2
+    query = {"property": "sc-domain:shop-1.example", "start": a_day(2).isoformat(), "report": "by_date"}
+    listed = client.get("/v1/days", params=query).json()["days"]
+    assert [(item["date"], item["complete"]) for item in listed] == [(str(a_day(n)), True) for n in range(3)]
 
 
 async def test_requests_over_http(servers: Servers, dsn: str, topic_prefix: str, folder: Path) -> None:
@@ -86,5 +104,6 @@ async def test_requests_over_http(servers: Servers, dsn: str, topic_prefix: str,
             assert_the_id_belongs_to_one_request(client)
             assert_halts_are_of_known_scopes(client)
             assert_the_run_is_reported(client)
+            assert_commands_print_the_same(running, client, run_id("daily-1"))
         assert repeated(running) == 0
         assert TOKEN not in "".join(path.read_text() for path in folder.glob("*.log"))
