@@ -1,6 +1,7 @@
 """Groups of commands: help in sections, the nearest name of a command or option, and errors in one line."""
 
 import pkgutil
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -102,8 +103,14 @@ def _text(error: click.UsageError) -> str:
             nearest = did_you_mean(error.option_name, error.possibilities or ())
             return f"{field}: unknown option{nearest or f'; `{command} --help` lists the options'}"
         case click.BadParameter() if field:
-            return f"{field}: {error.message.rstrip('.')}"
+            return f"{field}: {_in_plain_words(error.message.rstrip('.'))}"
     return error.format_message().rstrip(".")
+
+
+def _in_plain_words(message: str) -> str:
+    """Return click's message without the names of its types."""
+    message = re.sub("is not a valid integer( range)?$", "is not a whole number", message)
+    return re.sub("is not a valid float( range)?$", "is not a number", message)
 
 
 def _field(error: click.UsageError) -> str | None:
