@@ -58,7 +58,7 @@ def read_catalog(path: Path) -> Catalog:
 
     Raises CatalogError with one line for each problem.
     """
-    root = _parse(path)
+    root = parse_catalog(path)
     if root is None:
         raise CatalogError(f"{path}: empty")
     try:
@@ -74,7 +74,7 @@ def read_catalog(path: Path) -> Catalog:
     return Catalog.model_construct(**{**dict(catalog), "credentials": credentials})
 
 
-def _parse(path: Path) -> Any:
+def parse_catalog(path: Path) -> Any:
     """Return the document, or None if the file has none; mappings and lists know the lines of their items."""
     yaml = YAML()
     yaml.Constructor = _Constructor

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 from pydantic import ValidationError
 
-from cli.catalog_draft import draft_catalog, readable
+from cli.accesses import readable
+from cli.catalog_draft import draft_catalog
 from cli.context import fail, read_environment, run
 from cli.google import Listing, list_properties
 from cli.options import json_option

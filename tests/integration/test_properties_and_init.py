@@ -175,3 +175,88 @@ def test_init_with_application_default_credentials(simulator: Simulator, folder:
     [credential] = read_catalog(path).credentials
     assert (credential.id, credential.type, credential.file) == ("default", "application_default", None)
     assert run(simulator, "init", "--catalog", folder / "x.yaml").stderr.startswith("KEY_FILE: missing")
+
+
+def add(simulator: Simulator, folder: Path, *options: str) -> Result:
+    return run(simulator, "properties", "--add", *options, GSC_CATALOG=str(folder / "catalog.yaml"))
+
+
+COMMENTED = f"""\
+# mine
+credentials:
+  - {{id: ann, type: service_account, file: ann.json}}
+  - {{id: bob, type: authorized_user, file: bob.json}}   # of Bob
+properties:   # all of them
+
+    # the first
+    - url: "{SHARED}"
+      credential: ann  # not bob
+reports:
+  - {{name: by_date, dimensions: [date]}}
+"""
+
+
+def test_new_properties_are_added_to_a_catalog_whose_text_stays(simulator: Simulator, folder: Path) -> None:
+    path = folder / "catalog.yaml"
+    path.write_text(COMMENTED)
+    path.chmod(0o640)
+    result = add(simulator, folder)
+    assert (result.exit_code, result.stdout) == (0, f"{path}: added {BOBS}\n")
+    entry = f'    - {{url: "{BOBS}", credential: "bob"}}  # siteFullUser\n'
+    assert path.read_text() == COMMENTED.replace("# all of them\n", f"# all of them\n{entry}")
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert list(read_catalog(path).property_by_url) == [BOBS, SHARED]
+    changed = path.read_text()
+    assert json.loads(add(simulator, folder, "--json").stdout)["added"] == []
+    assert path.read_text() == changed
+    assert {item.name for item in folder.iterdir()} == {"ann.json", "bob.json", "new.json", "catalog.yaml"}
+
+
+@pytest.mark.parametrize(
+    ("options", "added"),
+    [
+        (("--include", "sc-domain:*"), []),
+        (("--include", "sc-domain:*", "--include", "https://b.com/*"), [BOBS]),
+        (("--exclude", "https://*"), []),
+        (("--include", "*", "--exclude", "http://*"), [BOBS]),
+    ],
+)
+def test_patterns_choose_what_is_added(
+    simulator: Simulator, folder: Path, options: tuple[str, ...], added: list[str]
+) -> None:
+    (folder / "catalog.yaml").write_text(CATALOG)
+    assert json.loads(add(simulator, folder, *options, "--json").stdout)["added"] == added
+    assert len(read_catalog(folder / "catalog.yaml").properties) == 1 + len(added)
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        f'properties: [{{url: "{SHARED}", credential: ann}}]\n',
+        f'properties: [\n  {{url: "{SHARED}", credential: ann}},\n]\n',
+    ],
+)
+def test_a_list_in_brackets_is_not_added_to(simulator: Simulator, folder: Path, properties: str) -> None:
+    text = CATALOG[: CATALOG.index("properties:")] + properties
+    (folder / "catalog.yaml").write_text(text)
+    result = add(simulator, folder)
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"{folder}/catalog.yaml:4: properties: write one entry a line: a list in brackets is not added to\n"
+    )
+    assert (folder / "catalog.yaml").read_text() == text
+
+
+def test_a_credential_whose_list_cannot_be_read_stops_no_other(simulator: Simulator, folder: Path) -> None:
+    (folder / "catalog.yaml").write_text(CATALOG)
+    simulator.engine.tokens.revoked.add(ANN)
+    result = add(simulator, folder)
+    assert result.exit_code == 1
+    assert "revoked" in result.stderr
+    assert list(read_catalog(folder / "catalog.yaml").property_by_url) == [BOBS, SHARED]
+
+
+def test_patterns_need_add(simulator: Simulator, folder: Path) -> None:
+    (folder / "catalog.yaml").write_text(CATALOG)
+    result = run(simulator, "properties", "--include", "x", GSC_CATALOG=str(folder / "catalog.yaml"))
+    assert (result.exit_code, result.stderr) == (2, "--include and --exclude need --add\n")
