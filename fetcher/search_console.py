@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from datetime import date
 from types import TracebackType
 from typing import Any, Self
@@ -25,19 +25,20 @@ KEPT_ALIVE = 256
 
 
 class SearchConsole:
-    """A pool of kept-alive connections to the API, by HTTP/2 where the server offers it.
+    """Kept-alive connections to the API, by HTTP/2 where the server offers it, in a pool for each credential.
 
-    Where the number of calls is bounded otherwise, `connections` is None: over HTTP/1.1, calls that hang would fill a
-    bounded pool, and the calls of all other credentials would wait for a connection.
+    In a common pool, calls that hang would keep others waiting: over HTTP/2 httpx has one connection to a server, on
+    which Google admits a hundred calls at the same time. `connections`: the most connections of a pool over HTTP/1.1;
+    None where the number of calls is bounded otherwise.
     """
 
     def __init__(self, root: str, *, timeout_s: float, connections: int | None) -> None:
         """`timeout_s`: the deadline of a whole call, from the request to the last byte of the response."""
-        limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections or KEPT_ALIVE)
-        timeout = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S)
         self._root = root.rstrip("/")
         self._timeout_s = timeout_s
-        self._client = httpx.AsyncClient(http2=True, limits=limits, timeout=timeout)
+        self._limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections or KEPT_ALIVE)
+        self._tls = httpx.create_ssl_context()
+        self._pools: dict[str, httpx.AsyncClient] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -45,35 +46,49 @@ class SearchConsole:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._client.aclose()
+        for pool in self._pools.values():
+            await pool.aclose()
+
+    def _pool(self, credential: str) -> httpx.AsyncClient:
+        """Return the connections of a credential."""
+        if credential not in self._pools:
+            timeout = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S)
+            self._pools[credential] = httpx.AsyncClient(
+                http2=True, verify=self._tls, limits=self._limits, timeout=timeout
+            )
+        return self._pools[credential]
 
     async def query(self, batch: Batch, token: str, permit: Admission) -> Outcome:
         """Fetch one page. The permit is waited for before the body is read, and again before it is decoded."""
         url = f"{self._root}{_path(batch.property)}"
-        response = await self._post(url, _body(batch), _headers(token), permit)
+        request = httpx.Request("POST", url, content=_body(batch), headers=_headers(token))
+        response = await self._send(batch.credential, request, permit)
         return response if isinstance(response, Retry) else await asyncio.to_thread(_read, batch, *response)
 
     async def query_all(
         self, batches: Mapping[str, Batch], token: str, permit: Admission
     ) -> Mapping[str, Outcome] | Failure:
-        """Fetch pages in one HTTP batch: returns outcomes by the ids of the batches, or one failure of the request."""
+        """Fetch pages of one credential in one HTTP batch.
+
+        Returns outcomes by the ids of the batches, or one failure of the request.
+        """
         content = multipart.encode(
             [multipart.Call(id_, _path(batch.property), _body(batch)) for id_, batch in batches.items()]
         )
         headers = {**_headers(token), "Content-Type": multipart.CONTENT_TYPE}
-        response = await self._post(f"{self._root}/batch", content, headers, permit)
+        request = httpx.Request("POST", f"{self._root}/batch", content=content, headers=headers)
+        response = await self._send(next(iter(batches.values())).credential, request, permit)
         return response if isinstance(response, Retry) else await asyncio.to_thread(_read_all, batches, *response)
 
-    async def _post(
-        self, url: str, content: bytes, headers: Mapping[str, str], permit: Admission
+    async def _send(
+        self, credential: str, request: httpx.Request, permit: Admission
     ) -> tuple[httpx.Response, bytes] | Retry:
         try:
-            async with (
-                self._deadline() as deadline,
-                self._client.stream("POST", url, content=content, headers=headers) as response,
-            ):
-                await _without_deadline(deadline, permit.admit())
-                body = b"".join([part async for part in response.aiter_raw()])
+            async with self._deadline() as deadline:
+                response = await self._pool(credential).send(request, stream=True)
+                async with aclosing(response):
+                    await _without_deadline(deadline, permit.admit())
+                    body = b"".join([part async for part in response.aiter_raw()])
         except Retryable as error:
             return Retry(str(error))
         await permit.reserve(decoded_size(body) if _is_gzip(response) else len(body))
@@ -114,7 +129,7 @@ class SearchConsole:
         url, headers = f"{self._root}{path}", _headers(token)
         try:
             async with self._deadline():
-                return await self._client.request(method, url, content=content, headers=headers)
+                return await self._pool("").request(method, url, content=content, headers=headers)
         except Retryable as error:
             raise Retryable(f"{self._root}: {error}") from error
 

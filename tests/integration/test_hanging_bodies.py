@@ -93,7 +93,7 @@ async def test_a_credential_whose_bodies_all_hang_takes_no_speed_from_another(
         await batches.send(HANGING * 10)
         calls = capacity.max_concurrency
         await until(lambda: sum(call.fault == kind for call in simulator.engine.calls) == calls, 20, "all calls hang")
-        assert await seconds_of_healthy_pages() < 2 * usual + 1
+        assert await seconds_of_healthy_pages() < 2 * usual + 3  # a hanging body takes 120
         assert set(fetched(world)) == {HEALTHY}
 
     async with SearchConsole(simulator.root, timeout_s=100, connections=None) as console:

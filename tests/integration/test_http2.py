@@ -17,6 +17,8 @@ from support.wait import until
 
 CALLS = 32
 IN_MEMORY = 3
+STREAMS = 100
+"""Calls that the server admits on a connection at the same time, as Google does."""
 ROWS = 2000  # more than a stream's window of 64 KB, so that bodies wait for their readers
 
 
@@ -57,6 +59,26 @@ async def test_many_calls_share_one_connection(
     assert [outcome.page.rows for outcome in outcomes if isinstance(outcome, Done)] == [ROWS] * CALLS
     assert {protocol for protocol, _ in server.calls} == {"2"}
     assert len({connection for _, connection in server.calls}) == 1
+
+
+async def test_calls_that_hang_keep_no_other_credential_from_its_calls(
+    server: Http2Server, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More calls hang than the server admits on a connection."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates.authority))
+    server.together = 1000
+
+    async def call(console: SearchConsole, credential: str) -> None:
+        batch = a_batch(credential=credential)
+        await console.query(batch, "token", PageMemory(1, 2**30).permit(batch))
+
+    async with SearchConsole(server.root, timeout_s=60, connections=None) as console, asyncio.TaskGroup() as group:
+        hanging = [group.create_task(call(console, "hanging")) for _ in range(STREAMS + 10)]
+        await until(lambda: len(server.calls) == STREAMS, 20, "the connection is full")
+        other = group.create_task(call(console, "other"))
+        await until(lambda: len(server.calls) == STREAMS + 1, 20, "the call of the other credential arrives")
+        for task in (*hanging, other):
+            task.cancel()
 
 
 async def test_a_reset_of_the_connection_is_a_retry_for_each_call(
