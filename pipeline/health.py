@@ -15,7 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pipeline.contracts.resources import FieldError, ProblemDetails
 from pipeline.http_listener import MAX_CONNECTIONS, Connections, Listener, open_sockets
 from pipeline.log import logger
-from pipeline.metric_catalog import Service
+from pipeline.metric import Service
 from pipeline.metrics import exposition, gauge
 from pipeline.process import StartError
 from pipeline.settings import HttpSettings

@@ -16,7 +16,8 @@ from prometheus_client import (
     generate_latest,
 )
 
-from pipeline.metric_catalog import METRICS, Metric, Service
+from pipeline.metric import Metric, Service
+from pipeline.metric_catalog import METRICS
 
 Instrument = TypeVar("Instrument", Counter, Gauge, Histogram)
 

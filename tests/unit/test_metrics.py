@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.metric_catalog import METRICS, Service
+from pipeline.metric import Service
+from pipeline.metric_catalog import METRICS
 from pipeline.metrics import counter, exposition, gauge, histogram
 
 DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
