@@ -9,7 +9,7 @@ from pipeline.metric import ALL, CONTROL_READERS, GROUP_MEMBERS, SINK, Metric
 from pipeline.producer_metrics import PRODUCER_METRICS
 
 _DEAD_LETTER_REASONS = (
-    "undecodable", "invalid_request", "unknown_run", "unstorable", "too_slow", "unknown_credential", "credential",
+    "undecodable", "invalid_request", "unknown_run", "unstorable", "unknown_credential", "credential",
     "permission", "bad_request", "unexpected_rows", "too_large", "attempts_exhausted",
 )  # fmt: skip
 
@@ -86,6 +86,13 @@ _SINK_METRICS = (
         "Pages whose rows were not sent, by outcome: `applied`, or `refetched` with their rows, since the table has"
         " others.",
         ("applied", "refetched"),
+    ),
+    Metric(
+        "gsc_skipped_results_total",
+        "counter",
+        (),
+        SINK,
+        "Results that PostgreSQL did not write in time, while it wrote others. Their pages are fetched again.",
     ),
     Metric("gsc_days_completed_total", "counter", (), SINK, "Days whose pages are all applied."),
     Metric("gsc_transaction_seconds", "histogram", (), SINK, "Duration of the sink's transactions."),

@@ -14,8 +14,8 @@ from pipeline.dead_letter_limit import DeadLetterLimit
 from pipeline.dead_letters import DeadLetter
 from pipeline.errors import Fatal, Invalid, Retryable, TooSlow
 from pipeline.ledger.runs import RunKey, run_of
-from pipeline.log import logger
-from pipeline.metrics import histogram
+from pipeline.log import batch_fields, logger
+from pipeline.metrics import counter, histogram
 from pipeline.offsets import AssignedPartition, OffsetCommit
 from pipeline.process import event_or_timeout
 from pipeline.watchdog import Heartbeat
@@ -258,8 +258,12 @@ class Sink:
                 self._limit.record_done(item.record.partition)
 
         async def refuse(item: ReceivedResult, error: Invalid | TooSlow) -> None:
-            reason = "unstorable" if isinstance(error, Invalid) else "too_slow"
-            await self._dead_letter(item.record, reason, str(error), item.message.batch)
+            if isinstance(error, Invalid):
+                await self._dead_letter(item.record, "unstorable", str(error), item.message.batch)
+                return
+            # Nothing is wrong with the page, which stays published: the producer publishes it again as a lost one.
+            counter("gsc_skipped_results_total").inc()
+            _log.warning("result_skipped", error=str(error), **batch_fields(item.message.batch))
 
         await write_in_parts(received, write, refuse)
 
