@@ -68,6 +68,7 @@ async def _upsert_late(conn: Connection, pages: Sequence[PageText]) -> int:
         return 0
     await conn.execute(_SQL["stamp"], _columns(pages))
     await _stage(conn, pages)
+    await conn.execute(_SQL["unlist_late"], _columns(pages))
     row = await (await conn.execute(_SQL["upsert_late"])).fetchone()
     return int(row[0]) if row else 0
 

@@ -122,6 +122,15 @@ from (
 ) as p
 where (f.series, f.date, f.page_number) = (p.series, p.date, p.page_number) and f.generation < p.generation
 
+-- name: unlist_late
+-- Rows of even older generations that the page lists no longer are on no page. Those that a newer generation has on this
+-- page have its generation, from `stamp`.
+update gsc.facts f set page_number = -1
+from unnest(%(series)s::integer[], %(dates)s::date[], %(generations)s::bigint[], %(numbers)s::smallint[])
+    as w (series, date, generation, page_number)
+where (f.series, f.date, f.page_number) = (w.series, w.date, w.page_number) and f.generation < w.generation
+  and not exists (select from staged s where (s.series, s.date, s.key) = (f.series, f.date, f.key))
+
 -- name: upsert_late
 -- On no page: those of the newer generation are complete without these rows.
 with written as (

@@ -201,6 +201,24 @@ async def test_a_transaction_may_have_several_generations_and_pages_of_a_day(con
     assert await complete(conn) == 6
 
 
+async def test_a_late_generation_that_completes_a_day_leaves_no_row_that_it_does_not_list(
+    conn: Connection, writer: Writer
+) -> None:
+    """A newer generation has applied the first page only, and goes no further."""
+
+    async def write_page(number: int, page: int, *names: str) -> None:
+        following = page + 1 if names else None
+        await write(writer, some_rows(generation(number, row_limit=1, start_row=page), names, next_start_row=following))
+
+    for page, names in enumerate([("a",), ("b",), ()]):
+        await write_page(5, page, *names)
+    await write_page(7, 0, "a")
+    for page, names in enumerate([("a",), ("c",), ()]):
+        await write_page(6, page, *names)
+    assert await complete(conn) == 6
+    assert (await table(conn)).keys() == {"a", "c"}
+
+
 async def test_an_older_generation_never_overwrites_a_newer_one(conn: Connection, writer: Writer) -> None:
     await write(writer, some_rows(generation(5), ["a", "b"]))
     await write(writer, some_rows(generation(4), ["a", "z"], clicks=[99.0, 99.0]))
