@@ -3,17 +3,16 @@
 `view_of` collects what is known of a partition, `decide_status` gives it one word. The table is in docs/states.md.
 """
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Literal, NamedTuple
 
 from fetcher.rate_limiter import RateLimiter
-from fetcher.schedule import Job, Schedule, Tenant
+from fetcher.schedule import Job, Schedule
 from pipeline.contracts.halts import ALL, end_of
 from pipeline.contracts.messages import Control
-from pipeline.contracts.partition_status import NOTHING_TO_DO, PartitionStatus
+from pipeline.contracts.partition_status import MAX_WAITS, NOTHING_TO_DO, CredentialWait, PartitionStatus, WaitKind
 
 STALLED_AFTER_S = 180.0
 """Longer than a call may take. When nothing has happened for so long without a known reason, a partition is stalled."""
@@ -55,6 +54,21 @@ class Conditions:
     """The outage that the calls of a credential wait for, or None."""
 
 
+class Wait(NamedTuple):
+    """What the next batch of a credential waits for."""
+
+    credential: str
+    kind: WaitKind
+    seconds: float
+    """0: for nothing; but in an outage it waits for the result of another call."""
+    reason: str
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the batch may start now."""
+        return self.seconds <= 0 and self.kind != "outage"
+
+
 @dataclass(frozen=True)
 class View:
     """What is known of one partition."""
@@ -63,48 +77,30 @@ class View:
     progress: PartitionProgress
     scopes: Set[str]
     """The halt scopes of its recent batches."""
-    wait_reason: str
-    """What its next batch waits for, and until when."""
-    wait_end: datetime | None
+    waits: Sequence[Wait]
+    """Of each credential with queued batches."""
 
 
 def view_of(
     partition: int, conditions: Conditions, progress: PartitionProgress, schedule: Schedule, limiter: RateLimiter
 ) -> View:
     """Return what is known of a partition."""
-    moment = conditions.monotonic_at
-    job = schedule.soonest(partition, moment, partial(_shared_wait, conditions, limiter))
-    outage = conditions.outage_of(job.batch.credential) if job else None
-    wait, reason = _own_wait(job, limiter, moment) if job else (0.0, "")
-    return View(
-        conditions,
-        progress,
-        scopes=schedule.scopes(partition),
-        wait_reason=outage.reason if outage else reason,
-        wait_end=_wait_end(conditions.at, wait, outage),
-    )
+    heads = schedule.heads(partition, conditions.monotonic_at)
+    waits = [_wait_of(job, queued_s, conditions, limiter) for job, queued_s in heads]
+    return View(conditions, progress, scopes=schedule.scopes(partition), waits=waits)
 
 
-def _own_wait(job: Job, limiter: RateLimiter, moment: float) -> tuple[float, str]:
-    """Return the seconds that a job waits, and for what: a token, or another try after a failure of its own."""
+def _wait_of(job: Job, queued_s: float, conditions: Conditions, limiter: RateLimiter) -> Wait:
+    """Return what a job waits for: the end of an outage, a token, or another try after a failure of its own."""
+    credential, moment = job.batch.credential, conditions.monotonic_at
     pace, retry_s = limiter.pace(job.batch, job.partition, moment), job.not_before - moment
+    seconds = max(queued_s, retry_s, pace.seconds if pace else 0.0)
+    if outage := conditions.outage_of(credential):
+        return Wait(credential, "outage", max(seconds, outage.wait_s), outage.reason)
     if pace and pace.seconds >= retry_s:
-        return pace.seconds, str(pace)
+        return Wait(credential, "throttled", seconds, str(pace))
     failure = f": {job.failure}" if job.failure else ""
-    return retry_s, f"property {job.batch.property} waits for a retry{failure}"
-
-
-def _shared_wait(conditions: Conditions, limiter: RateLimiter, tenant: Tenant) -> float:
-    outage = conditions.outage_of(tenant.credential)
-    tokens = limiter.shared_wait(tenant.credential, tenant.partition, conditions.monotonic_at)
-    return max(tokens, outage.wait_s) if outage else tokens
-
-
-def _wait_end(at: datetime, wait_s: float, outage: OpenCircuit | None) -> datetime | None:
-    """Return when the next call may start; None when it may start now and there is no outage."""
-    if outage:
-        return at + timedelta(seconds=max(wait_s, outage.wait_s))
-    return at + timedelta(seconds=wait_s) if wait_s > 0 else None
+    return Wait(credential, "throttled", seconds, f"property {job.batch.property} waits for a retry{failure}")
 
 
 def decide_status(view: View) -> PartitionStatus:
@@ -120,11 +116,22 @@ def decide_status(view: View) -> PartitionStatus:
         return PartitionStatus("OK", at, NOTHING_TO_DO)
     if conditions.blocker == "backpressure":
         return PartitionStatus("BACKPRESSURED", at, f"the sink is {conditions.sink_lag} results behind")
-    if view.wait_end is not None:
-        return PartitionStatus("THROTTLED", at, view.wait_reason, view.wait_end)
+    soonest = min(view.waits, key=lambda wait: wait.seconds, default=None)
+    if soonest and not soonest.is_over:
+        until = at + timedelta(seconds=soonest.seconds)
+        return PartitionStatus("THROTTLED", at, soonest.reason, until, _longest(view.waits, at))
     if view.progress.idle_s > STALLED_AFTER_S:
         return PartitionStatus("STALLED", at, f"no call has started or ended for {view.progress.idle_s:.0f} s")
-    return PartitionStatus("OK", at, f"{in_flight} batches in progress")
+    return PartitionStatus("OK", at, f"{in_flight} batches in progress", waits=_longest(view.waits, at))
+
+
+def _longest(waits: Iterable[Wait], at: datetime) -> tuple[CredentialWait, ...]:
+    """Return the longest waits."""
+    longest = sorted((wait for wait in waits if not wait.is_over), key=lambda wait: -wait.seconds)[:MAX_WAITS]
+    return tuple(
+        CredentialWait(wait.credential, wait.kind, wait.reason, at + timedelta(seconds=wait.seconds))
+        for wait in longest
+    )
 
 
 def _halted(at: datetime, halts: Sequence[Control]) -> PartitionStatus:

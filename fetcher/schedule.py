@@ -183,14 +183,11 @@ class Schedule:
         del self._queues[tenant]
         self._rotation.discard(tenant)
 
-    def soonest(self, number: int, now: float, wait_of: Callable[[Tenant], float]) -> Job | None:
-        """Return a queued job of a partition that has the shortest wait; None without a job."""
+    def heads(self, number: int, now: float) -> list[tuple[Job, float]]:
+        """Return the job of each credential of a partition that may be the next one, with its wait, as far as known."""
         partition = self._partitions.get(number, _Partition())  # a partition that is drained has no queues any more
-        found: tuple[float, Job | None] = float("inf"), None
-        for tenant in sorted(partition.tenants):
-            job, wait = self._queues[tenant].soonest(now)
-            found = min(found, (max(wait, wait_of(tenant)), job), key=lambda item: item[0])
-        return found[1]
+        found = [self._queues[tenant].soonest(now) for tenant in sorted(partition.tenants)]
+        return [(job, wait) for job, wait in found if job is not None]
 
     def scopes(self, number: int) -> Set[str]:
         """The halt scopes of the batches that were queued since the partition was assigned, without `all`."""

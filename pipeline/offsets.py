@@ -8,7 +8,7 @@ import base64
 import zlib
 from typing import NamedTuple
 
-METADATA_LIMIT = 3000
+METADATA_LIMIT = 2400
 """Characters of the bitmap. A broker accepts 4,096 bytes of metadata by default (`offset.metadata.max.bytes`), and the
 partition status follows the bitmap."""
 _PREFIX = "1:"

@@ -107,7 +107,7 @@ PRODUCER_METRICS = (
         ("credential", "kind"),
         PRODUCER,
         "1 for what the unfinished pages of a credential wait for: `halted`, `no_leader`, `share_full`, "
-        "`throttled`, `backpressured`, `stalled` or `stopped`. Only in the leader.",
+        "`throttled`, `outage`, `backpressured`, `stalled` or `stopped`. Only in the leader.",
     ),
     Metric(
         "gsc_credential_wait_end_timestamp_seconds",

@@ -8,12 +8,12 @@ from typing import Literal, NamedTuple
 
 from pipeline.contracts.halts import credential_scopes, end_of
 from pipeline.contracts.messages import DEFAULT_PROJECT, Control
-from pipeline.contracts.partition_status import PartitionStatus, State
+from pipeline.contracts.partition_status import MAX_WAITS, PartitionStatus, State
 from pipeline.contracts.records import PendingGroup, UnfinishedPages
 from producer.queue_shares import Shares, halted_scopes, share_size
 
-Kind = Literal["", "halted", "no_leader", "share_full", "throttled", "backpressured", "stalled", "stopped"]
-"""What pages wait for; empty: for nothing but their turn. The last four are the status of a partition."""
+Kind = Literal["", "halted", "no_leader", "share_full", "throttled", "outage", "backpressured", "stalled", "stopped"]
+"""What pages wait for; empty: for nothing but their turn. The last five are what a fetcher reports."""
 
 
 class PendingReason(NamedTuple):
@@ -90,7 +90,7 @@ def _wait_of(credential: str, items: Sequence[UnfinishedPages], queue: Queue) ->
         None if queue.has_leader else PendingReason("no_leader", "no producer publishes pages"),
         _full_share(credential, items, queue),
         _halted_properties(items),
-        _fetchers(items, queue),
+        _fetchers(credential, items, queue),
     )
     return next((wait for wait in waits if wait is not None), PendingReason(""))
 
@@ -116,7 +116,7 @@ def _full_share(credential: str, items: Sequence[UnfinishedPages], queue: Queue)
     shares = Shares(share_size(queue.max_queue_size, running), {credential: published})
     if not any(shares.is_full(group) for group in running if group.credential == credential):
         return None
-    fetchers = _fetchers(items, queue)
+    fetchers = _fetchers(credential, items, queue)
     reason = f"its share of the queue is full, {published} of {shares.size} pages"
     return fetchers._replace(reason=f"{reason}: {fetchers.reason}") if fetchers else PendingReason("share_full", reason)
 
@@ -128,12 +128,19 @@ def _halted_properties(items: Sequence[UnfinishedPages]) -> PendingReason | None
     return PendingReason("halted", "its pending pages are of halted properties")
 
 
-def _fetchers(items: Iterable[UnfinishedPages], queue: Queue) -> PendingReason | None:
-    """Return what the partitions of the published pages wait for."""
+def _fetchers(credential: str, items: Iterable[UnfinishedPages], queue: Queue) -> PendingReason | None:
+    """Return what the published pages of a credential wait for in their partitions."""
     numbers = sorted({number for item in items for number in item.partitions})
     statuses = {number: queue.partitions[number] for number in numbers if number in queue.partitions}
-    for number, status in statuses.items():
-        if status.state != "OK":
-            kind = _KINDS[status.state]
-            return PendingReason(kind, f"partition {number} is {status.state}: {status.reason}", status.until)
-    return None
+    waits = (_fetcher(credential, number, status) for number, status in statuses.items())
+    return next((wait for wait in waits if wait is not None), None)
+
+
+def _fetcher(credential: str, number: int, status: PartitionStatus) -> PendingReason | None:
+    """Return what a credential waits for in a partition, which may have batches of others."""
+    for wait in status.waits:
+        if wait.credential == credential:
+            return PendingReason(wait.kind, wait.reason, wait.until)
+    if status.state == "OK" or (status.state == "THROTTLED" and 0 < len(status.waits) < MAX_WAITS):
+        return None
+    return PendingReason(_KINDS[status.state], f"partition {number} is {status.state}: {status.reason}", status.until)

@@ -18,7 +18,20 @@ SILENT_AFTER = timedelta(seconds=20)
 seconds, and a rebalance after a kill takes less than this."""
 NOTHING_TO_DO = "nothing to do"
 """The reason of a partition without batches."""
-_MAX_REASON = 300
+MAX_WAITS = 6
+"""Credentials whose waits a status has. The metadata of a commit is short, and most partitions have fewer."""
+_MAX_REASON = 200
+_MAX_WAIT_REASON = 60
+WaitKind = Literal["throttled", "outage"]
+
+
+class CredentialWait(msgspec.Struct, frozen=True, omit_defaults=True, array_like=True):
+    """What the queued batches of a credential in a partition wait for, and until when."""
+
+    credential: str
+    kind: WaitKind
+    reason: str
+    until: Moment
 
 
 class PartitionStatus(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -28,11 +41,14 @@ class PartitionStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     at: Moment
     reason: str = ""
     until: Moment | None = None
+    waits: tuple[CredentialWait, ...] = ()
+    """Of at most MAX_WAITS credentials, those that wait longest."""
 
 
 def with_status(done: str, status: PartitionStatus) -> str:
     """Return commit metadata that contains the bitmap of done offsets and the status, with a long reason cut."""
-    short = msgspec.structs.replace(status, reason=status.reason[:_MAX_REASON])
+    waits = [msgspec.structs.replace(wait, reason=wait.reason[:_MAX_WAIT_REASON]) for wait in status.waits]
+    short = msgspec.structs.replace(status, reason=status.reason[:_MAX_REASON], waits=tuple(waits))
     return f"{done} {msgspec.json.encode(short).decode()}"
 
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from pipeline.contracts.messages import Control
-from pipeline.contracts.partition_status import STATES, PartitionStatus
+from pipeline.contracts.partition_status import STATES, CredentialWait, PartitionStatus
 from pipeline.contracts.records import PendingGroup, UnfinishedPages
 from producer.credential_waits import CredentialPages, PendingReason, Queue, credential_pages, pages_to_fetch
 from support.examples import NOW
@@ -75,6 +75,15 @@ def test_a_full_share_is_named_with_what_its_partition_waits_for() -> None:
 def test_published_pages_wait_for_their_partition() -> None:
     wait = wait_of(groups=[], unfinished=[PUBLISHED], partitions={3: THROTTLED})
     assert wait == PendingReason("throttled", "partition 3 is THROTTLED: credential acme has no token", LATER)
+
+
+def test_a_credential_waits_for_what_is_reported_of_it_and_not_of_others_in_its_partition() -> None:
+    waits = (CredentialWait("acme", "outage", "calls fail", LATER), CredentialWait("other", "throttled", "slow", LATER))
+    for state in ("OK", "THROTTLED"):
+        status = PartitionStatus(state, NOW, "the soonest wait", LATER, waits)
+        assert wait_of(partitions={3: status}) == PendingReason("outage", "calls fail", LATER)
+        others = PartitionStatus(state, NOW, "the soonest wait", LATER, waits[1:])
+        assert wait_of(partitions={3: others}) == PendingReason("")
 
 
 def test_each_status_of_a_partition_but_ok_is_something_to_wait_for() -> None:

@@ -1,5 +1,6 @@
 """The status of a partition, as its owner decides it."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from fetcher.partition_status import (
     OpenCircuit,
     PartitionProgress,
     View,
+    Wait,
     decide_status,
     view_of,
 )
@@ -18,9 +20,12 @@ from fetcher.quota_limits import QuotaLimits
 from fetcher.rate_limiter import RateLimiter, Refusal
 from fetcher.schedule import Job, Schedule
 from pipeline.contracts.messages import Control
+from pipeline.contracts.partition_status import MAX_WAITS, CredentialWait, read_status, with_status
+from pipeline.offsets import METADATA_LIMIT
 from support.examples import NOW, a_batch
 
 SOON = NOW + timedelta(seconds=3)
+WAIT = Wait("x", "throttled", 3.0, "credential x: 936 calls a minute")
 
 
 def a_halt(scope: str, **changes: Any) -> Control:
@@ -35,11 +40,9 @@ def some_conditions(**changes: Any) -> Conditions:
     return Conditions(**{**usual, **changes})
 
 
-def a_view(
-    in_flight: int = 3, idle_s: float = 1.0, wait_reason: str = "", wait_end: Any = None, **conditions: Any
-) -> View:
+def a_view(in_flight: int = 3, idle_s: float = 1.0, waits: Sequence[Wait] = (), **conditions: Any) -> View:
     progress = PartitionProgress(in_flight, idle_s)
-    return View(some_conditions(**conditions), progress, {"property:x"}, wait_reason, wait_end)
+    return View(some_conditions(**conditions), progress, {"property:x"}, waits)
 
 
 @pytest.mark.parametrize(
@@ -48,13 +51,13 @@ def a_view(
         ({}, "OK", "3 batches in progress", None),
         ({"in_flight": 0}, "OK", "nothing to do", None),
         (
-            {"wait_reason": "credential x: 936 calls a minute", "wait_end": SOON},
+            {"waits": [WAIT]},
             "THROTTLED",
             "credential x: 936 calls",
             SOON,
         ),
         (
-            {"blocker": "backpressure", "sink_lag": 812, "wait_end": SOON},
+            {"blocker": "backpressure", "sink_lag": 812, "waits": [WAIT]},
             "BACKPRESSURED",
             "812 results behind",
             None,
@@ -97,7 +100,7 @@ def test_a_view_has_the_scopes_and_the_wait_of_the_next_batch() -> None:
     limiter.refused(a_batch(), 0, Refusal("credential", 0.0, 3.0), 0.0)
     view = view_of_partition_0(schedule, limiter)
     assert view.scopes == {"project:default", "credential:acme", "property:sc-domain:example.com", "run:run-1"}
-    assert (view.wait_reason, view.wait_end) == ("credential acme: 232 calls a minute, cut from 464", SOON)
+    assert view.waits == [Wait("acme", "throttled", 3.0, "credential acme: 232 calls a minute, cut from 464")]
 
 
 def test_a_batch_that_waits_for_no_token_waits_for_a_retry() -> None:
@@ -105,9 +108,9 @@ def test_a_batch_that_waits_for_no_token_waits_for_a_retry() -> None:
     schedule.assigned([0])
     schedule.put_back(Job(a_batch(), 0, 0, not_before=63.0, failure="http_403 without an error of Google"))
     view = view_of_partition_0(schedule, limiter, 60.0)
-    assert view.wait_reason == ("property sc-domain:example.com waits for a retry: http_403 without an error of Google")
-    assert view.wait_end == SOON
-    assert view_of_partition_0(schedule, limiter, 63.0).wait_end is None
+    reason = "property sc-domain:example.com waits for a retry: http_403 without an error of Google"
+    assert view.waits == [Wait("acme", "throttled", 3.0, reason)]
+    assert [wait.is_over for wait in view_of_partition_0(schedule, limiter, 63.0).waits] == [True]
 
 
 def test_a_batch_of_a_credential_in_an_outage_waits_for_the_next_try() -> None:
@@ -121,4 +124,23 @@ def test_a_batch_of_a_credential_in_an_outage_waits_for_the_next_try() -> None:
 
 def test_a_partition_without_queued_batches_waits_for_nothing() -> None:
     view = view_of_partition_0(Schedule(), a_limiter())
-    assert (view.scopes, view.wait_end) == (frozenset(), None)
+    assert (view.scopes, view.waits) == (frozenset(), [])
+
+
+def test_a_status_names_the_waits_of_the_credentials() -> None:
+    """One credential may work while others in its partition wait, each for something else."""
+    over, outage = Wait("free", "throttled", 0.0, ""), Wait("down", "outage", 0.0, "calls fail")
+    status = decide_status(a_view(waits=[WAIT, over, outage]))
+    assert (status.state, status.reason) == ("OK", "3 batches in progress")
+    assert status.waits == (
+        CredentialWait("x", "throttled", WAIT.reason, SOON),
+        CredentialWait("down", "outage", "calls fail", NOW),
+    )
+    assert read_status(with_status("", status)) == status
+
+
+def test_a_status_with_many_long_waits_fits_into_the_metadata_of_a_commit() -> None:
+    waits = [Wait(f"credential-{n}-{'x' * 80}", "throttled", 1.0 + n, "y" * 500) for n in range(20)]
+    status = decide_status(a_view(waits=waits))
+    assert [wait.credential for wait in status.waits] == [wait.credential for wait in reversed(waits[-MAX_WAITS:])]
+    assert len(with_status("b" * METADATA_LIMIT, status)) < 4096

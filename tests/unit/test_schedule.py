@@ -136,17 +136,16 @@ def test_a_job_that_waits_for_a_retry_does_not_delay_those_behind_it() -> None:
     assert taken == [25_000, 50_000, 97.0, 0]
 
 
-def test_the_soonest_job_of_a_partition_stays_queued() -> None:
+def test_the_next_jobs_of_the_credentials_of_a_partition_stay_queued() -> None:
     jobs = [a_job("a"), a_job("b"), a_job("d", credential="other"), a_job("c", partition=1)]
     schedule = a_schedule(*jobs)
     waits = {"a": 5.0, "b": 2.0, "c": 0.5, "d": 1.0}
     schedule.next(0.0, FixedWaits(lambda job: waits[job.batch.property]))
-    assert schedule.soonest(0, 0.0, lambda _: 0.0) is jobs[2]
-    assert schedule.soonest(0, 0.0, lambda tenant: 3.0 * (tenant.credential == "other")) is jobs[1]
+    assert schedule.heads(0, 0.0) == [(jobs[1], 2.0), (jobs[2], 1.0)]
     assert len(schedule) == 4
     schedule.revoked([0])
     schedule.assigned([0])
-    assert schedule.soonest(0, 0.0, lambda _: 0.0) is None
+    assert schedule.heads(0, 0.0) == []
 
 
 def test_a_partition_has_the_halt_scopes_of_its_batches() -> None:
