@@ -172,8 +172,10 @@ class Sink:
                 if not await self._has_records():
                     await writer.probe()
                     continue
-                batch = await self._next(writer, ahead)
-                ahead = asyncio.create_task(self._prepare(writer, len(batch.records)))
+                batch = self._live(await self._next(writer, ahead))
+                # Taken before anything is awaited: a revocation would change which records follow those of the batch.
+                following = self._queue.batch(len(batch.records))
+                ahead = asyncio.create_task(self._prepare(writer, following))
                 async with self._writing:
                     await self._write_batch(writer, self._live(batch))
                 await _finished(committing)
@@ -193,15 +195,15 @@ class Sink:
         """Return what was prepared ahead, or else prepare what is queued by now."""
         batch = self._live(await ahead) if ahead else NOTHING
         if not batch.records:
-            batch = await self._prepare(writer, 0)
+            batch = await self._prepare(writer, self._queue.batch(0))
         if not batch.records:  # parts of pages only
             await event_or_timeout(self._queue.arrived, self._linger_s)
-            batch = await self._prepare(writer, 0, hold=False)
+            batch = await self._prepare(writer, self._queue.batch(0), hold=False)
         return batch
 
-    async def _prepare(self, writer: ResultWriter, skip: int, *, hold: bool = True) -> PreparedBatch:
-        """Decode and format the records after those of the batch before, in a thread."""
-        return await asyncio.to_thread(prepare, self._queue.batch(skip), writer.format_pages, hold=hold)
+    async def _prepare(self, writer: ResultWriter, records: Sequence[Record], *, hold: bool = True) -> PreparedBatch:
+        """Decode and format records in a thread."""
+        return await asyncio.to_thread(prepare, records, writer.format_pages, hold=hold)
 
     def _live(self, batch: PreparedBatch) -> PreparedBatch:
         """Return the batch without the records that were revoked: those that are not queued any more."""

@@ -272,6 +272,40 @@ async def test_a_batch_that_is_prepared_is_forgotten_when_its_partition_is_revok
     assert [OffsetCommit(0, 1)] in world.committed
 
 
+class LosingWorld(World):
+    """A world in which a partition is lost when the preparation with a number ends."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.at = at
+        self.lose: Callable[[], object] = lambda: None
+
+    def format_pages(self, received: Sequence[ReceivedResult]) -> Texts:
+        texts = super().format_pages(received)
+        if len(self.prepared) == self.at:
+            self.lose()
+        return texts
+
+
+@pytest.mark.parametrize("at", range(1, 6))
+async def test_a_partition_that_is_lost_at_any_moment_takes_no_result_of_another_along(
+    monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    world = LosingWorld(at)
+    monkeypatch.setattr(service_module, "event_or_timeout", world.pause)
+    records = [record for n in range(8) for record in (a_record(n), a_record(100 + n, partition=1))]
+    sink = await a_sink(world, max_bytes=sum(len(record.value or b"") for record in records[:3]))
+    loop = asyncio.get_running_loop()
+    world.lose = lambda: loop.call_soon_threadsafe(sink.lost, [0])
+    await sink.receive(records)
+    async with running(sink):
+        await until(
+            lambda: [OffsetCommit(1, 108)] in [commits[-1:] for commits in world.committed], 20, "all is written"
+        )
+    assert [offset for offset in world.offsets if offset >= 100] == list(range(100, 108))
+    assert [offset for offset in world.offsets if offset < 100] == sorted({*world.offsets} & {*range(100)})
+
+
 async def test_a_batch_that_was_prepared_is_written_after_a_failed_one(world: World) -> None:
     sink = await a_sink(world, max_bytes=len(a_record(0).value or b""))
     world.errors = [Retryable("away")]
