@@ -85,7 +85,9 @@ async def complete_days(
     limits = {"cap": CAP, "max_pages": MAX_BASE_PAGES}
     cursor = await conn.execute(_SQL["complete_days"], {**_columns(ready), **values, **limits})
     completed = [DayGeneration(*row) async for row in cursor]
-    changed = [day for day in completed if (day.series, day.date) not in new_days and not counts[day].unchanged]
+    # In a new day no row has vanished, but one may be on two of its pages.
+    looked_at = [day for day in completed if (day.series, day.date) not in new_days or counts[day].pages > 1]
+    changed = [day for day in looked_at if not counts[day].unchanged]
     return len(completed), await _sweep(
         conn, {day: (counts[day], touched[day][0].batch) for day in changed}, delete_ratio
     )

@@ -219,6 +219,14 @@ async def test_a_late_generation_that_completes_a_day_leaves_no_row_that_it_does
     assert (await table(conn)).keys() == {"a", "c"}
 
 
+async def test_a_row_on_two_pages_of_a_new_day_is_noticed(conn: Connection, writer: Writer) -> None:
+    """The last page is written as one of a new day."""
+    for page, (names, following) in enumerate([(["a"], 1), (["a"], 2), ([], None)]):
+        await write(writer, some_rows(generation(5, row_limit=1, start_row=page), names, next_start_row=following))
+    assert await complete(conn) == 5
+    assert await (await conn.execute("select repeated from gsc.days")).fetchall() == [(True,)]
+
+
 async def test_an_older_generation_never_overwrites_a_newer_one(conn: Connection, writer: Writer) -> None:
     await write(writer, some_rows(generation(5), ["a", "b"]))
     await write(writer, some_rows(generation(4), ["a", "z"], clicks=[99.0, 99.0]))
