@@ -82,7 +82,7 @@ async def _serve(settings: FetcherSettings, stop: asyncio.Event) -> None:
             watcher.subscribe(fetcher.replace_catalog)  # last: its batches need the others
             loops = (fetcher.call_loop, fetcher.commit_loop, member, control, ports.backpressure)
             watchdog = Watchdog([loop.heartbeat for loop in loops], monotonic())
-            async with _health(settings, member, watchdog):
+            async with _health(settings, member, control, watchdog):
                 await run_until_stopped(
                     stop,
                     member.run(stop, fetcher),
@@ -146,11 +146,11 @@ def _transport(settings: FetcherSettings, search_console: SearchConsole) -> Sear
     return BatchTransport(search_console, size=settings.batch_size, linger_s=settings.batch_linger_ms / 1000)
 
 
-def _health(settings: FetcherSettings, member: GroupMember, watchdog: Watchdog) -> HttpServer:
+def _health(settings: FetcherSettings, member: GroupMember, control: ControlWatcher, watchdog: Watchdog) -> HttpServer:
     return HttpServer(
         settings,
         SERVICE,
-        not_ready=lambda: member.not_ready(monotonic()),
+        not_ready=lambda: member.not_ready(monotonic()) or control.unreadable(monotonic()),
         not_live=lambda: watchdog.stalled(monotonic()),
     )
 

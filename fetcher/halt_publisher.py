@@ -27,6 +27,8 @@ class HaltPublisher:
         self._ports = ports
         self._schedule = schedule
         self._on_halt = on_halt
+        self._unpublished: set[str] = set()
+        """Scopes whose record is in force here, and not acknowledged by Kafka."""
 
     async def halt(self, batch: Batch, order: HaltOrder) -> None:
         """Halt a scope of a batch, unless it is halted for longer already."""
@@ -35,7 +37,8 @@ class HaltPublisher:
         if order.cause == "budget":
             counter("gsc_quota_refusals_total").labels(order.kind).inc()
         active = halts.blocking([scope], now())
-        if active is None or (active.until is not None and (until is None or active.until < until)):
+        is_shorter = active is None or (active.until is not None and (until is None or active.until < until))
+        if is_shorter or scope in self._unpublished:
             await self._publish(
                 Control(
                     scope=scope,
@@ -68,8 +71,10 @@ class HaltPublisher:
         await self._publish(Control(scope=scope, state="running", reason=reason, actor=ACTOR, at=now(), cause=cause))
 
     async def _publish(self, control: Control) -> None:
+        self._unpublished.add(control.scope)
         self._ports.control.halts.apply(control)
         self._schedule.wake_scope(control.scope)
         if is_active(control, now()):
             self._on_halt()
         await self._ports.results.control(control)
+        self._unpublished.discard(control.scope)

@@ -106,7 +106,7 @@ class GroupMember:
         partitions.
         """
         if self._held:
-            return None if self.lease_until > now else "no lease on the partitions"
+            return self.answers.stalled(now) if self.lease_until > now else "no lease on the partitions"
         return "no partitions yet" if now < self._idle_from else self.answers.stalled(now)
 
     async def run(self, stop: asyncio.Event, handler: PartitionHandler) -> None:

@@ -186,7 +186,7 @@ class Api:
 
     async def _cancel_run(self, request: web.Request) -> web.Response:
         run, query = request.match_info["run_id"], parse_texts(ReasonQuery, request.query)
-        async with self._connect() as conn:
+        async with self._sources.connect_for_counts() as conn:
             if await runs.progress(conn, run) is None:
                 return problem(404, "no such run", "run_id")
             halt = run_halt(run, query.reason or "over HTTP", ACTOR)

@@ -18,10 +18,11 @@ async def cancel_run(conn: Connection, publisher: Publisher, prefix: str, halt: 
 
     Raises Invalid for a run that the ledger does not have.
     """
-    cancelled = await runs.cancel(conn, halt.scope.removeprefix("run:"))
-    if cancelled.pages or cancelled.before:
+    run = halt.scope.removeprefix("run:")
+    if await runs.can_be_cancelled(conn, run):
+        # First: to update the pages of a large run takes a while, in which no call of it may start.
         await publish_control(publisher, prefix, halt)
-    return cancelled
+    return await runs.cancel(conn, run)
 
 
 def run_halt(run_id: str, reason: str, actor: str) -> Control:

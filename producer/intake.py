@@ -68,17 +68,28 @@ class Intake:
     async def _process(self, record: Record) -> None:
         try:
             request = codec.decode(SyncRequest, record.value)
-            if problems := validate(request, self._catalog, pacific_date(now())):
-                raise Invalid("; ".join(map(str, problems)))
-            async with self._ports.connect() as conn:
-                new = await accept(conn, request, self._catalog, now())
         except Invalid as error:
-            dead_letter = DeadLetter(record, SERVICE, "invalid_request", str(error))
-            await publish_dead_letter(self._ports.publisher, self._ports.prefix, dead_letter)
+            await self._dead_letter(record, error)
+            # Whoever sends requests that cannot be decoded, something is wrong with all of them.
             self._limit.record_dead(record.partition, str(error))
             return
         self._limit.record_done(record.partition)
+        try:
+            new = await self._accept(request)
+        except Invalid as error:  # a mistake of one tenant, which must not stop the requests of others
+            await self._dead_letter(record, error)
+            return
         _log.info("request_accepted", run_id=run_id(request.request_id), request_id=request.request_id, new=new)
+
+    async def _accept(self, request: SyncRequest) -> bool:
+        if problems := validate(request, self._catalog, pacific_date(now())):
+            raise Invalid("; ".join(map(str, problems)))
+        async with self._ports.connect() as conn:
+            return await accept(conn, request, self._catalog, now())
+
+    async def _dead_letter(self, record: Record, error: Invalid) -> None:
+        dead_letter = DeadLetter(record, SERVICE, "invalid_request", str(error))
+        await publish_dead_letter(self._ports.publisher, self._ports.prefix, dead_letter)
 
 
 async def accept(conn: Connection, request: SyncRequest, catalog: Catalog, now: datetime) -> bool:

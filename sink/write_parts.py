@@ -9,7 +9,8 @@ from sink.assembly import ReceivedResult
 
 SLOWEST_BYTES_PER_S = 400_000
 """The slowest disk that a full batch must pass on: a tenth of what two cores write while they do everything else."""
-MAX_EXTRA_S = 60.0
+MAX_EXTRA_S = 30.0
+"""So that a server that falls silent during a transaction is noticed within a minute."""
 MAX_FAILURES = 16
 """After so many parts that were too slow, with none written before, the server is at fault, not some result."""
 

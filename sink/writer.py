@@ -56,6 +56,9 @@ class Writer:
 
     async def probe(self) -> None:
         """Ask PostgreSQL something if it has not answered lately. Raises Retryable."""
+        if self._conn.limits.answer_s != self._usual_limit_s:  # that of a large transaction
+            async with database_errors():
+                await self._conn.limit_statements(self._usual_limit_s)
         await self._conn.probe()
 
     async def unknown_runs(self, received: Iterable[ReceivedResult]) -> set[runs.RunKey]:

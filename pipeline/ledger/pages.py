@@ -210,9 +210,9 @@ async def republish(conn: Connection, batch_ids: Sequence[str]) -> int:
         return (await conn.execute(_SQL["republish"], {"batches": list(batch_ids)})).rowcount
 
 
-async def move(conn: Connection, credentials: Mapping[str, str]) -> int:
-    """Move pending pages to the credentials of their properties; returns how many had another one."""
-    parameters = {"properties": list(credentials), "credentials": list(credentials.values())}
+async def move(conn: Connection, credentials: Mapping[str, str], limit: int) -> int:
+    """Move pending pages to the credentials of their properties, at most `limit`; returns how many had another one."""
+    parameters = {"properties": list(credentials), "credentials": list(credentials.values()), "limit": limit}
     async with database_errors():
         return (await conn.execute(_SQL["move"], parameters)).rowcount
 

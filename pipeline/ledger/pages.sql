@@ -123,10 +123,15 @@ update gsc.pages set state = 'pending', batch_partition = null, batch_offset = n
 where batch_id = any(%(batches)s) and state = 'published'
 
 -- name: move
-update gsc.pages p set credential = m.credential
-from unnest(%(properties)s::text[], %(credentials)s::text[]) as m (property, credential)
-join gsc.series s using (property)
-where p.state = 'pending' and p.series = s.series and p.credential <> m.credential
+update gsc.pages p set credential = moved.credential
+from (
+    select p.batch_id, m.credential
+    from unnest(%(properties)s::text[], %(credentials)s::text[]) as m (property, credential)
+    join gsc.series s using (property) join gsc.pages p using (series)
+    where p.state = 'pending' and p.credential <> m.credential
+    limit %(limit)s
+) as moved
+where p.batch_id = moved.batch_id and p.state = 'pending'
 
 -- name: states
 select batch_id, state from gsc.pages where batch_id = any(%(batches)s)

@@ -143,6 +143,14 @@ class Cancelled(NamedTuple):
     unplanned: bool
 
 
+async def can_be_cancelled(conn: Connection, run: str) -> bool:
+    """Whether the ledger has a run that is unfinished, or was cancelled."""
+    found = await progress(conn, run)
+    return found is not None and (
+        found.planned_at is None or found.finished < found.total or "cancelled" in found.pages
+    )
+
+
 async def cancel(conn: Connection, run: str) -> Cancelled:
     """Cancel a run and its unfinished pages; returns the number of pages. A finished run stays as it is.
 

@@ -72,10 +72,10 @@ async def test_pending_pages_move_to_the_credential_of_their_property(conn: Conn
     [published, *_] = await pages.next_pending(conn, {group("a", 1): 3}, [])
     await pages.mark_published(conn, [published], [Position(0, 0)])
     credentials = {"sc-domain:a.example": "new", "sc-domain:b.example": "b", "sc-domain:unknown.example": "c"}
-    assert await pages.move(conn, credentials) == 2
+    assert [await pages.move(conn, credentials, 1) for _ in range(3)] == [1, 1, 0]
     assert sorted(await pages.pending_groups(conn)) == [group("b", 2), group("new", 1)]
     assert await pages.published_by_credential(conn) == {"a": 1}
-    assert await pages.move(conn, credentials) == 0
+    assert await pages.move(conn, credentials, 100) == 0
 
 
 async def test_a_page_that_is_deferred_to_another_credential_is_pending_under_it(conn: Connection) -> None:

@@ -83,6 +83,9 @@ class World:
     async def newest(self, _: Connection, limit: int) -> list[RunProgress]:
         return [a_run({}, run_id="newest"), a_run({}, run_id="other")][:limit]
 
+    async def can_be_cancelled(self, *_: object) -> bool:
+        return True
+
     async def cancel(self, _: Connection, __: str) -> Cancelled:
         return Cancelled(3, 0, unplanned=False)
 
@@ -97,6 +100,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(runs, "progress", world.progress)
     monkeypatch.setattr(runs, "newest", world.newest)
     monkeypatch.setattr(runs, "cancel", world.cancel)
+    monkeypatch.setattr(runs, "can_be_cancelled", world.can_be_cancelled)
     monkeypatch.setattr(days, "of_property", world.days_of)
     return world
 

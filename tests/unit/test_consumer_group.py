@@ -45,6 +45,16 @@ async def test_a_member_without_partitions_is_idle_and_ready_after_a_while() -> 
     await member._consumer.close()
 
 
+async def test_a_member_with_partitions_is_not_ready_when_kafka_is_silent() -> None:
+    """Its lease may last for a minute more."""
+    member = GroupMember({"bootstrap.servers": "127.0.0.1:9"}, GroupConfig("group", "topic", 60.0))
+    member._held.add(0)
+    member._commits.renew_lease(monotonic())
+    assert member.not_ready(monotonic()) is None
+    assert "Kafka" in (member.not_ready(monotonic() + ANSWER_LIMIT_S + 1) or "")
+    assert member.not_ready(monotonic() + 61) == "no lease on the partitions"
+
+
 async def test_a_member_whose_credentials_are_refused_for_a_minute_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(consumer_group, "monotonic", lambda: now)

@@ -114,10 +114,18 @@ async def test_any_other_error_stops_the_intake_and_never_returns(world: World, 
     task.cancel()
 
 
-async def test_too_many_dead_letters_stop_the_intake(world: World) -> None:
+async def test_too_many_messages_that_cannot_be_decoded_stop_the_intake(world: World) -> None:
     intake = an_intake(world, limit=2)
     await intake.process(a_record(b"{}"))
     task = asyncio.create_task(intake.process(a_record(b"{}")))
     await until(lambda: intake.failure is not None, 60, "the limit is reached")
     assert isinstance(intake.failure, Fatal)
     task.cancel()
+
+
+async def test_however_many_mistakes_of_one_tenant_stop_no_request_of_another(world: World) -> None:
+    intake = an_intake(world, limit=2)
+    for _ in range(5):
+        await intake.process(a_record(all_properties=False, properties=("nope",)))
+    await intake.process(a_record())
+    assert (len(world.dead), world.accepted, intake.failure) == (5, ["r"], None)

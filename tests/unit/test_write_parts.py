@@ -78,4 +78,4 @@ def test_a_part_may_take_longer_the_more_there_is_to_write() -> None:
 
 
 def test_a_full_batch_passes_on_a_disk_a_tenth_as_fast() -> None:
-    assert write_limit_s(20.0, [a_result(n, size=1_000_000) for n in range(16)]) == 20.0 + 40.0
+    assert write_limit_s(20.0, [a_result(n, size=1_000_000) for n in range(8)]) == 20.0 + 20.0
