@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from pipeline.consumer_lag import Lag
 from pipeline.contracts.identity import DEDUPLICATION_S
+from pipeline.contracts.partition_status import read_done
 from pipeline.contracts.records import OverduePage, PartitionLag
 from pipeline.ledger import pages as ledger_pages
 from pipeline.log import logger
+from pipeline.offsets import OffsetTracker
 from pipeline.partitioner import partition_of
 from pipeline.postgres import Connection
 from pipeline.process import event_or_timeout
@@ -65,6 +67,7 @@ class LostPages:
 
     def lost(self, overdue: Iterable[OverduePage], fetchers: PartitionLags, sink: PartitionLags) -> list[str]:
         """Return the ids of the overdue pages that are lost, and remember the others. The lags were read before."""
+        done = {number: OffsetTracker(lag.committed, read_done(lag.metadata)) for number, lag in fetchers.items()}
         unread, unapplied = self._unread, self._unapplied
         self._unread, self._unapplied = {}, {}
         lost = []
@@ -74,7 +77,7 @@ class LostPages:
             results = sink[partition_of(page.property.encode(), len(sink))]
             if page.batch_id in unapplied and _is_past(results, unapplied[page.batch_id]):
                 lost.append(page.batch_id)
-            elif page.batch_id in unapplied or _is_past(batch, last):
+            elif page.batch_id in unapplied or _is_past(batch, last) or _is_done(page, done):
                 self._unapplied[page.batch_id] = unapplied.get(page.batch_id, results.end)
             else:
                 self._unread[page.batch_id] = last
@@ -90,6 +93,12 @@ def _batch_of(page: OverduePage, fetchers: PartitionLags) -> tuple[PartitionLag,
         return fetchers[page.position.partition], page.position.offset + 1
     batch = fetchers[partition_of(page.credential.encode(), len(fetchers))]
     return batch, batch.end
+
+
+def _is_done(page: OverduePage, done: Mapping[int, OffsetTracker]) -> bool:
+    """Return whether the fetchers are done with a page's batch, although batches of others before it are in flight."""
+    position = page.position
+    return position is not None and position.partition in done and done[position.partition].is_done(position.offset)
 
 
 def _is_past(partition: PartitionLag, offset: int) -> bool:

@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.contracts.records import OverduePage, PartitionLag, Position
 from pipeline.ledger import pages as ledger_pages
+from pipeline.offsets import OffsetTracker
 from pipeline.partitioner import partition_of
 from pipeline.postgres import Connection
 from producer.lost_pages import Lags, LostPages
@@ -37,6 +38,19 @@ def test_a_page_is_lost_when_its_batch_is_committed_and_the_results_of_that_time
     assert search(lost_pages, page, (5, 20), (70, 80)) == []  # a result may be among those up to 80
     assert search(lost_pages, page, (18, 30), (79, 99)) == []
     assert search(lost_pages, page, (29, 40), (80, 120)) == ["page"]
+
+
+def test_a_page_is_lost_although_a_batch_of_another_credential_before_it_stays_in_flight() -> None:
+    tracker = OffsetTracker(2)
+    for offset in (2, 3, 4):
+        tracker.started(offset)
+    tracker.done(4)
+    batches = {**offsets(OURS, 2, 9), OURS: PartitionLag(2, 9, 7, f"{tracker.metadata} {{}}")}
+    lost_pages, page = LostPages(cast("Lags", None)), a_page(Position(OURS, 4))
+    assert lost_pages.lost([page], batches, offsets(RESULTS, 70, 80)) == []
+    assert lost_pages.lost([page], batches, offsets(RESULTS, 80, 90)) == ["page"]
+    in_flight = a_page(Position(OURS, 3))
+    assert [lost_pages.lost([in_flight], batches, offsets(RESULTS, 99, 99)) for _ in range(3)] == [[], [], []]
 
 
 def test_a_next_page_is_lost_when_all_that_its_partition_had_is_committed() -> None:
