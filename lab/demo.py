@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, cast
 
 import httpx
@@ -62,7 +63,9 @@ def running_demo(scenario: Scenario, choice: ServerChoice, progress: Progress) -
     Raises LabError or PipelineError when one cannot be started, and OSError for the folder.
     """
     with tempfile.TemporaryDirectory(prefix="gsc-demo-", ignore_cleanup_errors=True) as scratch:
-        plan = Plan(scenario, choice.folder or Path(scratch), choice, scratch=Path(scratch))
+        # A Kafka that runs already may have the topics of another pipeline.
+        settings = {"GSC_TOPIC_PREFIX": f"gsc-demo-{token_hex(4)}"} if choice.kafka else {}
+        plan = Plan(scenario, choice.folder or Path(scratch), choice, settings, scratch=Path(scratch))
         with running_embedded(plan, progress) as embedded:
             yield embedded
 

@@ -9,6 +9,7 @@ import yaml
 
 from lab.monitoring.panels import BOARDS
 from lab.scenario import Scenario
+from lab.search_console.settings import Fault
 from lab.servers import Servers
 from pipeline.clock import now
 from pipeline.contracts.messages import Control
@@ -52,7 +53,8 @@ def _unfiltered(query: str) -> str:
 async def test_every_query_of_every_panel_and_alert_returns_data(
     servers: Servers, dsn: str, topic_prefix: str, folder: Path
 ) -> None:
-    world = simulator_settings(Scenario(days=DAYS, rows=20, latency_s=1.0, full_days=False))
+    failing = Fault(kind="503", every=50)
+    world = simulator_settings(Scenario(days=DAYS, rows=20, latency_s=1.0, full_days=False), faults=(failing,))
     with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_QUEUE_SIZE="60") as running:
         ports = await running.ports()
         with watched(ports, CHART / "alerts", folder) as watching:

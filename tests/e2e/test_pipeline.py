@@ -183,13 +183,14 @@ def test_poison_goes_to_the_dead_letters_and_the_partition_goes_on(
         asyncio.run(scene())
 
 
-def test_up_runs_the_pipeline_until_it_is_stopped(servers: Servers, dsn: str, folder: Path) -> None:
+def test_up_runs_the_pipeline_until_it_is_stopped(servers: Servers, dsn: str, topic_prefix: str, folder: Path) -> None:
     google = start_simulator(simulator_settings(Scenario(days=2, rows=20, full_days=False)), folder)
     data = folder / "data"
     data.mkdir()
     given = ["--kafka", servers.bootstrap_servers, "--postgres", dsn, "--api-root", google.root]
     argv = [COMMAND, "up", "--foreground", "--catalog", google.catalog, "--folder", data, *given]
-    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    own_topics = {**os.environ, "GSC_TOPIC_PREFIX": topic_prefix}
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=own_topics)
     assert process.stdout is not None
     lines = [process.stdout.readline() for _ in range(6)]
     exported = dict(line.split()[1].split("=", 1) for line in lines if "export" in line)
