@@ -51,19 +51,20 @@ def summary(report: StatusReport) -> list[str]:
     late = causes(report)
     unfinished = sum(item.unfinished for item in report.credentials)
     held = [item for item in report.credentials if item.unfinished and item.waits_for]
-    lines = [_verdict(unfinished, len(held), len(report.credentials), late)]
+    lines = [_headline(unfinished, len(held), len(report.credentials), late)]
     lines += late[: SUMMARY_LINES - 2]
     if len(late) > SUMMARY_LINES - 2:
         lines[-1] += f" (and {len(late) - (SUMMARY_LINES - 2)} more reasons)"
     return [*lines, _services(report)]
 
 
-def _verdict(unfinished: int, held: int, credentials: int, late: Sequence[str]) -> str:
+def _headline(unfinished: int, held: int, credentials: int, late: Sequence[str]) -> str:
     if not unfinished:
         return "Late: no page is pending, but" if late else "All is well: nothing is pending."
     if not late:
-        return f"All is well: {unfinished:,} pages are being fetched."
-    return f"Late: {unfinished:,} pages are not fetched; {held} of {credentials} credentials wait, because"
+        return f"All is well: {unfinished:,} pages are in progress."
+    waiting = f"; {held} of {credentials} credentials wait" if held else ""
+    return f"Late: {unfinished:,} pages are unfinished{waiting}, because"
 
 
 def causes(report: StatusReport) -> list[str]:

@@ -23,14 +23,14 @@ def lines_of(report: StatusReport, width: int = 100, height: int = 40, **details
 def test_when_nothing_waits_the_first_line_says_so() -> None:
     assert summary(a_report())[0] == "All is well: nothing is pending."
     report = a_report(credentials=[a_credential(pending=4, published=6)])
-    assert summary(report)[0] == "All is well: 10 pages are being fetched."
+    assert summary(report)[0] == "All is well: 10 pages are in progress."
 
 
 def test_a_wait_is_named_with_its_reason_its_end_and_how_far_the_data_reach() -> None:
     later = NOW + timedelta(minutes=15)
     late = a_credential(pending=300, **HALTED, until=later)
     first, second, third = summary(a_report(credentials=[late, a_credential("other")]))
-    assert first == "Late: 300 pages are not fetched; 1 of 2 credentials wait, because"
+    assert first == "Late: 300 pages are unfinished; 1 of 2 credentials wait, because"
     assert second == (
         "acme: 300 pages: credential:acme is halted: its key was deleted, so Google refuses it, until"
         " 2026-03-10T12:15:00Z; complete up to 2026-03-01"
@@ -59,7 +59,16 @@ def test_credentials_with_one_reason_are_one_line_and_more_reasons_are_counted()
 def test_a_halted_property_of_a_working_credential_is_a_reason() -> None:
     halted = a_property(unfinished=3, reason="property:sc-domain:example.com is halted: gone")
     report = a_report(credentials=[a_credential(pending=9)], properties=[halted, a_property("sc-domain:b.com")])
-    assert summary(report)[1] == "sc-domain:example.com: property:sc-domain:example.com is halted: gone"
+    assert summary(report)[:2] == [
+        "Late: 9 pages are unfinished, because",
+        "sc-domain:example.com: property:sc-domain:example.com is halted: gone",
+    ]
+
+
+def test_no_credential_waits_for_a_missing_sink() -> None:
+    services = [ServiceStatus("producer", 1, 0), ServiceStatus("fetcher", 1, 0), ServiceStatus("sink", 0, 7)]
+    report = a_report(services=services, credentials=[a_credential(published=9)])
+    assert summary(report)[0] == "Late: 9 pages are unfinished, because"
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40), (200, 60)])
