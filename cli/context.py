@@ -3,6 +3,7 @@
 import asyncio
 import getpass
 import os
+import re
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -114,10 +115,17 @@ def option_of(field: str) -> str:
     return _OPTIONS.get(field, f"--{field.replace('_', '-')}")
 
 
+def with_options(reason: str) -> str:
+    """Return the reason of an error with options and arguments in place of the fields that it names in backticks."""
+    return re.sub("`([a-z_]+)`", lambda field: option_of(field[1]), reason)
+
+
 def fail_for(error: Invalid, fields: Mapping[str, Any]) -> NoReturn:
     """Print an error of a field with the option and the value that the user gave, and exit with 2."""
     if error.field is None:
         fail(str(error))
     option, value = option_of(error.field), fields.get(error.field)
-    got = "" if value is None or repr(value) in error.reason else f", got {value!r}"
-    fail(f"{option}: {error.reason}{got}", field=option)
+    reason = with_options(error.reason)
+    about_options = reason != error.reason  # which of them are given is wrong, and no value
+    got = "" if about_options or value is None or repr(value) in reason else f", got {value!r}"
+    fail(f"{option}: {reason}{got}", field=option)

@@ -79,17 +79,17 @@ def _expand_history(parsed: SyncBody) -> SyncBody:
     if not parsed.history:
         return parsed
     if parsed.days is not None or parsed.start or parsed.end:
-        raise Invalid("give either history, or days, or start and end", field="history")
+        raise Invalid("give either `history`, or `days`, or `start` and `end`", field="history")
     return msgspec.structs.replace(parsed, days=HISTORY_DAYS, priority=parsed.priority or "backfill")
 
 
 def _range(parsed: SyncBody, today: date) -> tuple[date, date]:
     if parsed.days is not None:
         if parsed.start or parsed.end:
-            raise Invalid("give either days, or start and end", field="days")
+            raise Invalid("give either `days`, or `start` and `end`", field="days")
         return today - timedelta(days=parsed.days), today
     if parsed.start is None or parsed.end is None:
-        raise Invalid("missing", field="start" if parsed.start is None else "end")
+        raise Invalid("give `days`, `history`, or `start` and `end`", field="start" if parsed.start is None else "end")
     return parsed.start, parsed.end
 
 
@@ -154,9 +154,9 @@ def _dates(request: SyncRequest, today: date) -> list[Problem]:
 
 def _properties(request: SyncRequest, catalog: Catalog) -> list[Problem]:
     if request.all_properties and request.properties:
-        return [Problem("properties", "give either properties or all, not both")]
+        return [Problem("properties", "give either `properties` or `all`, not both")]
     if not request.all_properties and not request.properties:
-        return [Problem("properties", "none given; name some, or request all")]
+        return [Problem("properties", "none given; name some, or request `all`")]
     return [
         Problem("properties", f"unknown property {url!r}{_nearest(url, catalog.property_by_url)}")
         for url in request.properties

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import click
 import msgspec
 
-from cli.context import SyncSettings, fail, fail_for, load_catalog, option_of, read_environment, run
+from cli.context import SyncSettings, fail, fail_for, load_catalog, option_of, read_environment, run, with_options
 from cli.options import day, json_option
 from cli.output import print_json
 from cli.progress_bar import progress_bar
@@ -120,7 +120,7 @@ def _build(options: dict[str, Any]) -> SyncRequest:
 
 def _check(request: SyncRequest, catalog: Catalog) -> None:
     if problems := validate(request, catalog, pacific_date(now())):
-        fail("\n".join(f"{option_of(problem.field)}: {problem.message}" for problem in problems))
+        fail("\n".join(f"{option_of(problem.field)}: {with_options(problem.message)}" for problem in problems))
     if not any(True for _ in plan(request, catalog, 0, pacific_date(request.requested_at))):
         click.echo(
             f"nothing to fetch: no report has data that it keeps from {request.start} to {request.end}", err=True

@@ -177,6 +177,27 @@ def test_all_missing_settings_are_reported_together() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--all",), "--start: give --days, --history, or --start and --end"),
+        (("--all", "--start", "2026-01-01"), "--end: give --days, --history, or --start and --end"),
+        (
+            ("--all", "--days", "10", "--history"),
+            "--history: give either --history, or --days, or --start and --end",
+        ),
+        (("--all", "--days", "10", "--end", "2026-01-01"), "--days: give either --days, or --start and --end"),
+        (DAYS[1:], "--property: none given; name some, or request --all"),
+        ((*DAYS, "--property", "x"), "--property: give either --property or --all, not both"),
+    ],
+)
+def test_a_choice_between_options_is_explained_with_their_names(
+    environment: dict[str, str], options: tuple[str, ...], message: str
+) -> None:
+    result = run(environment, "sync", *options)
+    assert (result.exit_code, result.stderr) == (2, f"{message}\n")
+
+
 @pytest.mark.parametrize("scope", ["everything", "property:", "planet:mars"])
 def test_an_unknown_scope_is_refused_with_the_valid_forms(environment: dict[str, str], scope: str) -> None:
     result = run(environment, "halt", scope, "--reason", "x")

@@ -195,7 +195,7 @@ def test_names_in_another_order_are_the_same_request() -> None:
 
 
 def test_days_exclude_start_and_end() -> None:
-    with pytest.raises(Invalid, match="give either days, or start and end"):
+    with pytest.raises(Invalid, match="give either `days`, or `start` and `end`"):
         rolling(start="2026-03-01")
     with pytest.raises(Invalid, match=r"days: must be a whole number of at most 487"):
         rolling(days=500)
@@ -214,7 +214,7 @@ def test_history_is_all_that_google_keeps_below_everything_daily() -> None:
 
 @pytest.mark.parametrize("other", [{"days": 3}, {"start": "2026-03-01"}, {"end": "2026-03-01"}])
 def test_history_excludes_other_days(other: dict[str, Any]) -> None:
-    with pytest.raises(Invalid, match="history: give either history, or days, or start and end"):
+    with pytest.raises(Invalid, match="history: give either `history`, or `days`, or `start` and `end`"):
         build_request({"history": True, "all": True, **other}, now=NOW, today=TODAY, requested_by="test")
 
 
