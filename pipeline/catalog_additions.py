@@ -11,6 +11,7 @@ from pipeline.catalog import CatalogError
 from pipeline.catalog_file import parse_catalog, read_catalog
 
 _ITEM = re.compile(r"( *)-(?:\s|$)")
+_REMEDY = "cannot add to `properties`: write it as a list with one `- {url: ...}` per line"
 
 
 def add_properties(path: Path, entries: Sequence[str]) -> None:
@@ -40,15 +41,15 @@ def _head_of_list(path: Path, lines: Sequence[str]) -> tuple[int, str]:
     key = root.lc.key("properties")[0]
     items = root["properties"]
     if not isinstance(items, CommentedSeq) or items.fa.flow_style():
-        raise CatalogError(f"{path}:{key + 1}: properties: write one entry a line: a list in brackets is not added to")
+        raise CatalogError(f"{path}:{key + 1}: {_REMEDY}")
     for line in lines[key + 1 :]:
         if match := _ITEM.match(line):
             return key + 1, match[1]
-    raise CatalogError(f"{path}:{key + 1}: properties: the list is not below its name, and is not added to")
+    raise CatalogError(f"{path}:{key + 1}: {_REMEDY}")
 
 
 def _check_added(path: Path, new: Path, count: int) -> None:
     """Raise CatalogError unless the new file has the old properties after `count` others, and all else unchanged."""
     before, after = read_catalog(path), read_catalog(new)
     if after.properties[count:] != before.properties or after.reports != before.reports:
-        raise CatalogError(f"{path}: properties: the list is not added to, since its layout is not understood")
+        raise CatalogError(f"{path}: {_REMEDY}")

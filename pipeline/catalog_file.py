@@ -60,7 +60,7 @@ def read_catalog(path: Path) -> Catalog:
     """
     root = parse_catalog(path)
     if root is None:
-        raise CatalogError(f"{path}: empty")
+        raise CatalogError(f"{path}: the file is empty; list `credentials` and `properties` in it")
     try:
         catalog = Catalog.model_validate(root)
     except ValidationError as error:
@@ -83,7 +83,7 @@ def parse_catalog(path: Path) -> Any:
     except OSError as error:
         raise CatalogError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise CatalogError(f"{path}: not UTF-8 at byte {error.start}") from error
+        raise CatalogError(f"{path}: the byte at offset {error.start} is not UTF-8; save the file as UTF-8") from error
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
@@ -91,7 +91,7 @@ def parse_catalog(path: Path) -> Any:
     except YAMLError as error:
         raise CatalogError(f"{path}: {' '.join(str(error).split())}") from error
     except RecursionError as error:
-        raise CatalogError(f"{path}: nested too deeply") from error
+        raise CatalogError(f"{path}: its lists or mappings are nested too deeply; close each bracket") from error
 
 
 def _describe(path: Path, root: Any, details: ErrorDetails) -> str:

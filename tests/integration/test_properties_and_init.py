@@ -242,7 +242,7 @@ def test_a_list_in_brackets_is_not_added_to(simulator: Simulator, folder: Path, 
     result = add(simulator, folder)
     assert result.exit_code == 2
     assert result.stderr == (
-        f"{folder}/catalog.yaml:4: properties: write one entry a line: a list in brackets is not added to\n"
+        f"{folder}/catalog.yaml:4: cannot add to `properties`: write it as a list with one `- {{url: ...}}` per line\n"
     )
     assert (folder / "catalog.yaml").read_text() == text
 

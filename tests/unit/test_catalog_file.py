@@ -276,11 +276,11 @@ def test_anchors_and_merge_keys_are_resolved(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        (b"", "empty"),
-        (b"# later\n", "empty"),
-        (b"---\n", "empty"),
-        (b"[" * 1000, "nested too deeply"),
-        (b"a: \xff", "not UTF-8 at byte 3"),
+        (b"", "the file is empty; list"),
+        (b"# later\n", "the file is empty; list"),
+        (b"---\n", "the file is empty; list"),
+        (b"[" * 1000, "its lists or mappings are nested too deeply; close"),
+        (b"a: \xff", "the byte at offset 3 is not UTF-8; save"),
         (b"a: \x01", "unacceptable character #x0001: special characters are not allowed"),
     ],
 )
