@@ -32,7 +32,7 @@ _WOULD = (
     "{dead_letters} dead letters: {pending} pages would be pending again, {forwarded} messages published again,"
     " {skipped} skipped. Nothing has changed."
 )
-_COLUMNS = ("place", "reason", "service", "source", "first_seen", "property", "page", "error")
+_COLUMNS = ("position", "reason", "service", "source", "first_seen", "property", "page", "error")
 
 
 def _filters(command: F) -> F:
@@ -96,19 +96,19 @@ def list_(
 
 
 @dead_letters.command()
-@click.argument("place")
+@click.argument("position")
 @json_option
-def show(place: str, as_json: bool) -> None:
-    """Show one dead letter with its value. PLACE is PARTITION:OFFSET, as printed by `list`."""
+def show(position: str, as_json: bool) -> None:
+    """Show one dead letter with its value. POSITION is PARTITION:OFFSET, as printed by `list`."""
     settings = read_environment(LedgerSettings)
-    partition, _, offset = place.partition(":")
+    partition, _, offset = position.partition(":")
     if not (partition.isdecimal() and offset.isdecimal()):
-        fail(f"PLACE: {place!r} is not PARTITION:OFFSET")
+        fail(f"POSITION: {position!r} is not PARTITION:OFFSET")
     dead_letters, states = run(_read(settings, Filter(), (int(partition), int(offset))))
     if not dead_letters:
-        fail(f"PLACE: there is no dead letter at {place}")
+        fail(f"POSITION: there is no dead letter at {position}")
     stored = dead_letters[0].stored
-    value = (stored.record.value or b"").decode("utf-8", "backslashreplace")
+    value = (stored.record.value or b"").decode("utf-8", "backslashreposition")
     fields = {**_line(dead_letters[0], states), "attempts": stored.attempts, "value": value}
     if as_json:
         print_json(fields)
@@ -168,13 +168,13 @@ async def _redrive(settings: LedgerSettings, selected: Filter, rate: float, dry_
 
 
 async def _read(
-    settings: LedgerSettings, selected: Filter, place: tuple[int, int] | None = None
+    settings: LedgerSettings, selected: Filter, position: tuple[int, int] | None = None
 ) -> tuple[list[DecodedDeadLetter], Mapping[str, pages.State]]:
     """Return the dead letters, the oldest first, and the states of their pages."""
     await require_topics(settings)
     await require_schema(settings, "gsc-stream")
     dead_letters = sorted(
-        [dead_letter async for dead_letter in _letters(settings, selected, place)],
+        [dead_letter async for dead_letter in _letters(settings, selected, position)],
         key=lambda dead_letter: dead_letter.stored.record.timestamp_ms,
     )
     ids = [dead_letter.batch.batch_id for dead_letter in dead_letters if dead_letter.batch]
@@ -184,13 +184,13 @@ async def _read(
 
 
 async def _letters(
-    settings: LedgerSettings, selected: Filter, place: tuple[int, int] | None
+    settings: LedgerSettings, selected: Filter, position: tuple[int, int] | None
 ) -> AsyncIterator[DecodedDeadLetter]:
     topic = DEAD_LETTERS.full_name(settings.topic_prefix)
     async with open_topic_reader(settings.kafka, settings.topic_prefix, topic) as reader:
         ranges = await (reader.available() if selected.since is None else reader.between(selected.since, None))
-        if place is not None:
-            partition, offset = place
+        if position is not None:
+            partition, offset = position
             exists = partition in ranges and ranges[partition].start <= offset < ranges[partition].end
             ranges = {partition: OffsetRange(offset, offset + 1)} if exists else {}
         async for records in reader.records(ranges):
@@ -203,7 +203,7 @@ def _line(dead_letter: DecodedDeadLetter, states: Mapping[str, str]) -> dict[str
     stored, batch = dead_letter.stored, dead_letter.batch
     source = stored.source
     return {
-        "place": f"{stored.record.partition}:{stored.record.offset}",
+        "position": f"{stored.record.partition}:{stored.record.offset}",
         "reason": stored.reason,
         "service": stored.service,
         "source": f"{source[0]}:{source[1]}:{source[2]}" if source else None,

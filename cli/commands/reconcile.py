@@ -53,7 +53,12 @@ _ADDITIVE = frozenset({"date", "country", "device"})
 @click.option(
     "--tolerance", default=0.01, show_default=True, type=click.FloatRange(0), help="Share by which totals may differ."
 )
-@click.option("--ignore", multiple=True, type=click.Choice(list(KINDS)), help="A kind of finding. Can be repeated.")
+@click.option(
+    "--ignore",
+    multiple=True,
+    type=click.Choice(list(KINDS)),
+    help="Neither report nor repair findings of this kind. Can be repeated.",
+)
 @click.option("--repair", is_flag=True, help="Request the days that a new fetch can repair.")
 @json_option
 def reconcile(start: date | None, end: date | None, repair: bool, as_json: bool, **options: Any) -> None:

@@ -30,10 +30,11 @@ from sink.writer import Writer
 @click.option("--end", callback=day, help="Only days up to this one.")
 @click.option(
     "--generation",
-    type=click.Choice(["kept", "now"]),
-    default="kept",
+    type=click.Choice(["original", "new"]),
+    default="original",
     show_default=True,
-    help="`now` gives the results a new generation, so that they overwrite newer rows.",
+    help="`original`: the results keep their generations and overwrite no newer rows. `new`: they get a new generation"
+    " and overwrite newer rows.",
 )
 @click.option("--dry-run", is_flag=True, help="Only count.")
 @json_option
@@ -42,7 +43,8 @@ def replay(
 ) -> None:
     """Write old results to PostgreSQL again, beside live work.
 
-    Rows of an older generation never overwrite newer ones. After an interruption, the same command continues.
+    A generation is the number that a sync request gets when it is accepted; rows of an older one never overwrite newer
+    ones. After an interruption, the same command continues.
 
     \b
     Example: gsc-stream replay --from 2026-01-31T00:00:00Z --property sc-domain:example.com
@@ -53,7 +55,7 @@ def replay(
     if since and until and until <= since:
         fail(f"--to: {until.isoformat()} is not after --from {since.isoformat()}")
     selection = Selection(since, until, tuple(options["properties"]), start, end)
-    overwrite, dry_run = options["generation"] == "now", options["dry_run"]
+    overwrite, dry_run = options["generation"] == "new", options["dry_run"]
     counts = dataclasses.asdict(run(_replay(settings, selection, overwrite=overwrite, dry_run=dry_run)))
     if options["as_json"]:
         print_json({**counts, "dry_run": dry_run})

@@ -30,7 +30,7 @@ _COLUMNS = ("run", "state", "requested by", "accepted", "days", "pages", "rows",
 def runs(run_id: str | None, limit: int, watch: bool, as_json: bool) -> None:
     """List the newest runs, or show RUN_ID: its pages by state, its rows, and the time left at its present speed.
 
-    A run is a sync request that the producer has planned. With `--watch`, one run ends with the exit code of `sync
+    A run is a sync request that the producer has accepted. With `--watch`, one run ends with the exit code of `sync
     --wait`: 1 when some of its pages are dead.
 
     \b

@@ -132,7 +132,7 @@ def test_missing_topics_and_migrations_are_reported_with_their_command(
     assert json_output(environment, "migrate")["applied"] == []
     for arguments, message in (
         (("replay", "--property", "nope"), "--property: 'nope' is neither in the ledger nor in the catalog"),
-        (("dead-letters", "show", "99:99"), "PLACE: there is no dead letter at 99:99"),
+        (("dead-letters", "show", "99:99"), "POSITION: there is no dead letter at 99:99"),
     ):
         done = run(environment, *arguments)
         assert (done.returncode, done.stderr.startswith(message)) == (2, True), done.stderr

@@ -61,7 +61,7 @@ async def test_dead_letters_are_listed_shown_and_redriven(
         assert [(item["service"], item["property"], item["page"]) for item in dead_letters] == [
             ("fetcher", SITES[0], "dead")
         ] * 3
-        shown = run_json(running, "dead-letters", "show", dead_letters[0]["place"])
+        shown = run_json(running, "dead-letters", "show", dead_letters[0]["position"])
         assert json.loads(shown["value"])["date"] == str(a_day(1))
         assert shown["error"].startswith("HTTP 400")
         assert run_command(running, "dead-letters", "redrive").returncode == 2

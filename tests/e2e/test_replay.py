@@ -88,7 +88,7 @@ async def test_replay_beside_live_work_and_into_an_empty_database(
             assert await query(rebuilt, states) == await query(dsn, states)
 
             # On purpose: what the first run had seen, over what is newer.
-            older = ("--to", middle.isoformat(), "--generation", "now")
+            older = ("--to", middle.isoformat(), "--generation", "new")
             assert (await asyncio.to_thread(run_json, running, "replay", *older))["rows_written"] > 0
             assert await facts(rebuilt) != before
 

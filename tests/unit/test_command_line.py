@@ -279,7 +279,7 @@ def test_numbers_out_of_range_are_refused(environment: dict[str, str]) -> None:
 
 def test_an_invalid_position_of_a_dead_letter_is_refused(environment: dict[str, str]) -> None:
     result = run(environment, "dead-letters", "show", "²:1")
-    assert (result.exit_code, result.stderr) == (2, "PLACE: '²:1' is not PARTITION:OFFSET\n")
+    assert (result.exit_code, result.stderr) == (2, "POSITION: '²:1' is not PARTITION:OFFSET\n")
 
 
 def test_redrive_needs_a_filter_or_all(environment: dict[str, str]) -> None:
