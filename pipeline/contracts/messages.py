@@ -199,7 +199,8 @@ class PageOutcome(Message, frozen=True, kw_only=True, tag="outcome"):
 
     batch: Batch
     state: Literal["dead", "deferred"]
-    """`dead`: the batch is in the dead-letter topic. `deferred`: its scope is halted, and it becomes pending again."""
+    """`dead`: the batch is in the dead-letter topic. `deferred`: its scope is halted, or its property has moved
+    to another credential; the page becomes pending again."""
     reason: Name
     """A reason listed in docs/states.md, such as `permission` or `attempts_exhausted`."""
     detail: str

@@ -12,7 +12,8 @@ UtcTime = Annotated[datetime, Meta(tz=True)]
 """A time in UTC, to the second: `2026-03-01T12:00:00Z`."""
 
 FINAL_STATES = ("applied", "dead", "cancelled")
-"""A page in one of these states stays there, until an operator acts."""
+"""No service works on a page in one of these states. DESIGN.md lists how it can leave them: an unchanged page may be
+fetched again, and a dead one becomes applied by a late result, or pending by a redrive."""
 
 
 def finished_count(by_state: Mapping[str, int]) -> int:
@@ -204,7 +205,7 @@ class StatusReport(Struct, frozen=True, kw_only=True):
     properties: list[PropertyStatus]
     partitions: list[PartitionReport]
     planning: list[RunProgress]
-    """Accepted runs that have not all of their pages yet."""
+    """Accepted runs of which not every page is planned yet."""
     pages: dict[str, int]
     """Numbers of pages of the runs of the last 30 days, by state."""
     unchanged_pages: int

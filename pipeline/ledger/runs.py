@@ -24,7 +24,7 @@ _SQL = queries("pipeline.ledger", "runs.sql")
 
 
 class RunKey(NamedTuple):
-    """A run and the generation it was planned with."""
+    """A run and its generation, which it got when its request was accepted."""
 
     run_id: str
     generation: int
@@ -41,7 +41,7 @@ def series_of(batch: Batch) -> SeriesKey:
 
 
 class UnplannedRun(NamedTuple):
-    """A run that has not all of its pages. `age_s` is the time since its request was accepted."""
+    """A run of which not every page is planned yet. `age_s` is the time since its request was accepted."""
 
     run_id: str
     generation: int
@@ -68,7 +68,7 @@ async def create_run(conn: Connection, request: SyncRequest, credentials: Iterab
 
 
 async def unplanned(conn: Connection) -> list[UnplannedRun]:
-    """Every run that has not all of its pages, the oldest first."""
+    """Every run of which not every page is planned yet, the oldest first."""
     async with database_errors():
         rows = await (await conn.execute(_SQL["unplanned"])).fetchall()
     return [msgspec.convert(row, UnplannedRun) for row in rows]
@@ -219,7 +219,7 @@ async def series_number(conn: Connection, key: SeriesKey) -> int:
 async def series_numbers(conn: Connection, keys: Iterable[SeriesKey]) -> dict[SeriesKey, int]:
     """The numbers of series, given on first use. Two statements for each report and search type.
 
-    Call it outside a long transaction: who uses a new series waits until the transaction that added it ends.
+    Call it outside a long transaction: another one that uses a new series waits until the one that added it ends.
     """
     properties: dict[SeriesKey, list[str]] = {}
     for key in keys:
