@@ -13,6 +13,7 @@ from confluent_kafka.aio import AIOConsumer
 from pipeline.contracts.records import Record
 from pipeline.contracts.topics import DEAD_LETTERS
 from pipeline.errors import Fatal, Invalid, PipelineError, Retryable
+from pipeline.log import logger
 from pipeline.refusals import Refusals
 
 TIMEOUT_S = 10.0
@@ -99,7 +100,7 @@ async def close_consumer(consumer: AIOConsumer) -> None:
         async with asyncio.timeout(CLOSE_S):
             await consumer.close()
     except TimeoutError:
-        _log.warning("a consumer could not be closed within %.0f s", CLOSE_S)
+        logger(__name__).warning("consumer_not_closed", limit_s=CLOSE_S)
 
 
 def is_fatal(error: KafkaError) -> bool:

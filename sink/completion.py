@@ -126,6 +126,6 @@ async def _sweep(conn: Connection, changed: Mapping[DayGeneration, tuple[DayCoun
 
 
 async def _keep(conn: Connection, day: DayGeneration, vanished: int, rows: int, batch: Batch) -> None:
-    _log.error("vanished_rows_kept", vanished=vanished, of=rows, **day_fields(batch))
+    _log.error("vanished_rows_kept", vanished=vanished, rows=rows, **day_fields(batch))
     counter("gsc_rows_total").labels("kept").inc(vanished)
     await conn.execute(_SQL["keep_vanished"], {**day._asdict(), "vanished": vanished})

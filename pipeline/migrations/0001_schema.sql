@@ -53,7 +53,7 @@ create table gsc.pages (
     published_at     timestamptz,
     batch_partition  integer,
     batch_offset     bigint,
-    final_at       timestamptz,
+    final_at         timestamptz,
     rows             integer,
     next_start_row   integer,
     digest           uuid,
