@@ -34,7 +34,7 @@ class Assignment:
         self._active_at[assigned.partition] = now
 
     def release(self, partitions: Iterable[int]) -> None:
-        """Hold these partitions no longer."""
+        """Forget partitions that this fetcher has given back or lost."""
         for partition in partitions:
             self._trackers.pop(partition, None)
             self._active_at.pop(partition, None)

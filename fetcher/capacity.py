@@ -60,7 +60,7 @@ class CallSlots:
 class _Request:
     credential: str
     amounts: Counter[str]
-    """By property."""
+    """How much is requested for each property."""
     granted: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property

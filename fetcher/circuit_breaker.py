@@ -49,9 +49,9 @@ class _Tries:
 class _Circuit:
     tries: _Tries
     failures: int = 0
-    """In a row."""
+    """The number of failures since the last success."""
     failing_since: float = NEVER
-    """The first of them."""
+    """When the first of them was."""
     succeeded_at: float = NEVER
     opened_at: float | None = None
     last_opened_at: float = NEVER

@@ -17,7 +17,7 @@ SERIES_PER_STEP = 100
 
 
 LOCK_ATTEMPTS = 8
-"""Over about 13 seconds, besides the waits for the lock."""
+"""The attempts extend over about 13 seconds, besides the waits for the lock."""
 _log = logger(__name__)
 
 

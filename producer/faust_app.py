@@ -155,7 +155,7 @@ def _tls_context(configuration: Mapping[str, str], file_setting: str, pem_settin
 
 @dataclass(frozen=True)
 class ConsumerWatch:
-    """Tells a consumer that hangs from one that waits for Kafka: only without Kafka may it ask for no records."""
+    """Whether the consumer hangs or waits for Kafka: only without Kafka may it ask for no records."""
 
     heartbeat: Heartbeat
     kafka_answers: Callable[[float], bool]

@@ -33,7 +33,7 @@ _log = logger(__name__)
 class Turns:
     """Whose run gets the next chunk: daily runs first, and tenants take turns. Pure.
 
-    The tenant of a run are its credentials. The runs of a tenant are planned in the order in which they were accepted.
+    The set of credentials of a run is its tenant, whose runs are planned in the order in which they were accepted.
     """
 
     def __init__(self) -> None:

@@ -44,7 +44,7 @@ def rounds(pages: Iterable[UnchangedPage]) -> list[list[UnchangedPage]]:
 
 
 def is_base(day: StoredDay, result: Unchanged) -> bool:
-    """Return whether the table has the rows that a page was compared with, as far as the day tells. Pure."""
+    """Return whether the table has the rows that a page was compared with, by the record of the day. Pure."""
     number = result.batch.start_row // result.batch.row_limit
     return day.complete == result.base_generation and day.digests[number : number + 1] == (result.digest,)
 

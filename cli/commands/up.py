@@ -34,7 +34,7 @@ from pipeline.settings import PREFIX, kafka_configuration
 
 POLL_EVERY_S = 0.2
 RESTART = signal.SIGUSR1
-"""Tells the process that runs the pipeline to start again what has ended."""
+"""The signal on which the process that runs the pipeline starts again what has ended."""
 SIMULATED = Scenario(properties=4, credentials=2, rows=300, full_days=False)
 """The simulated company of `--simulated`."""
 TRY_NEXT = (
