@@ -12,7 +12,8 @@ from pipeline.report import DEFAULT_REPORTS, Report
 
 _HEAD = f"""\
 # yaml-language-server: $schema={ADDRESS}
-# The catalog of gsc-stream, written by `gsc-stream init`. The README describes every field.
+# The catalog of gsc-stream, written by `gsc-stream init`. Every field is described in
+# https://github.com/gsc-stream/gsc-stream/blob/main/docs/catalog.md
 
 # The Google accounts that read the properties. Paths are relative to this file.
 credentials:

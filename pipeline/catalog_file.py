@@ -60,7 +60,7 @@ def read_catalog(path: Path) -> Catalog:
     """
     root = parse_catalog(path)
     if root is None:
-        raise CatalogError(f"{path}: the file is empty; list `credentials` and `properties` in it")
+        raise CatalogError(f"{path}: the file is empty; list `credentials` and `properties` in it (docs/catalog.md)")
     try:
         catalog = Catalog.model_validate(root)
     except ValidationError as error:

@@ -1,5 +1,6 @@
 """The JSON Schema of the catalog, for editors."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,10 @@ import pytest
 from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
+from pipeline.catalog import Credential, Project, Property
 from pipeline.catalog_file import read_catalog
 from pipeline.catalog_schema import catalog_schema, schema_text
+from pipeline.report import Report, ReportFilter
 from pipeline.report_presets import PRESETS
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "catalog.schema.json"
@@ -89,3 +92,10 @@ def test_every_field_has_a_description_or_a_name_that_says_it() -> None:
         if "description" not in field and name not in plain
     }
     assert without == set()
+
+
+def test_the_tables_in_the_docs_have_every_field() -> None:
+    document = COMMITTED.with_name("catalog.md").read_text()
+    tables = [re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) for table in document.split("| --- | --- | --- |")[1:]]
+    models = (Credential, Project, Property, Report, ReportFilter)
+    assert [sorted(names) for names in tables] == [sorted(model.model_fields) for model in models]
