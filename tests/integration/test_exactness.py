@@ -462,7 +462,7 @@ class Exactness(RuleBasedStateMachine):
 
 
 def _place(batch: Batch) -> tuple[str, int]:
-    """Return what tells the batches of a page apart: it may be published with several bases."""
+    """Return what distinguishes the batches of a page: it may be published with several bases."""
     return batch.batch_id, batch.base.generation if batch.base else 0
 
 

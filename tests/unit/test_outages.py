@@ -1,4 +1,4 @@
-"""Outages and pages at fault, told apart: simulated runs on a clock of their own."""
+"""Outages are distinguished from pages at fault: simulated runs on a clock of their own."""
 
 import heapq
 import random
