@@ -88,7 +88,7 @@ _SINK_METRICS = (
         ("applied", "refetched"),
     ),
     Metric(
-        "gsc_skipped_results_total",
+        "gsc_slow_results_total",
         "counter",
         (),
         SINK,

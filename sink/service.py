@@ -264,8 +264,8 @@ class Sink:
                 await self._dead_letter(item.record, "unstorable", str(error), item.message.batch)
                 return
             # Nothing is wrong with the page, which stays published: the producer publishes it again as a lost one.
-            counter("gsc_skipped_results_total").inc()
-            _log.warning("result_skipped", error=str(error), **batch_fields(item.message.batch))
+            counter("gsc_slow_results_total").inc()
+            _log.warning("result_too_slow", error=str(error), **batch_fields(item.message.batch))
 
         await write_in_parts(received, write, refuse)
 

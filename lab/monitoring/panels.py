@@ -152,10 +152,10 @@ _SINK = Board(
             (
                 Query("sum(rate(gsc_pages_applied_total[$__rate_interval]))", "pages"),
                 Query(rate("gsc_unchanged_pages_total", "outcome"), "unchanged, {{outcome}}"),
-                Query("sum(rate(gsc_skipped_results_total[$__rate_interval]))", "skipped results"),
+                Query("sum(rate(gsc_slow_results_total[$__rate_interval]))", "slow results"),
             ),
             "Pages per second, and of these the unchanged ones, whose rows were not sent. Refetched: the table had "
-            "other rows than those that the page was compared with. Skipped: PostgreSQL wrote others in time, but "
+            "other rows than those that the page was compared with. Slow: PostgreSQL wrote others in time, but "
             "not these.",
         ),
         Panel(

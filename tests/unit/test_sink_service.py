@@ -12,6 +12,7 @@ from pipeline.dead_letter_limit import DeadLetterLimit
 from pipeline.dead_letters import DeadLetter
 from pipeline.errors import Fatal, Invalid, PipelineError, Retryable, TooSlow
 from pipeline.ledger.runs import RunKey, run_of
+from pipeline.metrics import counter
 from pipeline.offsets import AssignedPartition, OffsetCommit
 from pipeline.watchdog import Heartbeat
 from sink import service as service_module
@@ -377,12 +378,14 @@ async def test_unprocessable_results_are_dead_lettered_and_the_others_written(wo
     assert world.committed[-1] == [OffsetCommit(0, 5)]
 
 
-async def test_a_result_that_alone_takes_too_long_is_skipped_and_the_others_written(world: World) -> None:
+async def test_only_a_result_that_alone_takes_too_long_is_not_written(world: World) -> None:
     world.too_slow = {2}
+    before = counter("gsc_slow_results_total")._value.get()
     sink = await a_sink(world)
     await sink.receive([a_record(number) for number in range(5)])
     await run_until(sink, lambda: bool(world.committed))
     assert world.dead == []
+    assert counter("gsc_slow_results_total")._value.get() - before == 1
     assert sorted(world.offsets) == [0, 1, 3, 4]
     assert world.committed[-1] == [OffsetCommit(0, 5)]
 
