@@ -32,7 +32,7 @@ CONNECT_S = 20.0
 # All advisory locks of a database share one number space; these are "gsc" and a number.
 MIGRATION_LOCK = 0x67736301
 LEADER_LOCK = 0x67736302
-"""Its holder is the one producer that publishes."""
+"""Its holder is the leader, the one producer that publishes pages."""
 
 _CLIENT: Mapping[str, str] = {
     "connect_timeout": "5",  # for each host

@@ -9,8 +9,8 @@ PRODUCER_METRICS = (
         "gauge",
         ("credential",),
         PRODUCER,
-        "1 while pages of a credential wait because its share of the queue is full, else 0. Only in the replica that"
-        " publishes, for credentials with pending pages that are not halted.",
+        "1 while pages of a credential wait because its share of the queue is full, else 0. Only in the leader,"
+        " for credentials with pending pages that are not halted.",
     ),
     Metric(
         "gsc_event_loop_lag_seconds",
@@ -19,7 +19,7 @@ PRODUCER_METRICS = (
         PRODUCER,
         "Longest pause of the process's event loop in the last minute.",
     ),
-    Metric("gsc_producer_leader", "gauge", (), PRODUCER, "1 in the replica that publishes, 0 in the others."),
+    Metric("gsc_producer_leader", "gauge", (), PRODUCER, "1 in the leader, which publishes pages, 0 in the others."),
     Metric(
         "gsc_oldest_unplanned_seconds",
         "gauge",
@@ -70,14 +70,14 @@ PRODUCER_METRICS = (
         "gauge",
         ("credential",),
         PRODUCER,
-        "Pending pages of a credential. Only in the replica that publishes.",
+        "Pending pages of a credential. Only in the leader.",
     ),
     Metric(
         "gsc_published_pages",
         "gauge",
         ("credential",),
         PRODUCER,
-        "Published pages of a credential that have no result yet. Only in the replica that publishes.",
+        "Published pages of a credential that have no result yet. Only in the leader.",
     ),
     Metric(
         "gsc_unfinished_pages",
@@ -92,7 +92,7 @@ PRODUCER_METRICS = (
         "gauge",
         ("credential", "priority"),
         PRODUCER,
-        "Age of a credential's oldest run that has pending or published pages. Only in the replica that publishes.",
+        "Age of a credential's oldest run that has pending or published pages. Only in the leader.",
     ),
     Metric(
         "gsc_credential_halted",

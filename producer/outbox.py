@@ -43,7 +43,7 @@ class BatchPublisher(Protocol):
 
 
 class LeaderTask(Protocol):
-    """What only the replica that publishes does."""
+    """What only the leader does."""
 
     async def run(self, stop: asyncio.Event, conn: Connection) -> None:
         """Work until `stop` or cancelled. `conn` holds the leader's lock. Raises Retryable and Fatal."""
@@ -79,7 +79,7 @@ class Outbox:
         self._changed.set()
 
     async def run(self, stop: asyncio.Event, connect: Connect, heartbeat: Heartbeat) -> None:
-        """Publish until `stop` whenever this process is the publisher. Reconnects while servers are away.
+        """Publish until `stop` whenever this process is the leader. Reconnects while servers are away.
 
         Raises Fatal for what trying again cannot change.
         """

@@ -70,7 +70,7 @@ def _scope(match: re.Match[str]) -> str:
 
 
 def leading(metric: str) -> str:
-    """Return the series of a metric of the producer that publishes: a standby may have old values."""
+    """Return the series of a metric of the leader: a standby may have old values."""
     return f"({metric} and on (instance) gsc_producer_leader == 1)"
 
 

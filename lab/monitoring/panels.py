@@ -1,7 +1,7 @@
 """The dashboards' panels.
 
 Every replica of the producer exports the same lags, partition states and ledger figures; the panels show those of the
-replica that publishes.
+leader.
 """
 
 from lab.monitoring.board import JOB, TOP, Board, Panel, Query, leading, quantiles, rate, top
@@ -69,10 +69,10 @@ _LAG = Board(
             "short",
             (
                 Query("sum(gsc_publishing_paused)", "paused credentials"),
-                Query("sum(gsc_producer_leader)", "publishers"),
+                Query("sum(gsc_producer_leader)", "leaders"),
                 Query("sum(rate(gsc_pages_published_total[$__rate_interval]))", "pages per second"),
             ),
-            "A credential is paused while its share of the queue is full. One producer is the publisher.",
+            "A credential is paused while its share of the queue is full. One producer is the leader.",
         ),
     ),
 )
@@ -194,10 +194,10 @@ _HEALTH = Board(
             for service in ("producer", "fetcher", "sink")
         ),
         Panel(
-            "Publishers",
+            "Leaders",
             "short",
             (Query("sum(gsc_producer_leader)"),),
-            "One producer publishes; the others are on standby.",
+            "One producer is the leader and publishes; the others are on standby.",
             "stat",
             ((0, "red"), (1, "green"), (2, "red")),
         ),

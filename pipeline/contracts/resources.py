@@ -200,7 +200,7 @@ class StatusReport(Struct, frozen=True, kw_only=True):
     at: UtcTime
     services: list[ServiceStatus]
     has_leader: bool
-    """Whether a producer publishes pages."""
+    """Whether a producer is the leader, which publishes pages."""
     credentials: list[CredentialStatus]
     properties: list[PropertyStatus]
     partitions: list[PartitionReport]

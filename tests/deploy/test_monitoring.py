@@ -169,7 +169,7 @@ def test_two_installations_in_one_prometheus_raise_no_alert_for_each_other(folde
         },
     }
     expected = {
-        "GscBatchesOld": ["a"], "GscNoFetcher": ["a"], "GscNoSink": [], "GscNoPublisher": [],
+        "GscBatchesOld": ["a"], "GscNoFetcher": ["a"], "GscNoSink": [], "GscNoLeader": [],
         "GscReplicasUnavailable": ["a"], "GscDeadMansSwitch": ["a", "b"],
     }  # fmt: skip
     counts = [

@@ -82,7 +82,7 @@ async def test_a_task_that_waits_for_silence_can_be_cancelled(proxied: Proxied) 
         assert waiting.done()
 
 
-async def test_the_server_releases_the_publishers_lock_of_a_silent_session(proxied: Proxied) -> None:
+async def test_the_server_releases_the_leaders_lock_of_a_silent_session(proxied: Proxied) -> None:
     async with (
         connection(proxied.direct, application="test") as standby,
         connection(proxied.dsn, application="test", limits=LIMITS) as leader,
