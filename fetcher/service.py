@@ -146,7 +146,7 @@ class Fetcher:
                 self.call_loop.move(job, credential)
             else:
                 detail = f"the catalog has no property {job.batch.property}"
-                self.call_loop.reject(job, Dead("unknown_credential", detail, counts=False))
+                self.call_loop.reject(job, Dead("unknown_property", detail, counts=False))
         gauge("gsc_unknown_batches").set(len(self._unknown))
 
     async def _watch_unknown(self, stop: asyncio.Event) -> None:

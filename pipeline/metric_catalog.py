@@ -9,7 +9,7 @@ from pipeline.metric import ALL, CONTROL_READERS, GROUP_MEMBERS, SINK, Metric
 from pipeline.producer_metrics import PRODUCER_METRICS
 
 _DEAD_LETTER_REASONS = (
-    "undecodable", "invalid_request", "unknown_run", "unstorable", "unknown_credential", "credential",
+    "undecodable", "invalid_request", "unknown_run", "unstorable", "unknown_property", "credential",
     "permission", "bad_request", "unexpected_rows", "too_large", "attempts_exhausted",
 )  # fmt: skip
 

@@ -217,7 +217,7 @@ async def test_the_dead_letters_of_a_property_halt_only_the_property() -> None:
     batch = a_batch(property="sc-domain:poison.com", start_row=1)
     job = Job(batch, 0, 4)
     assert setup.partitions.assignment.start(Record("gsc.batches", 0, 4, b"", codec.encode(batch), 0))
-    setup.loop.reject(job, Dead("unknown_credential", "no such property"))
+    setup.loop.reject(job, Dead("unknown_property", "no such property"))
     await setup.loop.drain([0], 5)
     assert [outcome.state for outcome in setup.world.outcomes()][4:] == ["deferred"]
 
@@ -273,12 +273,12 @@ async def test_records_and_batches_that_are_rejected_are_dead_lettered_once_kafk
     record = a_record(0)
     setup.partitions.assignment.start(record)
     setup.loop.reject_record(record, "not JSON")
-    setup.loop.reject(a_job(setup.partitions, 1), Dead("unknown_credential", "no such property"))
+    setup.loop.reject(a_job(setup.partitions, 1), Dead("unknown_property", "no such property"))
     assert setup.loop.start_calls().reason == "publishing"
     setup.world.kafka_error = None
     await until(lambda: setup.in_flight() == 0, 60, "both are done")
     assert len(setup.world.on("gsc.dead-letters")) == 2
-    assert [outcome.reason for outcome in setup.world.outcomes()] == ["unknown_credential"]
+    assert [outcome.reason for outcome in setup.world.outcomes()] == ["unknown_property"]
 
 
 async def test_a_probe_of_a_budget_delays_the_other_batches_of_its_scope() -> None:

@@ -274,7 +274,7 @@ async def test_messages_that_cannot_be_called_are_dead_lettered() -> None:
     await fetcher.revoked([0])
     assert world.calls == []
     assert sorted(world.on("gsc.dead-letters")) == sorted([b"{", unknown])
-    assert [(outcome.state, outcome.reason) for outcome in world.outcomes()] == [("dead", "unknown_credential")]
+    assert [(outcome.state, outcome.reason) for outcome in world.outcomes()] == [("dead", "unknown_property")]
     assert world.committed[-1].offset == 2
 
 
