@@ -82,8 +82,8 @@ class Outages:
         if isinstance(outcome, Done):
             self._fetched[job.batch.credential] = job.batch
 
-    def control_succeeded(self, job: Job, started: float, moment: float) -> None:
-        """Record that the API has answered the control of a job: if the job fails now, it fails alone."""
+    def reference_succeeded(self, job: Job, started: float, moment: float) -> None:
+        """Record that the API has answered for the reference page of a job: if the job fails now, it fails alone."""
         self._answered(job.batch.credential, moment)
         if not job.fails_alone:
             job.failing_since, job.attempts = started, 0
@@ -93,10 +93,11 @@ class Outages:
             _log.info("circuit_closed", credential=credential, open_s=round(closed.seconds, 1))
             self._show()
 
-    def control_of(self, job: Job) -> Batch | None:
-        """Return a page that was fetched before, to be asked for one row before a job that may be at fault is tried.
+    def reference_page(self, job: Job) -> Batch | None:
+        """Return the reference page: it is asked for one row before a job that may be at fault is tried.
 
-        None when there is no outage, the job has not failed yet, or nothing was fetched before.
+        It is the last page of the credential that was fetched. None when there is no outage,
+        the job has not failed yet, or nothing was fetched before.
         """
         if job.failing_since is None or not self.in_progress(job):
             return None

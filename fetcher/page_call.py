@@ -116,9 +116,9 @@ class PageCalls:
             return self._recorded(job, Retry(str(error), counts=False, outage=True))
         except Fatal as error:
             return Deferred("credential", HaltOrder("credential", "credential", str(error)))
-        if failure := await self._try_control(job, token):
+        if failure := await self._try_reference_page(job, token):
             return self._recorded(job, failure)
-        # Checked again, since a token and a control take their time.
+        # Checked again, since a token and a reference page take their time.
         if self.halt_of(job.batch) or not self._may_call(job):
             return self._interrupted(job)
         job.call_started = started = monotonic()
@@ -127,21 +127,21 @@ class PageCalls:
         counter("gsc_calls_total").labels(credential, metric_label(outcome)).inc()
         return self._recorded(job, self._with_token_judged(credential, token, outcome))
 
-    async def _try_control(self, job: Job, token: str) -> Retry | None:
+    async def _try_reference_page(self, job: Job, token: str) -> Retry | None:
         """In an outage, ask for a page that was fetched before; return its failure, or None if the job may be tried."""
-        control, limiter, moment = self.outages.control_of(job), self._partitions.limiter, monotonic()
-        if control is None or not self._may_call(job) or limiter.wait(control, job.partition, moment) > 0:
+        page, limiter, moment = self.outages.reference_page(job), self._partitions.limiter, monotonic()
+        if page is None or not self._may_call(job) or limiter.wait(page, job.partition, moment) > 0:
             return None
-        limiter.take(control, job.partition, moment)
-        no_limit = PageMemory(1, 1).permit(control)  # a page of one row needs no room
+        limiter.take(page, job.partition, moment)
+        no_limit = PageMemory(1, 1).permit(page)  # a page of one row needs no room
         try:
-            outcome = await self._ports.api.query(control, token, no_limit)
+            outcome = await self._ports.api.query(page, token, no_limit)
         finally:
             no_limit.release()  # in an HTTP batch it shares the room of the other pages
-        counter("gsc_calls_total").labels(control.credential, metric_label(outcome)).inc()
+        counter("gsc_calls_total").labels(page.credential, metric_label(outcome)).inc()
         if isinstance(outcome, Retry) and (outcome.counts or outcome.outage):
             return replace(outcome, counts=False, outage=True)
-        self.outages.control_succeeded(job, moment, monotonic())
+        self.outages.reference_succeeded(job, moment, monotonic())
         return None
 
     def _recorded(self, job: Job, outcome: Outcome) -> Outcome:

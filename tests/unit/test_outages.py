@@ -57,11 +57,11 @@ class Run:
                 heapq.heappush(in_flight, (self.now + seconds, len(self.calls), taken, outcome))
 
     def _call(self, job: Job) -> tuple[Outcome, float]:
-        if control := self.outages.control_of(job):
-            outcome, seconds = self.answer(Job(control, 0, control.start_row // 25_000), self.now)
+        if page := self.outages.reference_page(job):
+            outcome, seconds = self.answer(Job(page, 0, page.start_row // 25_000), self.now)
             if isinstance(outcome, Retry):
                 return replace(outcome, counts=False, outage=True), seconds
-            self.outages.control_succeeded(job, self.now - self.pace_s / 2, self.now)
+            self.outages.reference_succeeded(job, self.now - self.pace_s / 2, self.now)
         return self.answer(job, self.now)
 
     def of_tenant(self, tenant: Tenant) -> float:

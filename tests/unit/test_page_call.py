@@ -119,7 +119,7 @@ async def test_in_an_outage_a_page_that_failed_is_tried_after_one_that_was_fetch
         await calls.start(bad)
     assert calls.outages.in_progress(bad)
     world.calls.clear()
-    outcome = await calls.start(bad)  # the control fails, so this is an outage
+    outcome = await calls.start(bad)  # the reference page fails, so this is an outage
     assert isinstance(outcome, Retry)
     assert [(call.start_row, call.row_limit) for call in world.calls] == [(0, 1)]
     assert not bad.fails_alone
