@@ -186,7 +186,7 @@ def _api(context: Context) -> Api:
 
 
 class Heartbeats:
-    """The heartbeats of the producer's loops. Each limit is longer than what the loop may wait for in one round."""
+    """The heartbeats of the producer's loops. Each limit is longer than what the loop may wait for in one pass."""
 
     def __init__(self, postgres_timeout_s: float, now: float) -> None:
         self.postgres = Heartbeat("PostgreSQL", ANSWER_LIMIT_S, now)

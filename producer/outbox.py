@@ -24,11 +24,11 @@ from producer.queue_shares import HaltedScopes, Shares, choose_pages, halted_sco
 
 WINDOW = 100
 """Pages published before they are marked: a kill in between publishes at most these twice."""
-ROUND_PAGES = 1000
+PASS_PAGES = 1000
 """Pages published before the ledger is asked again which credentials have pending pages."""
 IDLE_S = 0.5
 REST_RATIO = 9
-"""After a round that published nothing, the outbox rests for this many durations of the round, at most MAX_REST_S."""
+"""After a pass that published nothing, the outbox rests for this many durations of the pass, at most MAX_REST_S."""
 MAX_REST_S = 2.0
 RETRY_S = 1.0
 
@@ -118,17 +118,17 @@ class Outbox:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _publish_and_rest(self, conn: Connection) -> None:
-        """Publish one round. When there was nothing to publish, wait until pages change."""
-        self._changed.clear()  # before the round: a change during it starts the next one
+        """Make one pass. When there was nothing to publish, wait until pages change."""
+        self._changed.clear()  # before the pass: a change during it starts the next one
         began = monotonic()
-        published = await self._publish_round(conn)
+        published = await self._publish_pass(conn)
         self.trouble = None
         if not published:
             await asyncio.sleep(min(MAX_REST_S, REST_RATIO * (monotonic() - began)))
             await event_or_timeout(self._changed, IDLE_S)
 
-    async def _publish_round(self, conn: Connection) -> int:
-        """Publish until no credential has both room and pages, or ROUND_PAGES are reached; return how many."""
+    async def _publish_pass(self, conn: Connection) -> int:
+        """Publish until no credential has both room and pages, or PASS_PAGES are reached; return how many."""
         groups = await ledger_pages.pending_groups(conn)
         published = Counter(await ledger_pages.published_by_credential(conn) if groups else {})
         halted = self._halted()
@@ -137,7 +137,7 @@ class Outbox:
         waiting = [group for group in running if group in floors]
         shares = Shares(share_size(self._max_queue_size, running), published)
         count = 0
-        while count < ROUND_PAGES:
+        while count < PASS_PAGES:
             halted = self._halted()
             waiting = [group for group in waiting if not halted.contains(group)]
             if not (chosen := choose_pages(waiting, shares, WINDOW)):

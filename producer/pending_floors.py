@@ -1,4 +1,4 @@
-"""Where the outbox begins to look for pages while properties are halted, so that no round scans their pages again."""
+"""Where the outbox begins to look for pages while properties are halted, so that no pass scans their pages again."""
 
 from collections.abc import Iterable, Mapping
 

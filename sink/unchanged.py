@@ -29,18 +29,18 @@ class UnchangedPage(NamedTuple):
         return DayGeneration(*self.day, self.result.batch.generation)
 
 
-def rounds(pages: Iterable[UnchangedPage]) -> list[list[UnchangedPage]]:
-    """Return the pages in rounds, with one generation of a day in each.
+def one_generation_a_day(pages: Iterable[UnchangedPage]) -> list[list[UnchangedPage]]:
+    """Return the pages in lists, with one generation of a day in each.
 
     The oldest comes first, since it may be the base of the next. Pure.
     """
     generations: dict[SeriesDay, set[int]] = {}
-    by_round: dict[int, list[UnchangedPage]] = {}
+    by_number: dict[int, list[UnchangedPage]] = {}
     for page in sorted(pages, key=lambda page: page.generation):
         of_day = generations.setdefault(page.day, set())
         of_day.add(page.generation.generation)
-        by_round.setdefault(len(of_day), []).append(page)
-    return [by_round[number] for number in sorted(by_round)]
+        by_number.setdefault(len(of_day), []).append(page)
+    return [by_number[number] for number in sorted(by_number)]
 
 
 def is_base(day: StoredDay, result: Unchanged) -> bool:

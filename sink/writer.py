@@ -19,7 +19,7 @@ from sink.assembly import Assembly, FetchKey, ReceivedResult, Texts, assemble
 from sink.completion import StoredDay, complete_days, lock_days
 from sink.facts import write_pages
 from sink.rows import PageText, SeriesDay, page_text
-from sink.unchanged import UnchangedPage, apply_unchanged, rounds
+from sink.unchanged import UnchangedPage, apply_unchanged, one_generation_a_day
 from sink.write_parts import write_limit_s
 
 _SQL = queries("sink", "writer.sql")
@@ -144,7 +144,7 @@ class Writer:
         applied = await self._apply_rows(fetches, [item.message for item in work.outcomes], texts, stored)
         # After the rows: they may complete the base, as in a replay.
         unchanged = [await self._unchanged_page(item) for item in work.unchanged if _id(item) not in closed]
-        for pages in rounds(unchanged):
+        for pages in one_generation_a_day(unchanged):
             applied += await self._apply_unchanged(pages)
         return applied
 

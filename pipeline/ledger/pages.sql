@@ -7,7 +7,7 @@ copy gsc.pages (
 ) from stdin
 
 -- name: use_index_scans
--- For the session of the outbox: a bitmap scan visits pages that left an index at every round again; an index scan marks them.
+-- For the session of the outbox: a bitmap scan visits pages that left an index at every pass again; an index scan marks them.
 set enable_bitmapscan = off
 
 -- name: pending_groups

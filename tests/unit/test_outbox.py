@@ -20,7 +20,7 @@ from pipeline.watchdog import Heartbeat
 from producer import lost_pages as lost_pages_module
 from producer import outbox as outbox_module
 from producer.lost_pages import Lags, LostPages
-from producer.outbox import ROUND_PAGES, WINDOW, Outbox, QueueRules
+from producer.outbox import PASS_PAGES, WINDOW, Outbox, QueueRules
 from producer.queue_shares import DAILY_EXTRA
 from support.examples import NOW, a_batch
 from support.wait import until
@@ -145,8 +145,8 @@ def an_outbox(world: World, *, halts: Halts | None = None, max_queue_size: int =
     return Outbox("gsc.batches", world, halts or Halts(), rules, [LostPages(Lags(world, world))])
 
 
-async def publish_round(world: World, outbox: Outbox) -> int:
-    return await outbox._publish_round(cast("Connection", world))
+async def publish_pass(world: World, outbox: Outbox) -> int:
+    return await outbox._publish_pass(cast("Connection", world))
 
 
 def paused() -> dict[str, float]:
@@ -186,28 +186,28 @@ async def test_a_standby_publishes_nothing_and_is_ready(world: World) -> None:
 
 
 async def test_nothing_is_asked_of_kafka_or_the_ledger_while_no_page_is_pending(world: World) -> None:
-    assert await publish_round(world, an_outbox(world)) == 0
+    assert await publish_pass(world, an_outbox(world)) == 0
     assert (world.questions, world.sent) == (0, [])
 
 
 async def test_a_credential_whose_pages_do_not_move_fills_only_its_own_share(world: World) -> None:
     world.pending = some_pages("stuck", 200) + some_pages("fast", 200, report="by_date")
     outbox = an_outbox(world, max_queue_size=100)
-    await publish_round(world, outbox)
+    await publish_pass(world, outbox)
     assert world.published == {"stuck": 50, "fast": 50}
     assert paused() == {"stuck": 1, "fast": 1}
     for _ in range(3):
         world.published["fast"] = 0  # the sink has applied its pages
-        assert await publish_round(world, outbox) == 50
+        assert await publish_pass(world, outbox) == 50
     assert world.published == {"stuck": 50, "fast": 50}
 
 
 async def test_a_full_share_of_backfill_delays_no_daily_page(world: World) -> None:
     world.pending = some_pages("acme", 100)
     outbox = an_outbox(world, max_queue_size=50)
-    assert await publish_round(world, outbox) == 50
+    assert await publish_pass(world, outbox) == 50
     world.pending += some_pages("acme", 30, priority="daily", report="by_date", run_id="daily", generation=6)
-    assert await publish_round(world, outbox) == DAILY_EXTRA
+    assert await publish_pass(world, outbox) == DAILY_EXTRA
     assert Counter(page.priority for page in world.pending) == {"backfill": 50, "daily": 20}
 
 
@@ -217,33 +217,33 @@ async def test_halted_credentials_and_runs_are_not_asked_for_and_take_no_share(w
     world.pending += some_pages("other", 50, report="by_country", run_id="halted", generation=6)
     for scope in ("credential:halted", "run:halted"):
         halts.apply(Control(scope=scope, state="halted", reason="r", actor="a", at=NOW))
-    await publish_round(world, an_outbox(world, halts=halts, max_queue_size=80))
+    await publish_pass(world, an_outbox(world, halts=halts, max_queue_size=80))
     assert world.published == {"acme": 80}
     assert paused() == {"acme": 1}
 
 
-async def test_a_halt_of_everything_stops_a_round_at_the_next_window(world: World) -> None:
+async def test_a_halt_of_everything_stops_a_pass_at_the_next_window(world: World) -> None:
     halts = Halts()
     halt = Control(scope="all", state="halted", reason="r", actor="a", at=NOW)
     world.pending = some_pages("acme", 3 * WINDOW)
     world.on_publish = lambda: halts.apply(halt)
-    assert await publish_round(world, an_outbox(world, halts=halts)) == WINDOW
+    assert await publish_pass(world, an_outbox(world, halts=halts)) == WINDOW
 
 
 async def test_pages_of_halted_properties_do_not_delay_those_of_others(world: World) -> None:
     halts = Halts()
     halts.apply(Control(scope="property:sc-domain:a.example", state="halted", reason="r", actor="a", at=NOW))
     world.pending = some_pages("a", 2 * WINDOW, priority="daily") + some_pages("b", 20, report="by_date")
-    assert await publish_round(world, an_outbox(world, halts=halts)) == 20
+    assert await publish_pass(world, an_outbox(world, halts=halts)) == 20
     assert world.published == {"b": 20}
     assert paused() == {"a": 0, "b": 0}
 
 
-async def test_a_round_is_bounded_so_that_new_pages_are_seen(world: World) -> None:
-    world.pending = some_pages("acme", ROUND_PAGES + 500)
+async def test_a_pass_is_bounded_so_that_new_pages_are_seen(world: World) -> None:
+    world.pending = some_pages("acme", PASS_PAGES + 500)
     outbox = an_outbox(world, max_queue_size=10_000)
-    assert await publish_round(world, outbox) == ROUND_PAGES
-    assert await publish_round(world, outbox) == 500
+    assert await publish_pass(world, outbox) == PASS_PAGES
+    assert await publish_pass(world, outbox) == 500
 
 
 async def test_pages_are_not_marked_when_the_broker_fails_and_are_published_again(world: World) -> None:
@@ -273,8 +273,8 @@ async def test_batches_name_the_project_of_their_credential_and_a_halt_of_it_hol
     halts = Halts()
     halts.apply(Control(scope="project:held-project", state="halted", reason="r", actor="a", at=NOW))
     outbox = an_outbox(world, halts=halts)
-    await publish_round(world, outbox)
+    await publish_pass(world, outbox)
     assert world.projects == {"acme": "default"}
     halts.forget("project:held-project")
-    await publish_round(world, outbox)
+    await publish_pass(world, outbox)
     assert world.projects == {"acme": "default", "held": "held-project"}
