@@ -26,7 +26,7 @@ CALL_LIMIT_S = 30.0
 _log = logger(__name__)
 
 
-class Wait(NamedTuple):
+class LoopWait(NamedTuple):
     """The seconds until another call may start, and what is waited for: a value of the metric's label `reason`."""
 
     seconds: float
@@ -83,16 +83,16 @@ class CallLoop:
             counter("gsc_wait_seconds_total").labels(wait.reason).inc(monotonic() - started)
             self._tasks.check()
 
-    def start_calls(self) -> Wait:
+    def start_calls(self) -> LoopWait:
         """Start every call that may start now."""
         gauge("gsc_queued_batches").set(len(self._partitions.schedule))
         while True:
             moment = monotonic()
             if blocker := self.blocker(moment):
-                return Wait(SOON_S, blocker)
+                return LoopWait(SOON_S, blocker)
             job = self._partitions.schedule.next(moment, _Waits(self._calls, self._partitions, moment))
             if not isinstance(job, Job):
-                return Wait(job, self._wait_reason())
+                return LoopWait(job, self._wait_reason())
             self._start(job, moment)
 
     def _wait_reason(self) -> str:

@@ -54,7 +54,7 @@ class Conditions:
     """The outage that the calls of a credential wait for, or None."""
 
 
-class Wait(NamedTuple):
+class BatchWait(NamedTuple):
     """What the next batch of a credential waits for."""
 
     credential: str
@@ -77,7 +77,7 @@ class View:
     progress: PartitionProgress
     scopes: Set[str]
     """The halt scopes of its recent batches."""
-    waits: Sequence[Wait]
+    waits: Sequence[BatchWait]
     """Of each credential with queued batches."""
 
 
@@ -90,17 +90,17 @@ def view_of(
     return View(conditions, progress, scopes=schedule.scopes(partition), waits=waits)
 
 
-def _wait_of(job: Job, queued_s: float, conditions: Conditions, limiter: RateLimiter) -> Wait:
+def _wait_of(job: Job, queued_s: float, conditions: Conditions, limiter: RateLimiter) -> BatchWait:
     """Return what a job waits for: the end of an outage, a token, or another try after a failure of its own."""
     credential, moment = job.batch.credential, conditions.monotonic_at
     pace, retry_s = limiter.pace(job.batch, job.partition, moment), job.not_before - moment
     seconds = max(queued_s, retry_s, pace.seconds if pace else 0.0)
     if outage := conditions.outage_of(credential):
-        return Wait(credential, "outage", max(seconds, outage.wait_s), outage.reason)
+        return BatchWait(credential, "outage", max(seconds, outage.wait_s), outage.reason)
     if pace and pace.seconds >= retry_s:
-        return Wait(credential, "throttled", seconds, str(pace))
+        return BatchWait(credential, "throttled", seconds, str(pace))
     failure = f": {job.failure}" if job.failure else ""
-    return Wait(credential, "throttled", seconds, f"property {job.batch.property} waits for a retry{failure}")
+    return BatchWait(credential, "throttled", seconds, f"property {job.batch.property} waits for a retry{failure}")
 
 
 def decide_status(view: View) -> PartitionStatus:
@@ -125,7 +125,7 @@ def decide_status(view: View) -> PartitionStatus:
     return PartitionStatus("OK", at, f"{in_flight} batches in progress", waits=_longest(view.waits, at))
 
 
-def _longest(waits: Iterable[Wait], at: datetime) -> tuple[CredentialWait, ...]:
+def _longest(waits: Iterable[BatchWait], at: datetime) -> tuple[CredentialWait, ...]:
     """Return the longest waits."""
     longest = sorted((wait for wait in waits if not wait.is_over), key=lambda wait: -wait.seconds)[:MAX_WAITS]
     return tuple(

@@ -46,7 +46,7 @@ class DatabaseOptions:
     """Server settings that override the lab's own."""
 
 
-class Database:
+class DatabaseServer:
     """A running server that accepts connections."""
 
     def __init__(self, command: Command, dsn: str) -> None:
@@ -113,7 +113,7 @@ class _Cluster:
 
 
 @contextmanager
-def running_database(options: DatabaseOptions, progress: Progress = print) -> Iterator[Database]:
+def running_database(options: DatabaseOptions, progress: Progress = print) -> Iterator[DatabaseServer]:
     """Start a server; stop it at the end of the block. Raises LabError when it cannot be started."""
     with TemporaryDirectory(prefix="gsc-postgres-", ignore_cleanup_errors=True) as scratch:
         Path(scratch).chmod(0o755)  # the server's account must be able to reach the folders in it
@@ -129,7 +129,7 @@ def running_database(options: DatabaseOptions, progress: Progress = print) -> It
             database.process.stop()
 
 
-def _start(cluster: _Cluster, options: DatabaseOptions) -> Database:
+def _start(cluster: _Cluster, options: DatabaseOptions) -> DatabaseServer:
     port = options.port or free_port()
     durability = {} if options.folder else _NOT_DURABLE
     settings = {**_SETTINGS, **durability, **options.settings, "port": str(port)}
@@ -137,7 +137,7 @@ def _start(cluster: _Cluster, options: DatabaseOptions) -> Database:
     arguments += [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]
     password = cluster.password_file.read_text(encoding="utf-8")
     dsn = f"postgresql://{USER}:{password}@127.0.0.1:{port}/{USER}"
-    return Database(cluster.command("PostgreSQL", "postgres", arguments), dsn)
+    return DatabaseServer(cluster.command("PostgreSQL", "postgres", arguments), dsn)
 
 
 def _environment() -> dict[str, str]:

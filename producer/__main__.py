@@ -41,7 +41,7 @@ from producer.faust_app import ConsumerWatch, build_app, credentials, run_app, s
 from producer.intake import SERVICE, Intake, Ports
 from producer.lag_exporter import LagExporter, WatchedGroup
 from producer.ledger_metrics import LedgerMetrics, MetricSources, export_halted
-from producer.lost_pages import Lags, LostPages
+from producer.lost_pages import GroupLags, LostPages
 from producer.moved_pages import MovedPages
 from producer.outbox import LeaderTask, Outbox, QueueRules
 from producer.plan_writer import PlanWriter
@@ -69,7 +69,7 @@ class Context:
     publisher: Publisher
     control: ControlWatcher
     database: Database
-    lags: Lags
+    lags: GroupLags
 
     @property
     def connect(self) -> Connect:
@@ -103,7 +103,7 @@ async def _serve(settings: ProducerSettings, stop: asyncio.Event) -> None:
     await require_topics(settings)
     await require_schema(settings, "gsc-producer")
     database = Database(settings.postgres_dsn.get_secret_value(), "gsc-producer")
-    lags = Lags(_lag(settings, "fetcher", BATCHES), _lag(settings, "sink", RESULTS))
+    lags = GroupLags(_lag(settings, "fetcher", BATCHES), _lag(settings, "sink", RESULTS))
     async with open_publisher(settings.kafka, "gsc-producer") as publisher:
         control = ControlWatcher(settings.kafka, settings.topic_prefix)
         await control.start()

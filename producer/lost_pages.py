@@ -26,7 +26,7 @@ _log = logger(__name__)
 
 
 @dataclass(frozen=True)
-class Lags:
+class GroupLags:
     """The lag of the groups behind the producer."""
 
     fetchers: Lag
@@ -42,7 +42,7 @@ class LostPages:
     hides a lost page nor delays the search for it.
     """
 
-    def __init__(self, lags: Lags) -> None:
+    def __init__(self, lags: GroupLags) -> None:
         self._lags = lags
         self._unread: dict[str, int] = {}
         """Of overdue pages, the offset below which the batch is."""

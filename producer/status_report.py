@@ -37,7 +37,7 @@ NOTHING_PUBLISHED = "no batches: see why the pages of the credentials wait"
 """Instead of `NOTHING_TO_DO` while pages are pending."""
 TOPICS: Mapping[ServiceName, Topic] = {"producer": SYNC_REQUESTS, "fetcher": BATCHES, "sink": RESULTS}
 
-Lags = Mapping[ServiceName, Mapping[int, PartitionLag]]
+ServiceLags = Mapping[ServiceName, Mapping[int, PartitionLag]]
 
 
 class PropertyPages(NamedTuple):
@@ -123,7 +123,9 @@ async def _read_ledger(conn: Connection, queue: Queue) -> LedgerView:
     )
 
 
-def partition_reports(lags: Lags, statuses: Mapping[int, PartitionStatus], *, pending: bool) -> list[PartitionReport]:
+def partition_reports(
+    lags: ServiceLags, statuses: Mapping[int, PartitionStatus], *, pending: bool
+) -> list[PartitionReport]:
     """Return the status of every partition of `gsc.batches`, as reported by its owner. Pure."""
     sink = lags["sink"]
     return [

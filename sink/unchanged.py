@@ -16,8 +16,8 @@ from sink.completion import StoredDay, confirm_days
 from sink.rows import SeriesDay
 
 
-class UnchangedPage(NamedTuple):
-    """An unchanged page with its day and its record."""
+class UnchangedResult(NamedTuple):
+    """An `unchanged` result with the day of its page and its record."""
 
     day: SeriesDay
     result: Unchanged
@@ -29,13 +29,13 @@ class UnchangedPage(NamedTuple):
         return DayGeneration(*self.day, self.result.batch.generation)
 
 
-def one_generation_a_day(pages: Iterable[UnchangedPage]) -> list[list[UnchangedPage]]:
+def one_generation_a_day(pages: Iterable[UnchangedResult]) -> list[list[UnchangedResult]]:
     """Return the pages in lists, with one generation of a day in each.
 
     The oldest comes first, since it may be the base of the next. Pure.
     """
     generations: dict[SeriesDay, set[int]] = {}
-    by_number: dict[int, list[UnchangedPage]] = {}
+    by_number: dict[int, list[UnchangedResult]] = {}
     for page in sorted(pages, key=lambda page: page.generation):
         of_day = generations.setdefault(page.day, set())
         of_day.add(page.generation.generation)
@@ -50,7 +50,7 @@ def is_base(day: StoredDay, result: Unchanged) -> bool:
 
 
 async def apply_unchanged(
-    conn: Connection, pages: Sequence[UnchangedPage], stored: Mapping[SeriesDay, StoredDay]
+    conn: Connection, pages: Sequence[UnchangedResult], stored: Mapping[SeriesDay, StoredDay]
 ) -> list[AppliedPage]:
     """Return the pages that are applied without rows. The others become pending again, to be fetched without a base.
 

@@ -19,7 +19,7 @@ from sink.assembly import Assembly, FetchKey, ReceivedResult, Texts, assemble
 from sink.completion import StoredDay, complete_days, lock_days
 from sink.facts import write_pages
 from sink.rows import PageText, SeriesDay, page_text
-from sink.unchanged import UnchangedPage, apply_unchanged, one_generation_a_day
+from sink.unchanged import UnchangedResult, apply_unchanged, one_generation_a_day
 from sink.write_parts import write_limit_s
 
 _SQL = queries("sink", "writer.sql")
@@ -143,7 +143,7 @@ class Writer:
         fetches = [chunks for chunks in work.fetches if _id(chunks[0]) not in closed]
         applied = await self._apply_rows(fetches, [item.message for item in work.outcomes], texts, stored)
         # After the rows: they may complete the base, as in a replay.
-        unchanged = [await self._unchanged_page(item) for item in work.unchanged if _id(item) not in closed]
+        unchanged = [await self._unchanged_result(item) for item in work.unchanged if _id(item) not in closed]
         for pages in one_generation_a_day(unchanged):
             applied += await self._apply_unchanged(pages)
         return applied
@@ -174,7 +174,7 @@ class Writer:
             days = [ledger_pages.DayGeneration(*page.day, page.generation) for page in pages]
             await ledger_pages.reopen_unchanged(self._conn, days)
 
-    async def _apply_unchanged(self, pages: Sequence[UnchangedPage]) -> Applied:
+    async def _apply_unchanged(self, pages: Sequence[UnchangedResult]) -> Applied:
         stored = await lock_days(self._conn, {page.day for page in pages})
         applied = await apply_unchanged(self._conn, pages, stored)
         await self._apply_pages(applied)
@@ -182,8 +182,8 @@ class Writer:
         count, refetched = len(applied), len(pages) - len(applied)
         return Applied(count, deleted=deleted, days=completed, unchanged=count, refetched=refetched)
 
-    async def _unchanged_page(self, item: ReceivedResult) -> UnchangedPage:
-        return UnchangedPage(await self._day_of(item.message.batch), cast("Unchanged", item.message), item.record)
+    async def _unchanged_result(self, item: ReceivedResult) -> UnchangedResult:
+        return UnchangedResult(await self._day_of(item.message.batch), cast("Unchanged", item.message), item.record)
 
     async def _day_of(self, batch: Batch) -> SeriesDay:
         return await self._series_of(batch), batch.date

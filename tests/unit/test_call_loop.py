@@ -8,7 +8,7 @@ import pytest
 
 from fetcher import rate_limiter
 from fetcher.assignment import Partitions
-from fetcher.call_loop import CallLoop, Wait
+from fetcher.call_loop import CallLoop, LoopWait
 from fetcher.outcome import Dead, Done, HaltOrder, Outcome, Retry
 from fetcher.page_call import SOON_S
 from fetcher.quota_limits import QuotaLimits
@@ -74,10 +74,10 @@ async def test_no_call_starts_without_control_topic_or_lease_or_while_the_sink_i
     for (name, value), reason in zip(changes, ("control", "lease"), strict=True):
         usual = getattr(setup.world, name)
         setattr(setup.world, name, value)
-        assert setup.loop.start_calls() == Wait(SOON_S, reason)
+        assert setup.loop.start_calls() == LoopWait(SOON_S, reason)
         setattr(setup.world, name, usual)
     setup.world.backpressure.update(800)
-    assert setup.loop.start_calls() == Wait(SOON_S, "backpressure")
+    assert setup.loop.start_calls() == LoopWait(SOON_S, "backpressure")
     assert len(setup.partitions.schedule) == 1
 
 
@@ -130,7 +130,7 @@ async def test_a_property_whose_calls_hang_leaves_half_of_the_slots_to_the_other
 
 async def test_the_reason_of_a_wait_is_what_the_next_call_waits_for() -> None:
     setup = a_setup(limits=QuotaLimits(1200, 61 + 8, 10**7, 1.0, 8))  # one token a second for the credential
-    assert setup.loop.start_calls() == Wait(float("inf"), "idle")
+    assert setup.loop.start_calls() == LoopWait(float("inf"), "idle")
     for number in range(9):
         setup.queue(number)
     wait = setup.loop.start_calls()
@@ -289,7 +289,7 @@ async def test_a_probe_of_a_budget_delays_the_other_batches_of_its_scope() -> No
     setup.world.may_answer.clear()
     setup.queue(0)
     setup.queue(1)
-    assert setup.loop.start_calls() == Wait(SOON_S, "tokens")
+    assert setup.loop.start_calls() == LoopWait(SOON_S, "tokens")
     setup.world.may_answer.set()
     await setup.loop.drain([0], 5)
     assert len(setup.partitions.schedule) == 1

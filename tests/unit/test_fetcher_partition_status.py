@@ -8,11 +8,11 @@ import pytest
 
 from fetcher.partition_status import (
     STALLED_AFTER_S,
+    BatchWait,
     Conditions,
     OpenCircuit,
     PartitionProgress,
     View,
-    Wait,
     decide_status,
     view_of,
 )
@@ -25,7 +25,7 @@ from pipeline.offsets import METADATA_LIMIT
 from support.examples import NOW, a_batch
 
 SOON = NOW + timedelta(seconds=3)
-WAIT = Wait("x", "throttled", 3.0, "credential x: 936 calls a minute")
+WAIT = BatchWait("x", "throttled", 3.0, "credential x: 936 calls a minute")
 
 
 def a_halt(scope: str, **changes: Any) -> Control:
@@ -40,7 +40,7 @@ def some_conditions(**changes: Any) -> Conditions:
     return Conditions(**{**usual, **changes})
 
 
-def a_view(in_flight: int = 3, idle_s: float = 1.0, waits: Sequence[Wait] = (), **conditions: Any) -> View:
+def a_view(in_flight: int = 3, idle_s: float = 1.0, waits: Sequence[BatchWait] = (), **conditions: Any) -> View:
     progress = PartitionProgress(in_flight, idle_s)
     return View(some_conditions(**conditions), progress, {"property:x"}, waits)
 
@@ -100,7 +100,7 @@ def test_a_view_has_the_scopes_and_the_wait_of_the_next_batch() -> None:
     limiter.refused(a_batch(), 0, Refusal("credential", 0.0, 3.0), 0.0)
     view = view_of_partition_0(schedule, limiter)
     assert view.scopes == {"project:default", "credential:acme", "property:sc-domain:example.com", "run:run-1"}
-    assert view.waits == [Wait("acme", "throttled", 3.0, "credential acme: 232 calls a minute, cut from 464")]
+    assert view.waits == [BatchWait("acme", "throttled", 3.0, "credential acme: 232 calls a minute, cut from 464")]
 
 
 def test_a_batch_that_waits_for_no_token_waits_for_a_retry() -> None:
@@ -109,7 +109,7 @@ def test_a_batch_that_waits_for_no_token_waits_for_a_retry() -> None:
     schedule.put_back(Job(a_batch(), 0, 0, not_before=63.0, failure="http_403 without an error of Google"))
     view = view_of_partition_0(schedule, limiter, 60.0)
     reason = "property sc-domain:example.com waits for a retry: http_403 without an error of Google"
-    assert view.waits == [Wait("acme", "throttled", 3.0, reason)]
+    assert view.waits == [BatchWait("acme", "throttled", 3.0, reason)]
     assert [wait.is_over for wait in view_of_partition_0(schedule, limiter, 63.0).waits] == [True]
 
 
@@ -129,7 +129,7 @@ def test_a_partition_without_queued_batches_waits_for_nothing() -> None:
 
 def test_a_status_names_the_waits_of_the_credentials() -> None:
     """One credential may work while others in its partition wait, each for something else."""
-    over, outage = Wait("free", "throttled", 0.0, ""), Wait("down", "outage", 0.0, "calls fail")
+    over, outage = BatchWait("free", "throttled", 0.0, ""), BatchWait("down", "outage", 0.0, "calls fail")
     status = decide_status(a_view(waits=[WAIT, over, outage]))
     assert (status.state, status.reason) == ("OK", "3 batches in progress")
     assert status.waits == (
@@ -140,7 +140,7 @@ def test_a_status_names_the_waits_of_the_credentials() -> None:
 
 
 def test_a_status_with_many_long_waits_fits_into_the_metadata_of_a_commit() -> None:
-    waits = [Wait(f"credential-{n}-{'x' * 80}", "throttled", 1.0 + n, "y" * 500) for n in range(20)]
+    waits = [BatchWait(f"credential-{n}-{'x' * 80}", "throttled", 1.0 + n, "y" * 500) for n in range(20)]
     status = decide_status(a_view(waits=waits))
     assert [wait.credential for wait in status.waits] == [wait.credential for wait in reversed(waits[-MAX_WAITS:])]
     assert len(with_status("b" * METADATA_LIMIT, status)) < 4096

@@ -10,7 +10,7 @@ from pipeline.ledger import pages as ledger_pages
 from pipeline.offsets import OffsetTracker
 from pipeline.partitioner import partition_of
 from pipeline.postgres import Connection
-from producer.lost_pages import Lags, LostPages
+from producer.lost_pages import GroupLags, LostPages
 
 PARTITIONS = 4
 OURS = partition_of(b"acme", PARTITIONS)
@@ -33,7 +33,7 @@ def search(lost_pages: LostPages, page: OverduePage, batches: tuple[int, int], r
 
 
 def test_a_page_is_lost_when_its_batch_is_committed_and_the_results_of_that_time_are_applied() -> None:
-    lost_pages, page = LostPages(cast("Lags", None)), a_page(Position(OURS, 4))
+    lost_pages, page = LostPages(cast("GroupLags", None)), a_page(Position(OURS, 4))
     assert search(lost_pages, page, (4, 9), (50, 60)) == []  # its batch is not committed
     assert search(lost_pages, page, (5, 20), (70, 80)) == []  # a result may be among those up to 80
     assert search(lost_pages, page, (18, 30), (79, 99)) == []
@@ -54,7 +54,7 @@ def test_a_page_is_lost_although_a_batch_of_another_credential_before_it_stays_i
 
 
 def test_a_next_page_is_lost_when_all_that_its_partition_had_is_committed() -> None:
-    lost_pages, page = LostPages(cast("Lags", None)), a_page(None)
+    lost_pages, page = LostPages(cast("GroupLags", None)), a_page(None)
     assert search(lost_pages, page, (4, 9), (50, 50)) == []
     assert search(lost_pages, page, (8, 20), (60, 60)) == []
     assert search(lost_pages, page, (9, 30), (70, 71)) == []
@@ -62,7 +62,7 @@ def test_a_next_page_is_lost_when_all_that_its_partition_had_is_committed() -> N
 
 
 def test_a_page_with_a_result_is_forgotten_and_a_lost_one_is_found_again() -> None:
-    lost_pages, page = LostPages(cast("Lags", None)), a_page(Position(OURS, 4))
+    lost_pages, page = LostPages(cast("GroupLags", None)), a_page(Position(OURS, 4))
     search(lost_pages, page, (5, 5), (80, 80))
     assert lost_pages.lost([], offsets(OURS, 5, 5), offsets(RESULTS, 80, 80)) == []
     assert search(lost_pages, page, (5, 5), (80, 80)) == []
@@ -72,7 +72,7 @@ def test_a_page_with_a_result_is_forgotten_and_a_lost_one_is_found_again() -> No
 
 def test_lost_pages_are_found_under_steady_load() -> None:
     """Neither group ever reaches the end of a partition."""
-    lost_pages, found = LostPages(cast("Lags", None)), list[str]()
+    lost_pages, found = LostPages(cast("GroupLags", None)), list[str]()
     for minute in range(10):
         found += search(lost_pages, a_page(None), (100 * minute, 100 * minute + 90), (100 * minute, 100 * minute + 90))
     assert found == ["page"] * len(found)
@@ -80,7 +80,7 @@ def test_lost_pages_are_found_under_steady_load() -> None:
 
 
 def test_a_page_is_lost_when_the_topics_were_created_again() -> None:
-    lost_pages, page = LostPages(cast("Lags", None)), a_page(Position(OURS, 500))
+    lost_pages, page = LostPages(cast("GroupLags", None)), a_page(Position(OURS, 500))
     assert search(lost_pages, page, (501, 600), (900, 950)) == []
     assert search(lost_pages, page, (0, 0), (0, 0)) == ["page"]
     assert search(lost_pages, page, (0, 0), (0, 0)) == []
@@ -88,7 +88,7 @@ def test_a_page_is_lost_when_the_topics_were_created_again() -> None:
 
 
 def test_a_page_in_a_partition_that_is_gone_is_looked_for_where_its_credential_is_now() -> None:
-    lost_pages, page = LostPages(cast("Lags", None)), a_page(Position(PARTITIONS, 4))
+    lost_pages, page = LostPages(cast("GroupLags", None)), a_page(Position(PARTITIONS, 4))
     assert search(lost_pages, page, (8, 9), (0, 0)) == []
     assert search(lost_pages, page, (9, 20), (0, 0)) == []
     assert search(lost_pages, page, (9, 20), (0, 0)) == ["page"]
@@ -119,7 +119,7 @@ async def test_a_lost_page_is_republished(monkeypatch: pytest.MonkeyPatch) -> No
     world = World()
     monkeypatch.setattr(ledger_pages, "overdue", world.find_overdue)
     monkeypatch.setattr(ledger_pages, "republish", world.republish)
-    search, conn = LostPages(Lags(world, world)).search, cast("Connection", world)
+    search, conn = LostPages(GroupLags(world, world)).search, cast("Connection", world)
     world.overdue = [a_page(Position(OURS, 4))]
     await search(conn)
     assert world.republished == []

@@ -19,7 +19,7 @@ from pipeline.postgres import Connection
 from pipeline.watchdog import Heartbeat
 from producer import lost_pages as lost_pages_module
 from producer import outbox as outbox_module
-from producer.lost_pages import Lags, LostPages
+from producer.lost_pages import GroupLags, LostPages
 from producer.outbox import PASS_PAGES, WINDOW, Outbox, QueueRules
 from producer.queue_shares import DAILY_EXTRA
 from support.examples import NOW, a_batch
@@ -142,7 +142,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 def an_outbox(world: World, *, halts: Halts | None = None, max_queue_size: int = 1000) -> Outbox:
     rules = QueueRules(max_queue_size, lambda: {"held": "held-project"})
-    return Outbox("gsc.batches", world, halts or Halts(), rules, [LostPages(Lags(world, world))])
+    return Outbox("gsc.batches", world, halts or Halts(), rules, [LostPages(GroupLags(world, world))])
 
 
 async def publish_pass(world: World, outbox: Outbox) -> int:
