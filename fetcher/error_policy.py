@@ -23,7 +23,8 @@ SPENT_FOR_THE_DAY_WITHIN = timedelta(hours=1)
 """A budget that is refused again so soon after a pause is spent for the day."""
 BACKOFF_FIRST_S = 1.0
 BACKOFF_MAX_S = 60.0
-REFUSED_MORE = 10
+REFUSED_MARGIN = 10
+"""By how many properties the refused ones must outnumber those that were read."""
 PERMISSION_WINDOW_S = 300.0
 
 
@@ -155,7 +156,7 @@ class _Answer(NamedTuple):
 class LostPermissions:
     """The last answer of each credential's properties: permission, or none.
 
-    A credential has lost its permissions when, in the last PERMISSION_WINDOW_S, REFUSED_MORE more of its properties
+    A credential has lost its permissions when, in the last PERMISSION_WINDOW_S, REFUSED_MARGIN more of its properties
     were refused than were read. A credential that has lost less than half of its properties hardly ever gets there, in
     whatever order they are called; these are halted one by one.
     """
@@ -178,6 +179,6 @@ class LostPermissions:
             name: answer for name, answer in self._answers[credential].items() if answer.at > now - PERMISSION_WINDOW_S
         }
         refused = frozenset(name for name, answer in recent.items() if answer.refused)
-        is_lost = 2 * len(refused) >= len(recent) + REFUSED_MORE
+        is_lost = 2 * len(refused) >= len(recent) + REFUSED_MARGIN
         self._answers[credential] = {} if is_lost else recent
         return refused if is_lost else frozenset()

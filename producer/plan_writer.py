@@ -30,7 +30,7 @@ _OLDEST = "gsc_oldest_unplanned_seconds"
 _log = logger(__name__)
 
 
-class Turns:
+class TenantRotation:
     """Whose run gets the next chunk: daily runs first, and tenants take turns. Pure.
 
     The set of credentials of a run is its tenant, whose runs are planned in the order in which they were accepted.
@@ -54,7 +54,7 @@ class PlanWriter:
     def __init__(self, connect: Connect, catalog: Callable[[], Catalog]) -> None:
         self._connect = connect
         self._catalog = catalog
-        self._turns = Turns()
+        self._rotation = TenantRotation()
         self._accepted = asyncio.Event()
 
     def notify(self) -> None:
@@ -81,7 +81,7 @@ class PlanWriter:
             waiting = await runs.unplanned(conn)
             export_unplanned(waiting)
             if waiting:
-                await write_chunk(conn, self._turns.next(waiting), self._catalog())
+                await write_chunk(conn, self._rotation.next(waiting), self._catalog())
             else:
                 await event_or_timeout(self._accepted, IDLE_S)
 

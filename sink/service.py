@@ -259,7 +259,7 @@ class Sink:
             for item in part:
                 self._limit.record_done(item.record.partition)
 
-        async def refuse(item: ReceivedResult, error: Invalid | TooSlow) -> None:
+        async def record_failure(item: ReceivedResult, error: Invalid | TooSlow) -> None:
             if isinstance(error, Invalid):
                 await self._dead_letter(item.record, "unstorable", str(error), item.message.batch)
                 return
@@ -267,7 +267,7 @@ class Sink:
             counter("gsc_slow_results_total").inc()
             _log.warning("result_too_slow", error=str(error), **batch_fields(item.message.batch))
 
-        await write_in_parts(received, write, refuse)
+        await write_in_parts(received, write, record_failure)
 
     async def _dead_letter(self, record: Record, reason: str, error: str, batch: Batch | None = None) -> None:
         """Dead-letter a record, and remember it for retries of its batch."""

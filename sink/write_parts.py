@@ -15,7 +15,7 @@ MAX_FAILURES = 16
 """After so many parts that were too slow, with none written before, the server is at fault, not some result."""
 
 WritePart = Callable[[list[ReceivedResult]], Awaitable[None]]
-Refuse = Callable[[ReceivedResult, Invalid | TooSlow], Awaitable[None]]
+OnFailure = Callable[[ReceivedResult, Invalid | TooSlow], Awaitable[None]]
 
 
 def write_limit_s(usual_s: float, received: Iterable[ReceivedResult]) -> float:
@@ -32,8 +32,8 @@ def _page_bytes(item: ReceivedResult) -> int:
     return len(item.record.value or b"") * chunks
 
 
-async def write_in_parts(received: list[ReceivedResult], write: WritePart, refuse: Refuse) -> None:
-    """Write all results; pass each that cannot be written to `refuse`.
+async def write_in_parts(received: list[ReceivedResult], write: WritePart, on_failure: OnFailure) -> None:
+    """Write all results; pass each that cannot be written to `on_failure`.
 
     Raises TooSlow when no part could be written in time: then no single result is at fault.
     """
@@ -47,14 +47,14 @@ async def write_in_parts(received: list[ReceivedResult], write: WritePart, refus
             written = True
         except Invalid as error:
             if not _halve(part, parts):
-                await refuse(part[0], error)
+                await on_failure(part[0], error)
         except TooSlow as error:
             failures += 1
             if not written and failures == MAX_FAILURES:
                 raise
             if not _halve(part, parts):
                 slow.append((part[0], error))
-    await _refuse_slow(slow, refuse, written=written)
+    await _report_slow(slow, on_failure, written=written)
 
 
 def _halve(part: list[ReceivedResult], parts: deque[list[ReceivedResult]]) -> bool:
@@ -65,8 +65,8 @@ def _halve(part: list[ReceivedResult], parts: deque[list[ReceivedResult]]) -> bo
     return bool(middle)
 
 
-async def _refuse_slow(slow: list[tuple[ReceivedResult, TooSlow]], refuse: Refuse, *, written: bool) -> None:
+async def _report_slow(slow: list[tuple[ReceivedResult, TooSlow]], on_failure: OnFailure, *, written: bool) -> None:
     for item, error in slow:
         if not written:
             raise error
-        await refuse(item, error)
+        await on_failure(item, error)

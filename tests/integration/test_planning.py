@@ -17,7 +17,7 @@ from pipeline.pacific import pacific_date
 from pipeline.postgres import Connection, connection
 from pipeline.schema import migrate
 from producer.intake import accept
-from producer.plan_writer import PAGES_PER_CHUNK, Turns, write_chunk
+from producer.plan_writer import PAGES_PER_CHUNK, TenantRotation, write_chunk
 from producer.planner import plan, series_of
 
 CATALOG = Catalog(
@@ -50,10 +50,10 @@ async def conn(dsn: str) -> AsyncIterator[Connection]:
 
 
 async def write_chunks(conn: Connection, count: int = 1000) -> None:
-    turns = Turns()
+    rotation = TenantRotation()
     for _ in range(count):
         if waiting := await runs.unplanned(conn):
-            await write_chunk(conn, turns.next(waiting), CATALOG)
+            await write_chunk(conn, rotation.next(waiting), CATALOG)
 
 
 async def batch_ids(conn: Connection, request: SyncRequest) -> set[str]:

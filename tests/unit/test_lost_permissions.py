@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from fetcher.error_policy import PERMISSION_WINDOW_S, REFUSED_MORE, LostPermissions
+from fetcher.error_policy import PERMISSION_WINDOW_S, REFUSED_MARGIN, LostPermissions
 
 
 def refused(lost: LostPermissions, numbers: range, now: float = 0.0) -> list[int]:
@@ -13,15 +13,15 @@ def refused(lost: LostPermissions, numbers: range, now: float = 0.0) -> list[int
 
 
 def test_a_credential_that_loses_every_property_has_lost_its_permissions() -> None:
-    assert refused(LostPermissions(), range(REFUSED_MORE)) == [0] * (REFUSED_MORE - 1) + [REFUSED_MORE]
+    assert refused(LostPermissions(), range(REFUSED_MARGIN)) == [0] * (REFUSED_MARGIN - 1) + [REFUSED_MARGIN]
 
 
 def test_the_same_property_counts_once() -> None:
     lost = LostPermissions()
-    assert not any(lost.refused("acme", "one", 0.0) for _ in range(5 * REFUSED_MORE))
+    assert not any(lost.refused("acme", "one", 0.0) for _ in range(5 * REFUSED_MARGIN))
 
 
-@pytest.mark.parametrize(("count", "condemned"), [(REFUSED_MORE + 8, False), (REFUSED_MORE + 9, True)])
+@pytest.mark.parametrize(("count", "condemned"), [(REFUSED_MARGIN + 8, False), (REFUSED_MARGIN + 9, True)])
 def test_ten_more_properties_must_be_refused_than_were_read_lately(count: int, condemned: bool) -> None:
     lost = LostPermissions()
     for number in range(9):
@@ -33,13 +33,13 @@ def test_properties_that_were_read_long_ago_do_not_count() -> None:
     lost = LostPermissions()
     for number in range(150):
         lost.succeeded("acme", f"good {number}", 0.0)
-    assert any(refused(lost, range(REFUSED_MORE), PERMISSION_WINDOW_S))
+    assert any(refused(lost, range(REFUSED_MARGIN), PERMISSION_WINDOW_S))
 
 
 def test_properties_that_were_refused_long_ago_do_not_count() -> None:
     lost = LostPermissions()
-    refused(lost, range(REFUSED_MORE - 1))
-    assert refused(lost, range(REFUSED_MORE, REFUSED_MORE + 5), PERMISSION_WINDOW_S) == [0] * 5
+    refused(lost, range(REFUSED_MARGIN - 1))
+    assert refused(lost, range(REFUSED_MARGIN, REFUSED_MARGIN + 5), PERMISSION_WINDOW_S) == [0] * 5
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -60,18 +60,18 @@ def test_a_credential_that_loses_a_part_of_320_properties_is_lost_only_if_that_i
 
 def test_a_property_that_is_read_again_is_not_refused_any_more() -> None:
     lost = LostPermissions()
-    for number in range(2 * REFUSED_MORE):
+    for number in range(2 * REFUSED_MARGIN):
         assert refused(lost, range(number, number + 1)) == [0]
         lost.succeeded("acme", str(number), 0.0)
 
 
 def test_after_a_resume_only_new_refusals_count() -> None:
     lost = LostPermissions()
-    refused(lost, range(REFUSED_MORE))
-    assert refused(lost, range(REFUSED_MORE)) == [0] * (REFUSED_MORE - 1) + [REFUSED_MORE]
+    refused(lost, range(REFUSED_MARGIN))
+    assert refused(lost, range(REFUSED_MARGIN)) == [0] * (REFUSED_MARGIN - 1) + [REFUSED_MARGIN]
 
 
 def test_credentials_are_judged_alone() -> None:
     lost = LostPermissions()
-    refused(lost, range(REFUSED_MORE))
+    refused(lost, range(REFUSED_MARGIN))
     assert not lost.refused("other", "0", 0.0)

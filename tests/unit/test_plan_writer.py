@@ -15,7 +15,7 @@ from pipeline.ledger.runs import UnplannedRun
 from pipeline.metrics import exposition
 from pipeline.postgres import Connection
 from producer import plan_writer
-from producer.plan_writer import PlanWriter, Turns
+from producer.plan_writer import PlanWriter, TenantRotation
 from support.examples import DAY, NOW
 from support.wait import until
 
@@ -28,27 +28,27 @@ def a_run(name: str, *credentials: str, priority: Priority = "backfill", age_s: 
     return UnplannedRun(name, 1, priority, frozenset(credentials), REQUEST, None, age_s)
 
 
-def order(turns: Turns, *waiting: UnplannedRun, count: int) -> list[str]:
-    return [turns.next(waiting).run_id for _ in range(count)]
+def order(rotation: TenantRotation, *waiting: UnplannedRun, count: int) -> list[str]:
+    return [rotation.next(waiting).run_id for _ in range(count)]
 
 
 def test_daily_runs_are_planned_before_backfills() -> None:
     daily = a_run("daily", "b", priority="daily")
-    assert order(Turns(), a_run("backfill", "a"), daily, count=3) == ["daily"] * 3
+    assert order(TenantRotation(), a_run("backfill", "a"), daily, count=3) == ["daily"] * 3
 
 
 def test_credentials_take_turns_and_the_runs_of_one_are_planned_in_order() -> None:
     first, second, other = a_run("a1", "a"), a_run("a2", "a"), a_run("b1", "b")
-    turns = Turns()
-    assert order(turns, first, second, other, count=4) == ["a1", "b1", "a1", "b1"]
-    assert order(turns, second, other, count=2) == ["a2", "b1"]
+    rotation = TenantRotation()
+    assert order(rotation, first, second, other, count=4) == ["a1", "b1", "a1", "b1"]
+    assert order(rotation, second, other, count=2) == ["a2", "b1"]
 
 
 def test_one_daily_run_of_a_credential_waits_for_one_chunk_of_another_with_many() -> None:
     many = [a_run(f"a{number}", "a", priority="daily") for number in range(100)]
-    turns = Turns()
-    assert order(turns, *many, count=3) == ["a0"] * 3
-    assert order(turns, *many, a_run("b", "b", priority="daily"), count=1) == ["b"]
+    rotation = TenantRotation()
+    assert order(rotation, *many, count=3) == ["a0"] * 3
+    assert order(rotation, *many, a_run("b", "b", priority="daily"), count=1) == ["b"]
 
 
 class Ledger:

@@ -1,4 +1,4 @@
-"""Writing results in parts: what is halved, what is refused, and how long a part may take."""
+"""Writing results in parts: what is halved, what fails, and how long a part may take."""
 
 import pytest
 
@@ -18,13 +18,13 @@ def a_result(offset: int, *, size: int | None = None, chunks: int = 1) -> Receiv
 
 
 class Database:
-    """Accepts parts without a result that it refuses or that is too slow."""
+    """Accepts parts without a result that is invalid or too slow."""
 
     def __init__(self, invalid: set[int] = frozenset(), slow: set[int] = frozenset()) -> None:  # type: ignore[assignment]
         self.invalid, self.slow = invalid, slow
         self.attempts = 0
         self.written: list[int] = []
-        self.refused: list[tuple[int, str]] = []
+        self.failed: list[tuple[int, str]] = []
 
     async def write(self, part: list[ReceivedResult]) -> None:
         self.attempts += 1
@@ -35,12 +35,12 @@ class Database:
             raise TooSlow("slow")
         self.written += sorted(offsets)
 
-    async def refuse(self, item: ReceivedResult, error: Invalid | TooSlow) -> None:
-        self.refused.append((item.record.offset, str(error)))
+    async def record_failure(self, item: ReceivedResult, error: Invalid | TooSlow) -> None:
+        self.failed.append((item.record.offset, str(error)))
 
 
 async def write_all(database: Database, count: int) -> None:
-    await write_in_parts([a_result(offset) for offset in range(count)], database.write, database.refuse)
+    await write_in_parts([a_result(offset) for offset in range(count)], database.write, database.record_failure)
 
 
 async def test_a_batch_that_passes_is_written_at_once() -> None:
@@ -52,19 +52,19 @@ async def test_a_batch_that_passes_is_written_at_once() -> None:
 
 
 @pytest.mark.parametrize("count", [3, 5, 64])
-async def test_only_the_results_at_fault_are_refused(count: int) -> None:
+async def test_only_the_results_at_fault_fail(count: int) -> None:
     database = Database(invalid={0}, slow={count - 1})
     await write_all(database, count)
-    assert sorted(database.refused) == [(0, "invalid"), (count - 1, "slow")]
+    assert sorted(database.failed) == [(0, "invalid"), (count - 1, "slow")]
     assert sorted(database.written) == list(range(1, count - 1))
 
 
-async def test_nothing_is_refused_as_too_slow_while_nothing_can_be_written() -> None:
+async def test_nothing_fails_as_too_slow_while_nothing_can_be_written() -> None:
     for count in (1, 3, 1000):
         database = Database(slow=set(range(count)))
         with pytest.raises(TooSlow):
             await write_all(database, count)
-        assert (database.refused, database.written) == ([], [])
+        assert (database.failed, database.written) == ([], [])
         assert database.attempts <= MAX_FAILURES
 
 
