@@ -1,7 +1,7 @@
 """Joining the chunks of a fetch, and finding what is incomplete. Pure."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from pipeline.contracts import codec
 from pipeline.contracts.identity import batch_id, page_of
@@ -36,48 +36,53 @@ def read_result(record: Record) -> ReceivedResult:
     return ReceivedResult(record, message)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Assembly:
     """The work of one transaction."""
 
-    fetches: list[list[ReceivedResult]] = field(default_factory=list)
+    fetches: list[list[ReceivedResult]]
     """Complete fetches, each with its chunks in order; one per page."""
-    unchanged: list[ReceivedResult] = field(default_factory=list)
+    unchanged: list[ReceivedResult]
     """Pages without rows, since the table has them; one per page, and none that has a complete fetch."""
-    outcomes: list[ReceivedResult] = field(default_factory=list)
-    parked: list[ReceivedResult] = field(default_factory=list)
+    outcomes: list[ReceivedResult]
+    parked: list[ReceivedResult]
     """Chunks of incomplete fetches."""
 
 
-def assemble(received: Iterable[ReceivedResult], parked: Mapping[FetchKey, list[ReceivedResult]]) -> Assembly:
+def assemble(received: Sequence[ReceivedResult], parked: Mapping[FetchKey, list[ReceivedResult]]) -> Assembly:
     """Join new chunks with parked ones. A repeated chunk counts once.
 
     Raises Invalid when all chunks of a fetch together are not its page.
     """
-    work = Assembly()
-    unchanged: dict[str, ReceivedResult] = {}
-    open_fetches: dict[FetchKey, dict[int, ReceivedResult]] = {}
-    for item in received:
-        message = item.message
-        if isinstance(message, PageOutcome):
-            work.outcomes.append(item)
-            continue
-        if isinstance(message, Unchanged):
-            unchanged.setdefault(message.batch.batch_id, item)
-            continue
-        key = (message.batch.batch_id, message.fetch_id)
-        chunks = open_fetches.setdefault(key, {_chunk(old): old for old in parked.get(key, ())})
-        chunks[message.chunk] = item
+    joined = _join_chunks(received, parked)
     complete: dict[str, list[ReceivedResult]] = {}
-    for (page, _), chunks in open_fetches.items():
+    for (page, _), chunks in joined.items():
         if _is_complete(chunks):
             # When a batch holds two complete fetches of a page, the first is applied, as in two batches.
             complete.setdefault(page, [chunks[number] for number in sorted(chunks)])
-    work.fetches = list(complete.values())
-    work.unchanged = [item for page, item in unchanged.items() if page not in complete]
-    incomplete = (chunks for (page, _), chunks in open_fetches.items() if page not in complete)
-    work.parked = [item for chunks in incomplete for item in chunks.values()]
-    return work
+    unchanged: dict[str, ReceivedResult] = {}
+    for item in received:
+        if isinstance(item.message, Unchanged) and (page := item.message.batch.batch_id) not in complete:
+            unchanged.setdefault(page, item)
+    return Assembly(
+        fetches=list(complete.values()),
+        unchanged=list(unchanged.values()),
+        outcomes=[item for item in received if isinstance(item.message, PageOutcome)],
+        parked=[item for (page, _), chunks in joined.items() if page not in complete for item in chunks.values()],
+    )
+
+
+def _join_chunks(
+    received: Iterable[ReceivedResult], parked: Mapping[FetchKey, list[ReceivedResult]]
+) -> dict[FetchKey, dict[int, ReceivedResult]]:
+    """Return the chunks of each fetch by their number."""
+    joined: dict[FetchKey, dict[int, ReceivedResult]] = {}
+    for item in received:
+        if isinstance(item.message, Rows):
+            key = (item.message.batch.batch_id, item.message.fetch_id)
+            chunks = joined.setdefault(key, {_chunk(old): old for old in parked.get(key, ())})
+            chunks[item.message.chunk] = item
+    return joined
 
 
 def _chunk(item: ReceivedResult) -> int:

@@ -39,8 +39,9 @@ class Engine:
 
     def __init__(self, settings: SimulatorSettings, keys: Keys | None = None) -> None:
         self.settings = settings
-        self.tokens = Tokens(settings.users, settings.token_lifetime_s, keys or Keys())
-        self.tokens.promise_s = settings.token_promise_s
+        self.tokens = Tokens(
+            settings.users, settings.token_lifetime_s, keys or Keys(), promise_s=settings.token_promise_s
+        )
         self.faults = Faults(settings.faults)
         self.journal = Journal()
         self.pages = Pages()

@@ -35,14 +35,15 @@ _ACCESS, _EXCHANGED, _SECRET, _CODE = "access", "exchanged", "secret", "code"
 class Tokens:
     """Accounts and the tokens issued to them."""
 
-    def __init__(self, users: tuple[User, ...], lifetime_s: int, keys: Keys) -> None:
+    def __init__(self, users: tuple[User, ...], lifetime_s: int, keys: Keys, *, promise_s: int | None = None) -> None:
         self._users = {user.id: user for user in users}
         self._keys = keys
         self._owners = {keys.derived(_SECRET, user.id): user for user in users}
         self._epochs: Counter[str] = Counter()
         self.revoked: set[str] = set()
         self.lifetime_s = lifetime_s
-        self.promise_s: int | None = None
+        self.promise_s = promise_s
+        """The lifetime in the answer, when it is not the real one."""
         self.issued_count = 0
 
     def credential_file(self, user_id: str, root: str) -> dict[str, Any]:

@@ -14,8 +14,8 @@ PERSON, WORKLOAD = User(id="ann", kind="authorized_user"), User(id="job", kind="
 ROOT = "http://sim"
 
 
-def some_tokens(keys: Keys | None = None) -> Tokens:
-    return Tokens((PERSON, WORKLOAD), 60, keys or Keys())
+def some_tokens(keys: Keys | None = None, promise_s: int | None = None) -> Tokens:
+    return Tokens((PERSON, WORKLOAD), 60, keys or Keys(), promise_s=promise_s)
 
 
 def a_form(tokens: Tokens) -> dict[str, str]:
@@ -39,8 +39,7 @@ def test_a_token_is_valid_until_it_expires() -> None:
 
 
 def test_a_token_may_be_refused_earlier_than_promised() -> None:
-    tokens = some_tokens()
-    tokens.promise_s = 3600
+    tokens = some_tokens(promise_s=3600)
     answer = tokens.grant(a_form(tokens), 1000.0)
     assert answer["expires_in"] == 3600
     assert tokens.user_of(f"Bearer {answer['access_token']}", 1060.0) is None
