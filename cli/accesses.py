@@ -1,17 +1,24 @@
 """Which credential reads which property, and its entry in a catalog. Pure."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from cli.google import Listing
 from fetcher.search_console import UNVERIFIED
-from pipeline.catalog import Property
+from pipeline.catalog import Credential, Property
 
 _LEVELS = ("siteOwner", "siteFullUser", "siteRestrictedUser")
 """Permission levels that can read data, the highest first."""
+
+
+class Listing(NamedTuple):
+    """The properties in the list of a credential with permission levels, or why there is no list."""
+
+    credential: Credential
+    permissions: Mapping[str, str]
+    problem: str | None = None
 
 
 class Access(NamedTuple):

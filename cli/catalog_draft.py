@@ -4,8 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from cli.accesses import Access, accesses_of, entry_of, problem_of, yaml_text
-from cli.google import Listing
+from cli.accesses import Access, Listing, accesses_of, entry_of, problem_of, yaml_text
 from pipeline.catalog import Credential
 from pipeline.catalog_schema import ADDRESS
 from pipeline.report import DEFAULT_REPORTS, Report

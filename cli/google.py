@@ -1,8 +1,8 @@
 """What credentials can read, as Search Console lists it."""
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
+from cli.accesses import Listing
 from fetcher.credentials import AccessTokens
 from fetcher.search_console import SearchConsole
 from fetcher.settings import GoogleSettings
@@ -11,14 +11,6 @@ from pipeline.catalog import Credential
 from pipeline.errors import PipelineError
 
 TIMEOUT_S = 20.0
-
-
-class Listing(NamedTuple):
-    """The properties in the list of a credential with permission levels, or why there is no list."""
-
-    credential: Credential
-    permissions: Mapping[str, str]
-    problem: str | None = None
 
 
 async def permissions_of(search_console: SearchConsole, credential: Credential, hosts: TokenHosts) -> Mapping[str, str]:

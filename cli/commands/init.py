@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 from pydantic import ValidationError
 
-from cli.accesses import readable
+from cli.accesses import Listing, readable
 from cli.catalog_draft import draft_catalog
 from cli.context import fail, read_environment, run
-from cli.google import Listing, list_properties
+from cli.google import list_properties
 from cli.options import json_option
 from cli.output import print_json
 from fetcher.credential_file import type_of_key_file

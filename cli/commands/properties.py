@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import click
 
-from cli.accesses import accesses_of, entry_of, problem_of
+from cli.accesses import Listing, accesses_of, entry_of, problem_of
 from cli.context import fail, load_catalog, read_environment, run
-from cli.google import Listing, list_properties
+from cli.google import list_properties
 from cli.options import json_option
 from cli.output import print_json, print_table
 from fetcher.settings import GoogleSettings
