@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 from pipeline.contracts.messages import MAX_BASE_PAGES, Batch, PageOutcome, Result
-from pipeline.ledger import pages as ledger_pages
-from pipeline.ledger.pages import DayCount, DayGeneration
+from pipeline.ledger import page_results
+from pipeline.ledger.page_results import DayCount, DayGeneration
 from pipeline.log import day_fields, logger
 from pipeline.metrics import counter
 from pipeline.postgres import Connection, queries
@@ -67,7 +67,7 @@ async def complete_days(
     `touched` has the pages and outcomes of this transaction by day. Of `new_days` no row can have vanished.
     `delete_ratio` is the largest share of a day's rows that may be deleted.
     """
-    counts = await ledger_pages.day_counts(conn, list(touched))
+    counts = await page_results.day_counts(conn, list(touched))
     columns = _columns(counts)
     complete = [count.complete for count in counts.values()]
     values = {"rows": [count.rows for count in counts.values()], "cap": CAP}

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from pipeline.contracts.messages import Unchanged
 from pipeline.contracts.records import Record
-from pipeline.ledger import pages as ledger_pages
-from pipeline.ledger.pages import AppliedPage, DayGeneration
+from pipeline.ledger import page_results
+from pipeline.ledger.page_results import AppliedPage, DayGeneration
 from pipeline.postgres import Connection
 from sink.completion import StoredDay, confirm_days
 from sink.rows import SeriesDay
@@ -58,7 +58,7 @@ async def apply_unchanged(
     a newer generation.
     """
     same = {page.generation for page in pages if is_base(stored[page.day], page.result)}
-    mixed = await ledger_pages.written_by_others(conn, list(same)) if same else set()
+    mixed = await page_results.written_by_others(conn, list(same)) if same else set()
     applied, confirmed = [], set()
     for page in pages:
         series, day = page.day[0], stored[page.day]
@@ -68,7 +68,7 @@ async def apply_unchanged(
             applied.append(AppliedPage(series, page.result, page.record))
             confirmed.add(page.generation)
         else:
-            await ledger_pages.refetch(conn, series, page.result.batch)
+            await page_results.refetch(conn, series, page.result.batch)
     if confirmed:
         await confirm_days(conn, confirmed)
     return applied

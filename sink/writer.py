@@ -11,8 +11,7 @@ from pipeline.contracts import codec
 from pipeline.contracts.messages import Batch, PageOutcome, Result, Rows, Unchanged
 from pipeline.contracts.records import Record, SeriesKey
 from pipeline.errors import Invalid
-from pipeline.ledger import pages as ledger_pages
-from pipeline.ledger import runs
+from pipeline.ledger import page_results, runs
 from pipeline.metrics import counter
 from pipeline.postgres import Connection, database_errors, queries
 from sink.assembly import Assembly, FetchKey, ReceivedResult, Texts, assemble
@@ -136,7 +135,7 @@ class Writer:
         results = [item.message for item in (*work.outcomes, *work.unchanged, *work.parked)]
         results += [chunks[0].message for chunks in work.fetches]
         stored = await lock_days(self._conn, {await self._day_of(result.batch) for result in results})
-        closed = await ledger_pages.applied_or_cancelled(self._conn, [result.batch.batch_id for result in results])
+        closed = await page_results.applied_or_cancelled(self._conn, [result.batch.batch_id for result in results])
         for item in work.outcomes:
             await self._record_outcome(item.message)
         await self._park([item for item in work.parked if _id(item) not in closed])
@@ -171,8 +170,8 @@ class Writer:
     async def _reopen(self, pages: Sequence[PageText]) -> None:
         """Fetch the unchanged pages of these days with their rows: one may share a row with a changed page."""
         if pages:
-            days = [ledger_pages.DayGeneration(*page.day, page.generation) for page in pages]
-            await ledger_pages.reopen_unchanged(self._conn, days)
+            days = [page_results.DayGeneration(*page.day, page.generation) for page in pages]
+            await page_results.reopen_unchanged(self._conn, days)
 
     async def _apply_unchanged(self, pages: Sequence[UnchangedResult]) -> Applied:
         stored = await lock_days(self._conn, {page.day for page in pages})
@@ -190,11 +189,11 @@ class Writer:
 
     async def _record_outcome(self, message: Result) -> None:
         if isinstance(message, PageOutcome):
-            await ledger_pages.record_outcome(self._conn, await self._series_of(message.batch), message)
+            await page_results.record_outcome(self._conn, await self._series_of(message.batch), message)
 
-    async def _apply_pages(self, pages: Sequence[ledger_pages.AppliedPage]) -> None:
+    async def _apply_pages(self, pages: Sequence[page_results.AppliedPage]) -> None:
         if pages:
-            await ledger_pages.apply(self._conn, pages)
+            await page_results.apply(self._conn, pages)
             await self._conn.execute(_SQL["unpark"], {"batches": [page.result.batch.batch_id for page in pages]})
 
     async def _park(self, items: Iterable[ReceivedResult]) -> None:
@@ -211,9 +210,9 @@ class Writer:
 
     async def _complete(self, results: Iterable[Result], new_days: Set[SeriesDay]) -> tuple[int, int]:
         """Count the days of the results, and complete those that can be. Return (days, rows deleted)."""
-        touched: dict[ledger_pages.DayGeneration, list[Result]] = {}
+        touched: dict[page_results.DayGeneration, list[Result]] = {}
         for result in results:
-            day = ledger_pages.DayGeneration(*await self._day_of(result.batch), result.batch.generation)
+            day = page_results.DayGeneration(*await self._day_of(result.batch), result.batch.generation)
             touched.setdefault(day, []).append(result)
         return await complete_days(self._conn, touched, new_days, self._delete_ratio) if touched else (0, 0)
 
@@ -222,8 +221,8 @@ def _id(item: ReceivedResult) -> str:
     return item.message.batch.batch_id
 
 
-def _applied_page(page: PageText, chunks: list[ReceivedResult], current: bool) -> ledger_pages.AppliedPage:
-    return ledger_pages.AppliedPage(page.series, _messages(chunks)[-1], chunks[-1].record, current)
+def _applied_page(page: PageText, chunks: list[ReceivedResult], current: bool) -> page_results.AppliedPage:
+    return page_results.AppliedPage(page.series, _messages(chunks)[-1], chunks[-1].record, current)
 
 
 def _fetch_key(chunks: Sequence[ReceivedResult]) -> FetchKey:

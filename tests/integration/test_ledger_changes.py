@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.contracts.messages import Batch, PageOutcome
 from pipeline.contracts.records import Position
-from pipeline.ledger import pages, runs
+from pipeline.ledger import page_results, pages, runs
 from pipeline.ledger.changes import follow_changes, listen, wait_for_change
 from pipeline.postgres import Connection, connection
 from support.examples import NOW
@@ -60,8 +60,8 @@ async def test_whatever_makes_a_page_pending_or_finishes_it_notifies(conn: Conne
 
     changes = (
         pages.mark_published(conn, [first, second], [Position(0, 0), Position(0, 1)]),
-        pages.record_outcome(conn, 1, outcome(first, "deferred")),
-        pages.record_outcome(conn, 1, outcome(second, "dead")),
+        page_results.record_outcome(conn, 1, outcome(first, "deferred")),
+        page_results.record_outcome(conn, 1, outcome(second, "dead")),
         pages.redrive(conn, second.batch_id),
         runs.cancel(conn, "run-1"),
     )

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from pipeline.contracts.messages import Base, PageOutcome
 from pipeline.contracts.records import Position, SeriesKey
-from pipeline.ledger import days, pages, runs
+from pipeline.ledger import days, page_results, pages, runs
 from pipeline.postgres import Connection, become_leader, connection, has_leader
 from support.examples import NOW
 from support.ledger import add_pages, create_ledger, group
@@ -83,7 +83,7 @@ async def test_a_page_that_is_deferred_to_another_credential_is_pending_under_it
     [batch] = await pages.next_pending(conn, {group("a", 1): 1}, [])
     await pages.mark_published(conn, [batch], [Position(0, 0)])
     moved = PageOutcome(batch=replace(batch, credential="new"), state="deferred", reason="moved", detail="", at=NOW)
-    await pages.record_outcome(conn, 1, moved)
+    await page_results.record_outcome(conn, 1, moved)
     assert await pages.pending_groups(conn) == [group("new", 1)]
     assert [item.batch_id for item in await pages.next_pending(conn, {group("new", 1): 1}, [])] == [batch.batch_id]
 
