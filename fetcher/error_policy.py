@@ -1,14 +1,11 @@
-"""What an error response of Search Console means, how long to wait before a retry, how long a halt lasts, and when a
-credential has lost its permissions. Pure.
+"""What an error response of Search Console means, how long to wait before a retry, and how long a halt lasts. Pure.
 
 Responses are sorted by reason, then by message, and by status last: a 403 can be a call rate, a spent budget or a
 missing permission. Source: Google's error reference, and public issue threads for the messages.
 """
 
 import math
-from collections import defaultdict
 from datetime import datetime, timedelta
-from typing import NamedTuple
 
 import msgspec
 
@@ -23,9 +20,6 @@ SPENT_FOR_THE_DAY_WITHIN = timedelta(hours=1)
 """A budget that is refused again so soon after a pause is spent for the day."""
 BACKOFF_FIRST_S = 1.0
 BACKOFF_MAX_S = 60.0
-REFUSED_MARGIN = 10
-"""By how many properties the refused ones must outnumber those that were read."""
-PERMISSION_WINDOW_S = 300.0
 
 
 class _Item(msgspec.Struct):
@@ -146,39 +140,3 @@ def halt_end(order: HaltOrder, previous: Control | None, now: datetime) -> datet
     if previous is not None and previous.until is not None and now < previous.until + SPENT_FOR_THE_DAY_WITHIN:
         return next_pacific_day(now)
     return now + timedelta(seconds=order.pause_s)
-
-
-class _Answer(NamedTuple):
-    at: float
-    refused: bool
-
-
-class LostPermissions:
-    """The last answer of each credential's properties: permission, or none.
-
-    A credential has lost its permissions when, in the last PERMISSION_WINDOW_S, REFUSED_MARGIN more of its properties
-    were refused than were read. A credential that has lost less than half of its properties hardly ever gets there, in
-    whatever order they are called; these are halted one by one.
-    """
-
-    def __init__(self) -> None:
-        self._answers: defaultdict[str, dict[str, _Answer]] = defaultdict(dict)
-
-    def succeeded(self, credential: str, url: str, now: float) -> None:
-        """Record that a property was read."""
-        self._answers[credential][url] = _Answer(now, refused=False)
-
-    def refused(self, credential: str, url: str, now: float) -> frozenset[str]:
-        """Record that a property was refused.
-
-        Return the properties that were refused lately if the credential has lost its permissions, else nothing. Then
-        the answers so far are forgotten: after a resume only new ones count.
-        """
-        self._answers[credential][url] = _Answer(now, refused=True)
-        recent = {
-            name: answer for name, answer in self._answers[credential].items() if answer.at > now - PERMISSION_WINDOW_S
-        }
-        refused = frozenset(name for name, answer in recent.items() if answer.refused)
-        is_lost = 2 * len(refused) >= len(recent) + REFUSED_MARGIN
-        self._answers[credential] = {} if is_lost else recent
-        return refused if is_lost else frozenset()

@@ -10,8 +10,9 @@ from msgspec import structs
 from fetcher.assignment import Partitions
 from fetcher.capacity import CallSlots, PageMemory, PagePermit
 from fetcher.chunks import FetchedPage, UnchangedPage
-from fetcher.error_policy import PERMISSION_WINDOW_S, LostPermissions, retry_delay, scope_of
+from fetcher.error_policy import retry_delay, scope_of
 from fetcher.halt_publisher import HaltPublisher
+from fetcher.lost_permissions import PERMISSION_WINDOW_S, LostPermissions
 from fetcher.outages import Outages
 from fetcher.outcome import Dead, Deferred, Done, HaltOrder, Outcome, Retry, metric_label
 from fetcher.ports import Ports

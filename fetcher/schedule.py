@@ -5,15 +5,14 @@ What all properties of a credential share is checked once for the credential, an
 looked at again before its time, so the cost of a start does not grow with the number of properties.
 
 A property that waits is not polled: `wake` reports that something has changed for it, such as the end of one of its
-calls. A repeated batch is dropped. A batch whose property the catalog does not have yet is kept apart for some minutes,
-in which a new version may arrive; its offset is not committed meanwhile.
+calls. A repeated batch is dropped.
 
 Memory: the id of a batch is kept for DEDUPLICATION_S after the batch was read. A repeat is published while its page is
 fetched for the second time, so it is read soon after. The producer's limit on queued batches bounds the number of ids.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -22,9 +21,6 @@ from fetcher.rotation import Rotation
 from pipeline.contracts.halts import scopes_of
 from pipeline.contracts.identity import DEDUPLICATION_S
 from pipeline.contracts.messages import Batch
-
-KEEP_UNKNOWN_S = 300.0
-"""Kubernetes brings a changed ConfigMap to every node within about two minutes."""
 
 
 @dataclass(eq=False)
@@ -192,37 +188,3 @@ class Schedule:
     def scopes(self, number: int) -> Set[str]:
         """The halt scopes of the batches that were queued since the partition was assigned, without `all`."""
         return self._partitions[number].scopes if number in self._partitions else frozenset()
-
-
-class UnknownBatches:
-    """Jobs that wait for the catalog, each with the time until which it is kept."""
-
-    def __init__(self) -> None:
-        self._jobs: dict[Job, float] = {}
-
-    def __len__(self) -> int:
-        return len(self._jobs)
-
-    def add(self, job: Job, now: float) -> bool:
-        """Keep a job. Return whether it is the first one of its property."""
-        is_first = all(other.batch.property != job.batch.property for other in self._jobs)
-        self._jobs[job] = now + KEEP_UNKNOWN_S
-        return is_first
-
-    def drop(self, partitions: Iterable[int]) -> None:
-        """Forget the jobs of partitions that are not held any more."""
-        numbers = set(partitions)
-        self._jobs = {job: until for job, until in self._jobs.items() if job.partition not in numbers}
-
-    def take_known(self, is_known: Callable[[Job], bool]) -> list[Job]:
-        """Remove and return the jobs that the catalog knows now."""
-        return self._take([job for job in self._jobs if is_known(job)])
-
-    def take_expired(self, now: float) -> list[Job]:
-        """Remove and return the jobs that have waited long enough."""
-        return self._take([job for job, until in self._jobs.items() if now >= until])
-
-    def _take(self, jobs: list[Job]) -> list[Job]:
-        for job in jobs:
-            del self._jobs[job]
-        return jobs

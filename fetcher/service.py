@@ -15,8 +15,9 @@ from fetcher.outcome import Dead
 from fetcher.page_call import PageCalls
 from fetcher.ports import Ports
 from fetcher.rate_limiter import RateLimiter
-from fetcher.schedule import KEEP_UNKNOWN_S, Job, UnknownBatches
+from fetcher.schedule import Job
 from fetcher.settings import Capacity
+from fetcher.unknown_batches import KEEP_UNKNOWN_S, UnknownBatches
 from pipeline.catalog import Catalog
 from pipeline.clock import monotonic, now
 from pipeline.contracts import codec

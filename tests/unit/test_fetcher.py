@@ -7,7 +7,7 @@ import pytest
 
 from fetcher.error_policy import outcome_of
 from fetcher.outcome import Dead, Done, Retry
-from fetcher.schedule import KEEP_UNKNOWN_S
+from fetcher.unknown_batches import KEEP_UNKNOWN_S
 from pipeline.clock import monotonic, now
 from pipeline.contracts import codec
 from pipeline.contracts.messages import Control, PageOutcome

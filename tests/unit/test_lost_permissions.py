@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from fetcher.error_policy import PERMISSION_WINDOW_S, REFUSED_MARGIN, LostPermissions
+from fetcher.lost_permissions import PERMISSION_WINDOW_S, REFUSED_MARGIN, LostPermissions
 
 
 def refused(lost: LostPermissions, numbers: range, now: float = 0.0) -> list[int]:

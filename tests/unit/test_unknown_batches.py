@@ -4,8 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from fetcher.rate_limiter import RateLimiter
-from fetcher.schedule import KEEP_UNKNOWN_S, Job, UnknownBatches
+from fetcher.schedule import Job
 from fetcher.service import Fetcher
+from fetcher.unknown_batches import KEEP_UNKNOWN_S, UnknownBatches
 from pipeline.catalog import Catalog, Credential, Property
 from pipeline.clock import monotonic
 from pipeline.contracts import codec
