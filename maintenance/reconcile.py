@@ -5,7 +5,10 @@ from datetime import date, datetime, timedelta
 from itertools import groupby
 from typing import Literal, NamedTuple, TypeVar
 
+from pipeline.pacific import pacific_date
 from pipeline.postgres import Connection, database_errors, queries
+from pipeline.publisher import KeyedPublisher, publish_request
+from producer.sync_request import build_request
 
 T = TypeVar("T")
 Kind = Literal["dead", "late", "unplanned", "unpublished", "stale", "rows", "kept", "truncated", "totals"]
@@ -168,6 +171,22 @@ def refetch_requests(findings: Iterable[Finding]) -> list[RefetchRequest]:
         RefetchRequest(*run[0][:2], run[0][2], run[-1][2])
         for run in _consecutive(days, lambda item: item[:2], lambda item: item[2])
     ]
+
+
+async def publish_requests(
+    publisher: KeyedPublisher, prefix: str, requests: Iterable[RefetchRequest], now: datetime
+) -> None:
+    """Publish a sync request for each of these. Raises Retryable."""
+    for item in requests:
+        fields = {
+            "properties": [item.property],
+            "reports": [item.report],
+            "start": item.start.isoformat(),
+            "end": item.end.isoformat(),
+            "full": True,  # what is wrong may be the stored rows
+        }
+        request = build_request(fields, now=now, today=pacific_date(now), requested_by="reconcile")
+        await publish_request(publisher, prefix, request)
 
 
 def _consecutive(items: Iterable[T], group_of: Callable[[T], Hashable], day_of: Callable[[T], date]) -> list[list[T]]:

@@ -1,7 +1,6 @@
 """`gsc-stream reconcile`: compare plan, ledger, table, and Google's totals."""
 
-import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -11,8 +10,6 @@ from cli.context import SyncSettings, fail, load_catalog, read_environment, run
 from cli.options import day, json_option
 from cli.output import print_json, print_table
 from cli.progress_bar import progress_bar
-from fetcher.credentials import AccessTokens
-from fetcher.search_console import SearchConsole
 from fetcher.settings import FetcherSettings
 from maintenance.reconcile import (
     KINDS,
@@ -20,24 +17,20 @@ from maintenance.reconcile import (
     Finding,
     FindingRange,
     RefetchRequest,
-    differing_totals,
     finding_ranges,
     findings_of,
+    publish_requests,
     read_days,
     refetch_requests,
 )
-from pipeline.catalog import Catalog, Property
+from maintenance.totals import compare_totals, google_totals, sample_series
+from pipeline.catalog import Catalog
 from pipeline.clock import now
-from pipeline.contracts.messages import ALL_ROWS, SearchType
 from pipeline.pacific import pacific_date
 from pipeline.postgres import MAINTENANCE, connection
-from pipeline.publisher import open_publisher, publish_request
+from pipeline.publisher import open_publisher
 from pipeline.startup_checks import require_schema, require_topics
 from producer.planner import HISTORY_DAYS
-from producer.sync_request import build_request
-
-_ADDITIVE = frozenset({"date", "country", "device"})
-"""Dimensions whose rows add up to the day's total. Rare queries are withheld, and pages may share a click."""
 
 
 @click.command()
@@ -108,42 +101,15 @@ async def _findings(
         days = await read_days(conn, *period)
     findings = [finding for item in days for finding in findings_of(item, now())]
     if sample:
-        findings += [finding async for finding in _compare_totals(catalog, days, sample, tolerance)]
+        findings += await _compare_totals(catalog, days, sample, tolerance)
     return findings, len(days)
 
 
-async def _compare_totals(
-    catalog: Catalog, days: Sequence[Day], sample: int, tolerance: float
-) -> AsyncIterator[Finding]:
-    """Compare totals with one call per series of the sample: totals by date are few rows, however long the period."""
+async def _compare_totals(catalog: Catalog, days: Sequence[Day], sample: int, tolerance: float) -> list[Finding]:
     settings = read_environment(FetcherSettings)
-    properties = random.sample(catalog.properties, min(sample, len(catalog.properties)))
-    series = [(item, report, kind) for item in properties for report, kind in _comparable(catalog, item)]
-    tokens = AccessTokens(catalog.credentials, settings.allowed_token_hosts)
-    try:
-        async with SearchConsole(settings.api_root, timeout_s=settings.http_timeout_s, connections=2) as console:
-            with progress_bar("reading Google's totals") as bar:
-                for number, (item, report, kind) in enumerate(series, start=1):
-                    own = [d for d in days if (d.property, d.report, d.search_type) == (item.url, report, kind)]
-                    if own:
-                        token = await tokens.token(item.credential)
-                        totals = await console.totals(item.url, kind, (own[0].date, own[-1].date), token)
-                        for finding in differing_totals(own, totals, tolerance):
-                            yield finding
-                    bar(item.url, number, len(series))
-    finally:
-        tokens.close()
-
-
-def _comparable(catalog: Catalog, item: Property) -> list[tuple[str, SearchType]]:
-    """Return the series of a property whose sums equal the API's totals of final data."""
-    return [
-        (report.name, kind)
-        for report in catalog.reports_of(item)
-        if report.selection == ALL_ROWS and report.data_state == "final"
-        if set(report.dimensions) <= _ADDITIVE and "date" in report.dimensions
-        for kind in report.search_types
-    ]
+    async with google_totals(settings, catalog) as read:
+        with progress_bar("reading Google's totals") as bar:
+            return await compare_totals(sample_series(catalog, sample), days, tolerance, read, bar)
 
 
 async def _send(settings: SyncSettings, requests: Sequence[RefetchRequest]) -> None:
@@ -151,13 +117,4 @@ async def _send(settings: SyncSettings, requests: Sequence[RefetchRequest]) -> N
         return
     await require_topics(settings)
     async with open_publisher(settings.kafka, "gsc-stream") as publisher:
-        for item in requests:
-            fields = {
-                "properties": [item.property],
-                "reports": [item.report],
-                "start": item.start.isoformat(),
-                "end": item.end.isoformat(),
-                "full": True,  # what is wrong may be the stored rows
-            }
-            request = build_request(fields, now=now(), today=pacific_date(now()), requested_by="reconcile")
-            await publish_request(publisher, settings.topic_prefix, request)
+        await publish_requests(publisher, settings.topic_prefix, requests, now())

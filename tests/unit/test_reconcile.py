@@ -1,6 +1,8 @@
 """Reconcile: the findings about a day, the comparison with Google, and the requests that repair them."""
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +17,32 @@ from maintenance.reconcile import (
     differing_totals,
     finding_ranges,
     findings_of,
+    publish_requests,
     refetch_requests,
 )
+from maintenance.totals import ComparableSeries, comparable_series, compare_totals, sample_series
+from pipeline.catalog import Catalog, Credential, Property
+from pipeline.contracts import codec
+from pipeline.contracts.messages import SyncRequest
+from pipeline.contracts.records import Position
+from pipeline.kafka import Headers
+from pipeline.report import Report, ReportFilter
 from support.examples import DAY, NOW
+
+CATALOG = Catalog(
+    credentials=(Credential(id="acme", type="service_account", file=Path("x")),),
+    properties=tuple(Property(url=f"sc-domain:{name}.com", credential="acme") for name in "ab"),
+    reports=(
+        Report(name="by_date", dimensions=("date",), search_types=("web", "image")),
+        Report(name="by_query", dimensions=("date", "query")),
+        Report(name="fresh", dimensions=("date",), data_state="all"),
+        Report(
+            name="france",
+            dimensions=("date", "device"),
+            filters=(ReportFilter(dimension="country", expression="fra"),),
+        ),
+    ),
+)
 
 
 def a_day(**changes: Any) -> Day:
@@ -100,3 +125,47 @@ def test_consecutive_days_are_one_range_of_a_kind_and_series() -> None:
 def test_every_kind_but_two_can_be_repaired() -> None:
     assert set(KINDS) > REPAIRABLE
     assert set(KINDS) - REPAIRABLE == {"truncated", "kept"}
+
+
+def test_only_additive_reports_of_final_data_without_a_selection_are_compared() -> None:
+    item = CATALOG.properties[0]
+    found = comparable_series(CATALOG, item)
+    assert found == [ComparableSeries(item, "by_date", "web"), ComparableSeries(item, "by_date", "image")]
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1, 1), (2, 2), (5, 2)])
+def test_a_sample_has_at_most_all_properties(count: int, expected: int) -> None:
+    assert len({series.property.url for series in sample_series(CATALOG, count)}) == expected
+
+
+async def test_each_series_of_the_sample_is_compared_over_its_own_days() -> None:
+    series = [ComparableSeries(item, "by_date", "web") for item in CATALOG.properties]
+    later = DAY + timedelta(days=1)
+    days = [a_day(property=series[0].property.url, report="by_date", date=day) for day in (DAY, later)]
+    asked, shown = [], []
+
+    async def read(item: ComparableSeries, period: tuple[date, date]) -> Mapping[date, tuple[float, float]]:
+        asked.append((item, period))
+        return {DAY: (5.0, 50.0), later: (6.0, 50.0)}
+
+    findings = await compare_totals(series, days, 0.01, read, lambda *progress: shown.append(progress))
+    assert asked == [(series[0], (DAY, later))]
+    assert [(item.kind, item.property, item.date) for item in findings] == [("totals", series[0].property.url, later)]
+    assert shown == [("sc-domain:a.com", 1, 2), ("sc-domain:b.com", 2, 2)]
+
+
+async def test_a_repair_requests_all_rows_of_its_days() -> None:
+    sent: list[tuple[str, SyncRequest]] = []
+
+    class Kafka:
+        async def publish(self, topic: str, key: str, value: bytes | None, headers: Headers = ()) -> Position:
+            sent.append((topic, codec.decode(SyncRequest, value or b"")))
+            return Position(0, 0)
+
+    days = RefetchRequest("sc-domain:a.com", "by_date", date(2026, 3, 1), date(2026, 3, 3))
+    await publish_requests(Kafka(), "gsc", [days], NOW)
+    [(topic, request)] = sent
+    assert topic == "gsc.sync-requests"
+    assert (request.properties, request.reports) == (("sc-domain:a.com",), ("by_date",))
+    assert (request.start, request.end) == (days.start, days.end)
+    assert (request.full, request.rolling, request.requested_by) == (True, False, "reconcile")
