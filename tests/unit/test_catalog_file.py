@@ -7,7 +7,7 @@ import pytest
 from pipeline.catalog import Catalog, CatalogError
 from pipeline.catalog_file import read_catalog
 from pipeline.contracts.messages import ALL_ROWS
-from pipeline.report_presets import PRESETS
+from pipeline.report import PRESETS
 
 CATALOG = """\
 credentials:

@@ -11,8 +11,7 @@ from ruamel.yaml import YAML
 from pipeline.catalog import Credential, Project, Property
 from pipeline.catalog_file import read_catalog
 from pipeline.catalog_schema import catalog_schema, schema_text
-from pipeline.report import Report, ReportFilter
-from pipeline.report_presets import PRESETS
+from pipeline.report import PRESETS, Report, ReportFilter
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "catalog.schema.json"
 CATALOG = """\

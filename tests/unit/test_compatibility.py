@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from pipeline.report import Report
-from pipeline.report_presets import PRESETS
+from pipeline.report import PRESETS, Report
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "compatibility.md"
 
