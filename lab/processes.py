@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.errors import LabError
+from lab.progress import Progress
 
 STOP_S = 25.0
 """Longer than a service gives itself."""
@@ -167,6 +168,32 @@ def _as_user(command: Command) -> list[str]:
     if command.user is None:
         return list(command.argv)
     return [*PYTHON, "-c", _CHANGE_USER, str(command.user), *command.argv]
+
+
+class ProcessWatch:
+    """Reports each process that ends, once, and starts those that have ended again."""
+
+    def __init__(self, processes: Sequence[Process], progress: Progress) -> None:
+        self._processes = processes
+        self._progress = progress
+        self._reported: set[Process] = set()
+
+    def report_ended(self) -> None:
+        """Report the processes that have ended since the last call."""
+        for process in self._processes:
+            if process not in self._reported and not process.running:
+                self._reported.add(process)
+                self._progress(
+                    f"{process.end}; the others go on, and `gsc-stream up` starts it again: {process.tail()}"
+                )
+
+    def restart_ended(self) -> None:
+        """Start every process again that has ended. Raises LabError."""
+        self.report_ended()
+        for process in self._reported:
+            process.restart()
+            self._progress(f"{process.name} was started again")
+        self._reported.clear()
 
 
 def free_port() -> int:

@@ -18,8 +18,7 @@ from cli.local_servers import choose_servers, folder_option, kafka_option, local
 from cli.options import json_option
 from cli.output import log_progress, print_json
 from lab.embedded import READY_S, Embedded, Plan, SearchConsoleApi, find_problems, is_ready, running_embedded
-from lab.process_watch import ProcessWatch
-from lab.processes import PYTHON
+from lab.processes import PYTHON, ProcessWatch
 from lab.run_folder import (
     SHELL_FILE,
     STOP_TIMEOUT_S,

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.process_watch import ProcessWatch
-from lab.processes import Command, Process, free_port, inherited_environment, previous_or_free_port
+from lab.processes import Command, Process, ProcessWatch, free_port, inherited_environment, previous_or_free_port
 
 
 @pytest.fixture
