@@ -46,7 +46,7 @@ def test_a_page_is_lost_although_a_batch_of_another_credential_before_it_stays_i
         tracker.started(offset)
     tracker.done(4)
     batches = {**offsets(OURS, 2, 9), OURS: PartitionLag(2, 9, 7, f"{tracker.metadata} {{}}")}
-    lost_pages, page = LostPages(cast("Lags", None)), a_page(Position(OURS, 4))
+    lost_pages, page = LostPages(cast("GroupLags", None)), a_page(Position(OURS, 4))
     assert lost_pages.lost([page], batches, offsets(RESULTS, 70, 80)) == []
     assert lost_pages.lost([page], batches, offsets(RESULTS, 80, 90)) == ["page"]
     in_flight = a_page(Position(OURS, 3))
