@@ -79,6 +79,7 @@ async def test_calls_that_hang_keep_no_other_credential_from_its_calls(
         await until(lambda: len(server.calls) == STREAMS + 1, 20, "the call of the other credential arrives")
         for task in (*hanging, other):
             task.cancel()
+    assert len({connection for _, connection in server.calls}) == 2
 
 
 async def test_a_reset_of_the_connection_is_a_retry_for_each_call(

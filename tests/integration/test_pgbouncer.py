@@ -76,9 +76,15 @@ def migrated(dsn: str) -> str:
     return dsn
 
 
+async def _is_accepted(dsn: str) -> bool:
+    """Raises StartError otherwise."""
+    await require_schema(PostgresSettings(postgres_dsn=dsn), "test")
+    return True
+
+
 def test_a_pool_by_session_is_accepted(migrated: str, open_folder: Path) -> None:
     with running_pgbouncer(migrated, "session", open_folder) as pooled:
-        asyncio.run(require_schema(PostgresSettings(postgres_dsn=pooled), "test"))
+        assert asyncio.run(_is_accepted(pooled))
 
 
 def test_a_pool_by_transaction_is_refused_by_check_and_by_a_service(

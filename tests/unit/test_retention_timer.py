@@ -76,3 +76,4 @@ async def test_it_goes_on_when_all_attempts_of_a_day_fail(monkeypatch: pytest.Mo
     await until(lambda: len(database.deleted) >= 2, 10, "the next retention")
     stop.set()
     await task
+    assert database.errors == []
