@@ -5,8 +5,8 @@ PYTHON ?= python3
 # uv from the PATH, or one of our own in .tooling.
 UV := $(shell command -v uv 2>/dev/null || echo .tooling/bin/uv)
 BIN := .venv/bin
-# Test processes. Most tests wait more than they compute.
-WORKERS ?= 8
+# Test processes. Tests wait and compute in turns; with more on two cores, single tests exceed their deadlines.
+WORKERS ?= 5
 # The slow tests first, one by one to whoever is free; those of a group share a pipeline, and stay together.
 PYTEST_PARALLEL = --numprocesses $(WORKERS) --dist loadgroup tests/e2e tests/deploy tests/integration tests/contracts tests/unit
 WHEEL := --frozen --no-editable --reinstall-package gsc-stream --quiet

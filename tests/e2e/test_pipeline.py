@@ -20,6 +20,7 @@ from pipeline.publisher import Publisher
 from support.examples import a_batch, some_rows
 from support.pipeline import (
     COMMAND,
+    FINISHED_S,
     LAST_DAY,
     a_day,
     run_command,
@@ -117,7 +118,7 @@ def test_what_can_never_succeed_is_dead_and_the_rest_goes_on(
 def test_a_halt_stops_calls_and_a_resume_loses_nothing(
     servers: Servers, dsn: str, topic_prefix: str, folder: Path
 ) -> None:
-    world = simulator_settings(Scenario(days=20, rows=20, latency_s=0.5, full_days=False))
+    world = simulator_settings(Scenario(days=20, rows=20, latency_s=2.0, full_days=False))
     with running_pipeline(servers, dsn, topic_prefix, folder, world, GSC_MAX_CONCURRENCY="1") as running:
 
         async def scene() -> None:
@@ -129,7 +130,7 @@ def test_a_halt_stops_calls_and_a_resume_loses_nothing(
             async def defer() -> bool:
                 return (await running.pages(run)).get("published", 0) == 0
 
-            await until(defer, 60, "everything that was published is deferred or applied")
+            await until(defer, FINISHED_S, "everything that was published is deferred or applied")
             before = len(running.calls())
             assert (await running.pages(run))["pending"] > 0
             assert len(running.calls()) == before
