@@ -14,7 +14,7 @@ from cli.text import plain
 
 UNLIMITED = 100_000
 """The width, in characters, of output that is not on a terminal."""
-IDENTIFIERS = frozenset({"run", "scope", "property", "credential", "place", "page"})
+IDENTIFIERS = frozenset({"run", "scope", "property", "credential", "position", "page"})
 """Columns whose cells are typed or copied: they stay on one line, and the others are folded."""
 GAP = 2
 """Blanks between two columns."""

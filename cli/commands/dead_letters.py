@@ -108,7 +108,7 @@ def show(position: str, as_json: bool) -> None:
     if not dead_letters:
         fail(f"POSITION: there is no dead letter at {position}")
     stored = dead_letters[0].stored
-    value = (stored.record.value or b"").decode("utf-8", "backslashreposition")
+    value = (stored.record.value or b"").decode("utf-8", "backslashreplace")
     fields = {**_line(dead_letters[0], states), "attempts": stored.attempts, "value": value}
     if as_json:
         print_json(fields)

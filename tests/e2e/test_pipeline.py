@@ -179,6 +179,9 @@ def test_poison_goes_to_the_dead_letters_and_the_partition_goes_on(
             await until(all_dead_lettered, 60, "every poisonous message is in the dead letters")
             dead_letters = await asyncio.to_thread(run_json, running, "dead-letters", "list")
             assert len(dead_letters) == 3 * len(POISON)
+            no_json = [item for item in dead_letters if item["service"] == "sink" and "(byte 0)" in item["error"]]
+            shown = [run_json(running, "dead-letters", "show", item["position"])["value"] for item in no_json]
+            assert [value for value in shown if value.startswith("\\xff")] == ["\\xff{poison"]
             tried = await asyncio.to_thread(run_json, running, "dead-letters", "redrive", "--all", "--dry-run")
             assert tried["dead_letters"] == len(dead_letters)
 

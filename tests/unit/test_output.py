@@ -42,6 +42,12 @@ def test_on_a_terminal_the_other_columns_are_folded_and_identifiers_are_not() ->
     assert "".join(REASON.split()) in "".join(text.replace(URL, "").replace("HALTED", "").split())
 
 
+def test_the_position_of_a_dead_letter_stays_on_one_line() -> None:
+    console = Console(width=32, record=True, file=StringIO())
+    console.print(build_table("Dead letters", ("position", "error"), [("11:123456789012345", REASON)], width=32))
+    assert "11:123456789012345" in console.export_text()
+
+
 def test_an_identifier_that_is_wider_than_the_terminal_is_folded_and_never_cut() -> None:
     text = printed(30)
     assert max(map(len, text.splitlines())) <= 30
