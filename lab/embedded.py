@@ -18,10 +18,10 @@ from lab.progress import Progress
 from lab.run_folder import Endpoints, folder_lock, last_endpoints, save_endpoints
 from lab.scenario import RunningSimulator, Scenario, last_day, start_simulator
 from lab.servers import ServerChoice, Servers, running_servers
-from pipeline.catalog import Catalog, CatalogError
+from pipeline.catalog import CatalogError
 from pipeline.catalog_file import read_catalog
 from pipeline.contracts.topics import BATCHES
-from pipeline.settings import Settings, SettingsError, read_settings
+from pipeline.settings import Settings, read_settings, settings_problems
 from producer.settings import ProducerSettings
 from sink.settings import SinkSettings
 
@@ -87,7 +87,7 @@ def find_problems(plan: Plan) -> list[str]:
     """Return a line for each mistake that would keep the services from running; start nothing."""
     api = plan.source if isinstance(plan.source, SearchConsoleApi) else None
     setup = plan.setup(_PLACEHOLDERS, api or SearchConsoleApi("http://127.0.0.1:1", plan.folder / "catalog.yaml"))
-    problems = [problem for model in _MODELS for problem in _settings_problems(model, setup.environment)]
+    problems = [problem for model in _MODELS for problem in settings_problems(model, setup.environment)]
     if api:
         problems += _catalog_problems(api.catalog, setup.environment, check_limits=not problems)
     return list(dict.fromkeys(problems))
@@ -100,7 +100,7 @@ def _catalog_problems(path: Path, environment: Mapping[str, str], *, check_limit
         return list(error.problems)
     problems = credential_problems(catalog.credentials, _token_hosts(environment))
     if check_limits and not problems:
-        problems += _limit_problems(read_settings(FetcherSettings, environment), catalog)
+        problems += read_settings(FetcherSettings, environment).limits(catalog).unserved(BATCHES.partitions)
     return problems
 
 
@@ -109,18 +109,6 @@ def _token_hosts(environment: Mapping[str, str]) -> TokenHosts:
         return TokenHosts(parse_hosts(environment.get("GSC_TOKEN_HOSTS", "")))
     except ValueError:  # reported as a problem of the settings
         return TokenHosts()
-
-
-def _settings_problems(model: type[Settings], environment: Mapping[str, str]) -> list[str]:
-    try:
-        read_settings(model, environment)
-    except SettingsError as error:
-        return list(error.problems)
-    return []
-
-
-def _limit_problems(settings: FetcherSettings, catalog: Catalog) -> list[str]:
-    return list(settings.limits(catalog).unserved(BATCHES.partitions))
 
 
 @contextmanager

@@ -191,6 +191,15 @@ def read_settings(model: type[S], environment: Mapping[str, str]) -> S:
         raise SettingsError([_describe(model, details) for details in error.errors()]) from error
 
 
+def settings_problems(model: type[Settings], environment: Mapping[str, str]) -> list[str]:
+    """Return one line for every variable that is wrong or missing."""
+    try:
+        read_settings(model, environment)
+    except SettingsError as error:
+        return list(error.problems)
+    return []
+
+
 def _not_utf8(values: Mapping[str, Any]) -> list[str]:
     """Return the variables with other bytes, which Python reads as lone surrogates and no server accepts."""
     variables = {kafka_variable(name): value for name, value in (values.get("kafka") or {}).items()}

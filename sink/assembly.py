@@ -16,6 +16,11 @@ Texts = dict[FetchKey, PageText]
 """The text of fetches."""
 
 
+def fetch_key(chunk: Rows) -> FetchKey:
+    """Return the fetch that a chunk belongs to."""
+    return chunk.batch.batch_id, chunk.fetch_id
+
+
 @dataclass(frozen=True)
 class ReceivedResult:
     """A decoded result, with its record."""
@@ -79,7 +84,7 @@ def _join_chunks(
     joined: dict[FetchKey, dict[int, ReceivedResult]] = {}
     for item in received:
         if isinstance(item.message, Rows):
-            key = (item.message.batch.batch_id, item.message.fetch_id)
+            key = fetch_key(item.message)
             chunks = joined.setdefault(key, {_chunk(old): old for old in parked.get(key, ())})
             chunks[item.message.chunk] = item
     return joined

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pipeline.contracts.messages import Rows
 from pipeline.contracts.records import Record
 from pipeline.errors import Invalid
-from sink.assembly import FetchKey, ReceivedResult, Texts, read_result
+from sink.assembly import FetchKey, ReceivedResult, Texts, fetch_key, read_result
 
 Format = Callable[[Sequence[ReceivedResult]], Texts]
 Decoded = ReceivedResult | Invalid
@@ -65,7 +65,7 @@ def whole_pages(decoded: Sequence[Decoded]) -> int:
 
 def _fetch(item: Decoded) -> FetchKey | None:
     message = item.message if isinstance(item, ReceivedResult) else None
-    return (message.batch.batch_id, message.fetch_id) if isinstance(message, Rows) else None
+    return fetch_key(message) if isinstance(message, Rows) else None
 
 
 def _chunks(item: Decoded) -> int:

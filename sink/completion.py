@@ -1,11 +1,11 @@
 """Days (`gsc.days`): locks them, marks them complete, and deletes rows that the newest generation no longer has."""
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pipeline.contracts.messages import MAX_BASE_PAGES, Batch, PageOutcome, Result
 from pipeline.ledger import page_results
-from pipeline.ledger.page_results import DayCount, DayGeneration
+from pipeline.ledger.page_results import DayCount, DayGeneration, day_columns
 from pipeline.log import day_fields, logger
 from pipeline.metrics import counter
 from pipeline.postgres import Connection, queries
@@ -54,7 +54,7 @@ async def lock_days(conn: Connection, days: Iterable[SeriesDay]) -> dict[SeriesD
 
 async def confirm_days(conn: Connection, days: Iterable[DayGeneration]) -> None:
     """Record that these generations have found a page of the day unchanged: older ones write no rows any more."""
-    await conn.execute(_SQL["confirm_days"], _columns(days))
+    await conn.execute(_SQL["confirm_days"], day_columns(days))
 
 
 async def complete_days(
@@ -68,7 +68,7 @@ async def complete_days(
     `delete_ratio` is the largest share of a day's rows that may be deleted.
     """
     counts = await page_results.day_counts(conn, list(touched))
-    columns = _columns(counts)
+    columns = day_columns(counts)
     complete = [count.complete for count in counts.values()]
     values = {"rows": [count.rows for count in counts.values()], "cap": CAP}
     await conn.execute(_SQL["count_days"], {**columns, **values, "complete": complete})
@@ -83,7 +83,7 @@ async def complete_days(
         "unchanged": [counts[day].unchanged for day in ready],
     }
     limits = {"cap": CAP, "max_pages": MAX_BASE_PAGES}
-    cursor = await conn.execute(_SQL["complete_days"], {**_columns(ready), **values, **limits})
+    cursor = await conn.execute(_SQL["complete_days"], {**day_columns(ready), **values, **limits})
     completed = [DayGeneration(*row) async for row in cursor]
     # In a new day no row has vanished, but one may be on two of its pages.
     looked_at = [day for day in completed if (day.series, day.date) not in new_days or counts[day].pages > 1]
@@ -91,15 +91,6 @@ async def complete_days(
     return len(completed), await _sweep(
         conn, {day: (counts[day], touched[day][0].batch) for day in changed}, delete_ratio
     )
-
-
-def _columns(days: Iterable[DayGeneration]) -> dict[str, list[Any]]:
-    listed = list(days)
-    return {
-        "series": [day.series for day in listed],
-        "dates": [day.date for day in listed],
-        "generations": [day.generation for day in listed],
-    }
 
 
 def _may_change(result: Result) -> bool:
@@ -112,7 +103,7 @@ async def _sweep(conn: Connection, changed: Mapping[DayGeneration, tuple[DayCoun
     if not changed:
         return 0
     deleted = 0
-    cursor = await conn.execute(_SQL["vanished"], _columns(changed))
+    cursor = await conn.execute(_SQL["vanished"], day_columns(changed))
     for *columns, vanished, rows in await cursor.fetchall():
         day = DayGeneration(*columns)
         count, batch = changed[day]

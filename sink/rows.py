@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from pipeline.contracts.messages import Batch, Rows
+from pipeline.contracts.identity import page_number
+from pipeline.contracts.messages import Rows
 from pipeline.contracts.reports import value_dimensions
 from pipeline.contracts.text import storable
 from pipeline.errors import Invalid
@@ -74,11 +75,6 @@ def keys(message: Rows) -> list[str]:
 
 def _hash(text: str) -> str:
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-
-
-def page_number(batch: Batch) -> int:
-    """Return which page of its day a batch requests: 0 for the first."""
-    return batch.start_row // batch.row_limit
 
 
 def page_text(chunks: Sequence[Rows], series: int) -> PageText:

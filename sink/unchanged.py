@@ -7,6 +7,7 @@ generation between the base and that of the page writes to the day.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from pipeline.contracts.identity import page_number
 from pipeline.contracts.messages import Unchanged
 from pipeline.contracts.records import Record
 from pipeline.ledger import page_results
@@ -45,7 +46,7 @@ def one_generation_a_day(pages: Iterable[UnchangedResult]) -> list[list[Unchange
 
 def is_base(day: StoredDay, result: Unchanged) -> bool:
     """Return whether the table has the rows that a page was compared with, by the record of the day. Pure."""
-    number = result.batch.start_row // result.batch.row_limit
+    number = page_number(result.batch)
     return day.complete == result.base_generation and day.digests[number : number + 1] == (result.digest,)
 
 

@@ -14,7 +14,7 @@ from pipeline.errors import Invalid
 from pipeline.ledger import page_results, runs
 from pipeline.metrics import counter
 from pipeline.postgres import Connection, database_errors, queries
-from sink.assembly import Assembly, FetchKey, ReceivedResult, Texts, assemble
+from sink.assembly import Assembly, FetchKey, ReceivedResult, Texts, assemble, fetch_key
 from sink.completion import StoredDay, complete_days, lock_days
 from sink.facts import write_pages
 from sink.rows import PageText, SeriesDay, page_text
@@ -83,7 +83,7 @@ class Writer:
             work = assemble(received, await self._parked(received))
             await self._prepare(work)
             texts = dict(texts or {})
-            texts |= await asyncio.to_thread(self._texts, [new for new in work.fetches if _fetch_key(new) not in texts])
+            texts |= await asyncio.to_thread(self._texts, [new for new in work.fetches if _key_of(new) not in texts])
             async with self._conn.transaction():
                 applied = await self._apply(work, texts)
         _count(applied)
@@ -91,11 +91,7 @@ class Writer:
 
     async def _parked(self, received: list[ReceivedResult]) -> dict[FetchKey, list[ReceivedResult]]:
         keys = sorted(
-            {
-                (item.message.batch.batch_id, item.message.fetch_id)
-                for item in received
-                if isinstance(item.message, Rows) and item.message.chunks > 1
-            }
+            {fetch_key(item.message) for item in received if isinstance(item.message, Rows) and item.message.chunks > 1}
         )
         if not keys:
             return {}
@@ -104,7 +100,7 @@ class Writer:
         async for _, value in await self._conn.execute(_SQL["parked"], parameters):
             message = codec.decode(Rows, bytes(value))
             record = Record("", -1, -1, None, bytes(value), 0)
-            parked.setdefault((message.batch.batch_id, message.fetch_id), []).append(ReceivedResult(record, message))
+            parked.setdefault(fetch_key(message), []).append(ReceivedResult(record, message))
         return parked
 
     async def _prepare(self, work: Assembly) -> None:
@@ -127,7 +123,7 @@ class Writer:
 
     def _texts(self, fetches: Iterable[list[ReceivedResult]]) -> Texts:
         return {
-            _fetch_key(chunks): page_text(_messages(chunks), self._series[runs.series_of(chunks[0].message.batch)])
+            _key_of(chunks): page_text(_messages(chunks), self._series[runs.series_of(chunks[0].message.batch)])
             for chunks in fetches
         }
 
@@ -156,7 +152,7 @@ class Writer:
     ) -> Applied:
         written, new_days = 0, set[SeriesDay]()
         for part in _one_page_a_day(fetches):
-            pages = [texts[_fetch_key(chunks)] for chunks in part]
+            pages = [texts[_key_of(chunks)] for chunks in part]
             current = [stored[page.day].newest <= page.generation for page in pages]
             done = await write_pages(self._conn, list(compress(pages, current)))
             written += done.rows
@@ -198,7 +194,7 @@ class Writer:
 
     async def _park(self, items: Iterable[ReceivedResult]) -> None:
         new = [
-            (message.batch.batch_id, message.fetch_id, message.chunk, item.record.value)
+            (*fetch_key(message), message.chunk, item.record.value)
             for item in items
             for message in _messages([item])
             if item.record.offset >= 0
@@ -225,9 +221,8 @@ def _applied_page(page: PageText, chunks: list[ReceivedResult], current: bool) -
     return page_results.AppliedPage(page.series, _messages(chunks)[-1], chunks[-1].record, current)
 
 
-def _fetch_key(chunks: Sequence[ReceivedResult]) -> FetchKey:
-    head = chunks[0].message
-    return head.batch.batch_id, head.fetch_id if isinstance(head, Rows) else ""
+def _key_of(chunks: list[ReceivedResult]) -> FetchKey:
+    return fetch_key(_messages(chunks)[0])
 
 
 def _one_page_a_day(fetches: Iterable[list[ReceivedResult]]) -> list[list[list[ReceivedResult]]]:

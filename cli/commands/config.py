@@ -13,7 +13,7 @@ from cli.context import catalog_if_set, environment, fail
 from cli.options import json_option
 from cli.output import print_json, print_table
 from pipeline.contracts.text import did_you_mean
-from pipeline.settings import PREFIX, SettingsError, is_secret, kafka_configuration, kafka_variable, read_settings
+from pipeline.settings import PREFIX, is_secret, kafka_configuration, kafka_variable, settings_problems
 
 HIDDEN = "(hidden)"
 _QUOTAS = ("site_qpm", "user_qpm", "qpm", "project")
@@ -51,7 +51,7 @@ def config(as_json: bool) -> None:
         print_table(
             "Settings", ("setting", "value", "from"), [(item.name, item.value, item.source) for item in settings]
         )
-    if problems := [*_problems(variables), *_unknown(variables)]:
+    if problems := [*settings_problems(AllSettings, variables), *_unknown(variables)]:
         fail("\n".join(problems))
 
 
@@ -95,14 +95,6 @@ def _overrides(path: str, item: BaseModel) -> Iterator[Setting]:
     for field in _QUOTAS:
         if field in item.model_fields_set and (value := getattr(item, field)) is not None:
             yield Setting(f"{path}.{field}", str(value), "catalog")
-
-
-def _problems(variables: Mapping[str, str]) -> list[str]:
-    try:
-        read_settings(AllSettings, variables)
-    except SettingsError as error:
-        return error.problems
-    return []
 
 
 def _unknown(variables: Mapping[str, str]) -> Iterator[str]:

@@ -24,9 +24,14 @@ def page_of(batch: Batch) -> Page:
     return Page(batch.property, batch.report, batch.search_type, batch.date, batch.start_row, batch.generation)
 
 
+def page_number(batch: Batch) -> int:
+    """Return which page of its day a batch requests: 0 for the first."""
+    return batch.start_row // batch.row_limit
+
+
 def base_digest(batch: Batch) -> str | None:
     """Return the digest that the page of a batch has in the batch's base, or None."""
-    number = batch.start_row // batch.row_limit
+    number = page_number(batch)
     return batch.base.digests[number] if batch.base and number < len(batch.base.digests) else None
 
 

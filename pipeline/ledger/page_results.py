@@ -3,7 +3,7 @@
 Every function raises Retryable while PostgreSQL cannot be reached, and Fatal for what trying again cannot change.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any, NamedTuple
 
@@ -78,8 +78,14 @@ def _following(page: AppliedPage) -> dict[str, Any]:
     return _identity(batch, page.series) | changed | {"after": batch.batch_id}
 
 
-def _day_columns(days: Sequence[DayGeneration]) -> dict[str, list[Any]]:
-    return dict(zip(("series", "dates", "generations"), map(list, zip(*days, strict=True)), strict=True))
+def day_columns(days: Iterable[DayGeneration]) -> dict[str, list[Any]]:
+    """Return the parameters of a statement about these days."""
+    listed = list(days)
+    return {
+        "series": [day.series for day in listed],
+        "dates": [day.date for day in listed],
+        "generations": [day.generation for day in listed],
+    }
 
 
 def _by_column(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
@@ -103,13 +109,13 @@ async def refetch(conn: Connection, series: int, batch: Batch) -> None:
 async def reopen_unchanged(conn: Connection, days: Sequence[DayGeneration]) -> None:
     """Make the unchanged pages of these days pending again, to be fetched without a base."""
     async with database_errors():
-        await conn.execute(_SQL["reopen_unchanged"], _day_columns(days))
+        await conn.execute(_SQL["reopen_unchanged"], day_columns(days))
 
 
 async def written_by_others(conn: Connection, days: Sequence[DayGeneration]) -> set[DayGeneration]:
     """Those of the days that have rows of a generation that is neither the complete one, nor older, nor this one."""
     async with database_errors():
-        cursor = await conn.execute(_SQL["written_by_others"], _day_columns(days))
+        cursor = await conn.execute(_SQL["written_by_others"], day_columns(days))
         return {DayGeneration(*row) async for row in cursor}
 
 
@@ -123,7 +129,7 @@ async def applied_or_cancelled(conn: Connection, batch_ids: Sequence[str]) -> di
 async def day_counts(conn: Connection, days: Sequence[DayGeneration]) -> dict[DayGeneration, DayCount]:
     """The rows of the applied pages of each day, and whether all its pages are applied."""
     async with database_errors():
-        cursor = await conn.execute(_SQL["day_counts"], _day_columns(days))
+        cursor = await conn.execute(_SQL["day_counts"], day_columns(days))
         return {DayGeneration(*row[:3]): DayCount(*row[3:]) async for row in cursor}
 
 
