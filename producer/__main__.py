@@ -230,9 +230,11 @@ def _lag(settings: ProducerSettings, service: str, topic: Topic) -> LagReader:
 
 def _retention_timer(context: Context) -> list[RetentionTimer]:
     """Return the timer, if its setting is not empty."""
-    settings, connect = context.settings, partial(context.database.connection, MAINTENANCE)
-    crons = filter(None, [settings.retention_cron])
-    return [RetentionTimer(cron, connect, context.catalog, settings.superseded_days) for cron in crons]
+    settings = context.settings
+    if not settings.retention_cron:
+        return []
+    connect = partial(context.database.connection, MAINTENANCE)
+    return [RetentionTimer(settings.retention_cron, connect, context.catalog, settings.superseded_days)]
 
 
 def _ledger_metrics(context: Context) -> LedgerMetrics:

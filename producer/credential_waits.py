@@ -1,16 +1,17 @@
 """How many pages each credential has pending and published, and why they wait. Pure."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 from pipeline.contracts.halts import credential_scopes, end_of
 from pipeline.contracts.messages import DEFAULT_PROJECT, Control
 from pipeline.contracts.partition_status import MAX_WAITS, PartitionStatus, State
 from pipeline.contracts.records import PendingGroup, UnfinishedPages
-from producer.queue_shares import Shares, halted_scopes, share_size
+from producer.queue_shares import HaltedScopes, Shares, halted_scopes, share_size
 
 Kind = Literal["", "halted", "no_leader", "share_full", "throttled", "outage", "backpressured", "stalled", "stopped"]
 """What pages wait for; empty: for nothing but their turn. The last five are what a fetcher reports."""
@@ -56,6 +57,24 @@ class Queue:
     has_leader: bool
     """Whether a producer holds the leader's lock."""
 
+    @cached_property
+    def halted(self) -> HaltedScopes:
+        """What is halted."""
+        return halted_scopes(self.halts, self.projects)
+
+    @cached_property
+    def groups_of(self) -> Mapping[str, Sequence[PendingGroup]]:
+        """The groups of each credential."""
+        groups: defaultdict[str, list[PendingGroup]] = defaultdict(list)
+        for group in self.groups:
+            groups[group.credential].append(group)
+        return groups
+
+    @cached_property
+    def share_size(self) -> int:
+        """How many pages each credential may have published."""
+        return share_size(self.max_queue_size, (group for group in self.groups if not self.halted.contains(group)))
+
 
 def credential_pages(queue: Queue) -> list[CredentialPages]:
     """Return the pages of each credential with unfinished ones."""
@@ -76,10 +95,9 @@ def credential_pages(queue: Queue) -> list[CredentialPages]:
 
 def pages_to_fetch(queue: Queue) -> dict[str, int]:
     """Return how many unfinished pages each credential has that no halt holds."""
-    halted = halted_scopes(queue.halts, queue.projects)
     counts = Counter[str]()
     for item in queue.unfinished:
-        if not halted.contains(item):
+        if not queue.halted.contains(item):
             counts[item.credential] += item.pending + item.published - item.halted
     return counts
 
@@ -97,10 +115,9 @@ def _wait_of(credential: str, items: Sequence[UnfinishedPages], queue: Queue) ->
 
 def _halt(credential: str, queue: Queue) -> PendingReason | None:
     """Return the halt of the credential, or that of every run that it has pending pages of."""
-    groups = [group for group in queue.groups if group.credential == credential]
-    halted = halted_scopes(queue.halts, queue.projects)
+    groups = queue.groups_of.get(credential, ())
     scopes = set(credential_scopes(credential, queue.projects.get(credential, DEFAULT_PROJECT)))
-    if groups and all(map(halted.contains, groups)):
+    if groups and all(map(queue.halted.contains, groups)):
         scopes |= {f"run:{group.run_id}" for group in groups}
     halts = [halt for halt in queue.halts if halt.scope in scopes]
     if not halts:
@@ -110,11 +127,10 @@ def _halt(credential: str, queue: Queue) -> PendingReason | None:
 
 
 def _full_share(credential: str, items: Sequence[UnfinishedPages], queue: Queue) -> PendingReason | None:
-    halted = halted_scopes(queue.halts, queue.projects)
-    running = [group for group in queue.groups if not halted.contains(group)]
+    running = [group for group in queue.groups_of.get(credential, ()) if not queue.halted.contains(group)]
     published = sum(item.published for item in items)
-    shares = Shares(share_size(queue.max_queue_size, running), {credential: published})
-    if not any(shares.is_full(group) for group in running if group.credential == credential):
+    shares = Shares(queue.share_size, {credential: published})
+    if not any(map(shares.is_full, running)):
         return None
     fetchers = _fetchers(credential, items, queue)
     reason = f"its share of the queue is full, {published} of {shares.size} pages"

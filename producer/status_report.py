@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cached_property
 from typing import NamedTuple
 
 from msgspec import structs
@@ -59,6 +60,11 @@ class LedgerView:
     unchanged_pages: int
     days: Mapping[str, int]
     planning: Sequence[RunProgress]
+
+    @cached_property
+    def credentials(self) -> Mapping[str, CredentialPages]:
+        """The credentials with unfinished pages."""
+        return {item.credential: item for item in credential_pages(self.queue)}
 
 
 class StatusReader:
@@ -149,7 +155,7 @@ def property_statuses(ledger: LedgerView, catalog: Catalog | None) -> list[Prope
     halts = {
         halt.scope.removeprefix("property:"): halt for halt in ledger.queue.halts if halt.scope.startswith("property:")
     }
-    waits = {item.credential: item.wait for item in credential_pages(ledger.queue)}
+    waits = {name: item.wait for name, item in ledger.credentials.items()}
     return [
         _property_status(known.get(url, PropertyPages(url, None, 0)), credentials.get(url, ""), halts.get(url), waits)
         for url in sorted({*known, *credentials})
@@ -178,7 +184,7 @@ def credential_statuses(
     ledger: LedgerView, properties: Sequence[PropertyStatus], catalog: Catalog | None, quota: Callable[[str], float]
 ) -> list[CredentialStatus]:
     """Return the credentials of the catalog, and those with unfinished pages. Pure."""
-    waiting = {item.credential: item for item in credential_pages(ledger.queue)}
+    waiting = ledger.credentials
     days_of: dict[str, list[date | None]] = {item.id: [] for item in (catalog.credentials if catalog else ())}
     for item in properties:
         if item.credential:
