@@ -9,16 +9,16 @@ from pathlib import Path
 import click
 
 from cli.context import fail, load_catalog, read_environment, run
+from cli.ledger import open_ledger
 from cli.options import day, json_option
 from cli.output import print_json
 from cli.progress_bar import progress_bar
 from lab.progress import ShowProgress
 from pipeline.catalog import Catalog
 from pipeline.contracts.text import did_you_mean
-from pipeline.postgres import MAINTENANCE, connection
+from pipeline.postgres import MAINTENANCE
 from pipeline.report import Report
 from pipeline.settings import CatalogSettings, PostgresSettings
-from pipeline.startup_checks import require_schema
 
 _FIRST, _LAST = date(2000, 1, 1), date(2199, 12, 31)
 
@@ -84,10 +84,7 @@ async def _export(
     from maintenance.export import export_month, is_exported, read_months
 
     exported = Exported(str(folder))
-    await require_schema(settings, "gsc-stream")
-    async with connection(
-        settings.postgres_dsn.get_secret_value(), application="gsc-stream", limits=MAINTENANCE
-    ) as conn:
+    async with open_ledger(settings, MAINTENANCE) as conn:
         months = await read_months(conn, reports, *period)
         for number, month in enumerate(months, start=1):
             if is_exported(month, folder):

@@ -70,13 +70,11 @@ def properties(add: bool, include: tuple[str, ...], exclude: tuple[str, ...], as
         print_json({"properties": records, "problems": problems, "added": added})
     elif add:
         click.echo(f"{settings.catalog}: added {', '.join(added) or 'nothing'}")
-        for problem in problems:
-            click.echo(problem["problem"], err=True)
     else:
         rows = [[record[name] for name in _COLUMNS] for record in records]
         print_table("Properties", _COLUMNS, rows, empty="No credential can read a property.")
-        for problem in problems:
-            click.echo(problem["problem"], err=True)
+    for problem in () if as_json else problems:
+        click.echo(problem["problem"], err=True)
     raise SystemExit(EXIT_FAILED if problems else 0)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from cli.context import SyncSettings, fail, load_catalog, read_environment, run
+from cli.ledger import open_ledger
 from cli.options import day, json_option
 from cli.output import print_json, print_table
 from cli.progress_bar import progress_bar
@@ -27,9 +28,9 @@ from maintenance.totals import compare_totals, google_totals, sample_series
 from pipeline.catalog import Catalog
 from pipeline.clock import now
 from pipeline.pacific import pacific_date
-from pipeline.postgres import MAINTENANCE, connection
+from pipeline.postgres import MAINTENANCE
 from pipeline.publisher import open_publisher
-from pipeline.startup_checks import require_schema, require_topics
+from pipeline.startup_checks import require_topics
 from producer.planner import HISTORY_DAYS
 
 
@@ -94,10 +95,7 @@ def _print_findings(days: int, findings: Sequence[Finding], requests: Sequence[R
 async def _findings(
     settings: SyncSettings, catalog: Catalog, period: tuple[date, date], sample: int, tolerance: float
 ) -> tuple[list[Finding], int]:
-    await require_schema(settings, "gsc-stream")
-    async with connection(
-        settings.postgres_dsn.get_secret_value(), application="gsc-stream", limits=MAINTENANCE
-    ) as conn:
+    async with open_ledger(settings, MAINTENANCE) as conn:
         days = await read_days(conn, *period)
     findings = [finding for item in days for finding in findings_of(item, now())]
     if sample:

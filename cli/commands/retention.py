@@ -5,15 +5,15 @@ from dataclasses import asdict, replace
 import click
 
 from cli.context import SyncSettings, load_catalog, read_environment, run
+from cli.ledger import open_ledger
 from cli.options import json_option
 from cli.output import print_json
 from pipeline.catalog import Catalog
 from pipeline.clock import now
 from pipeline.pacific import pacific_date
-from pipeline.postgres import MAINTENANCE, connection
+from pipeline.postgres import MAINTENANCE
 from pipeline.retention import Deleted, delete_old, delete_superseded
 from pipeline.settings import RetentionSettings
-from pipeline.startup_checks import require_schema
 
 
 class _Settings(SyncSettings, RetentionSettings):
@@ -47,10 +47,7 @@ def retention(dry_run: bool, as_json: bool) -> None:
 
 
 async def _delete(settings: _Settings, catalog: Catalog, *, dry_run: bool) -> Deleted:
-    await require_schema(settings, "gsc-stream")
-    async with connection(
-        settings.postgres_dsn.get_secret_value(), application="gsc-stream", limits=MAINTENANCE
-    ) as conn:
+    async with open_ledger(settings, MAINTENANCE) as conn:
         deleted = await delete_old(conn, catalog, pacific_date(now()), dry_run=dry_run)
         if dry_run:
             return deleted

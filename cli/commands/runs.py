@@ -7,6 +7,7 @@ from rich.console import ConsoleDimensions, RenderableType
 
 from cli.context import read_environment, run
 from cli.display import show
+from cli.ledger import open_ledger
 from cli.options import json_option
 from cli.output import build_table
 from cli.text import duration_text
@@ -14,10 +15,9 @@ from pipeline.contracts.resources import RunList, RunProgress
 from pipeline.contracts.text import did_you_mean
 from pipeline.errors import Invalid
 from pipeline.ledger import runs as ledger
-from pipeline.postgres import REPORT, connection
+from pipeline.postgres import REPORT
 from pipeline.process import EXIT_FAILED
 from pipeline.settings import PostgresSettings
-from pipeline.startup_checks import require_schema
 
 _COLUMNS = ("run", "state", "requested by", "accepted", "days", "pages", "rows", "time left")
 
@@ -53,15 +53,13 @@ def runs(run_id: str | None, limit: int, watch: bool, as_json: bool) -> None:
 
 
 async def _newest(settings: PostgresSettings, limit: int) -> RunList:
-    await require_schema(settings, "gsc-stream")
-    async with connection(settings.postgres_dsn.get_secret_value(), application="gsc-stream", limits=REPORT) as conn:
+    async with open_ledger(settings, REPORT) as conn:
         return RunList(await ledger.newest(conn, limit))
 
 
 async def _one(settings: PostgresSettings, run_id: str) -> RunProgress:
     """Raises Invalid for an unknown run."""
-    await require_schema(settings, "gsc-stream")
-    async with connection(settings.postgres_dsn.get_secret_value(), application="gsc-stream", limits=REPORT) as conn:
+    async with open_ledger(settings, REPORT) as conn:
         if progress := await ledger.progress(conn, run_id):
             return progress
         known = [item.run_id for item in await ledger.newest(conn, 1000)]

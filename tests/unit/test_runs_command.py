@@ -35,12 +35,9 @@ class Ledger:
 
 
 @asynccontextmanager
-async def connection(*_: object, **__: object) -> AsyncIterator[None]:
+async def open_ledger(*_: object) -> AsyncIterator[None]:
+    """The database, which is not asked."""
     yield None
-
-
-async def schema_exists(*_: object) -> None:
-    """Every migration is applied."""
 
 
 @pytest.fixture
@@ -51,8 +48,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(ledger, "progress", stored.progress)
         return CliRunner().invoke(main, ("runs", *arguments), env={"GSC_POSTGRES_DSN": "postgresql://x"})
 
-    monkeypatch.setattr(command, "connection", connection)
-    monkeypatch.setattr(command, "require_schema", schema_exists)
+    monkeypatch.setattr(command, "open_ledger", open_ledger)
     monkeypatch.setattr("cli.display.WATCH_EVERY_S", 0.0)
     return invoke
 
