@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import psutil
 
 from bench.environment import (
+    NO_QUOTAS,
     reports_of,
     rss_mb,
     running_environment,
@@ -18,7 +19,6 @@ from bench.environment import (
 from bench.results import log_progress, write
 from lab.driver import Driver
 from lab.scenario import Scenario
-from lab.search_console.settings import Quotas
 from pipeline.clock import monotonic
 from pipeline.retry import with_retries
 
@@ -56,10 +56,9 @@ class SinkPause:
 
 def run(pause_s: float) -> None:
     """Stop the sink during a backfill, start it again after `pause_s` seconds, and write the figures."""
-    quotas = Quotas(site_qpm=None, user_qpm=None, project_qpm=None)
     settings = {"GSC_MAX_QUEUE_SIZE": str(MAX_QUEUE_SIZE), **UNLIMITED}
     with (
-        running_environment(SCENARIO, quotas, reports_of(*SEARCH_TYPES)) as environment,
+        running_environment(SCENARIO, NO_QUOTAS, reports_of(*SEARCH_TYPES)) as environment,
         running_pipeline(environment, "backpressure", **settings) as driver,
     ):
         start_fetcher(driver, "fetcher-1")

@@ -22,6 +22,8 @@ from lab.scenario import REPORTS, RunningSimulator, Scenario, last_day, start_si
 from lab.search_console.settings import Quotas
 from lab.servers import ServerChoice, Servers, running_servers
 
+NO_QUOTAS = Quotas(site_qpm=None, user_qpm=None, project_qpm=None)
+
 
 def reports_of(*search_types: str) -> list[dict[str, object]]:
     """Return the scenario's reports with these search types."""

@@ -5,18 +5,17 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from bench.environment import running_environment, running_pipeline, start_fetcher
+from bench.environment import NO_QUOTAS, running_environment, running_pipeline, start_fetcher
 from bench.results import log_progress, write
 from bench.throughput import UNLIMITED
 from bench.usage import measured_usage
 from lab.driver import Driver
 from lab.scenario import Scenario
-from lab.search_console.settings import Quotas
 from pipeline.clock import monotonic
+from pipeline.contracts.reports import SEARCH_TYPES
 from pipeline.ledger import runs
 from pipeline.postgres import connection
 
-TYPES = ("web", "image", "video", "news", "discover", "googleNews")
 CREDENTIALS = 10
 ROWS = 20
 PLAN_S = 3600.0
@@ -74,10 +73,14 @@ def _measure(case: Case, number: int) -> dict[str, Any]:
         latency_s=0.05,
         full_days=False,
     )
-    report = {"name": "by_country", "dimensions": ["date", "country"], "search_types": TYPES[: case.search_types]}
+    report = {
+        "name": "by_country",
+        "dimensions": ["date", "country"],
+        "search_types": SEARCH_TYPES[: case.search_types],
+    }
     log_progress(f"{case.pages} pages of {case.properties} properties, {case.fetchers} fetchers")
     with (
-        running_environment(scenario, Quotas(site_qpm=None, user_qpm=None, project_qpm=None), [report]) as environment,
+        running_environment(scenario, NO_QUOTAS, [report]) as environment,
         running_pipeline(environment, f"growth_{number}", **UNLIMITED) as driver,
     ):
         figures = asyncio.run(_fetch(driver, case))

@@ -6,13 +6,12 @@ from contextlib import asynccontextmanager
 
 import psycopg
 
-from bench.environment import count_lost, reports_of, running_environment, running_pipeline, start_fetcher
+from bench.environment import NO_QUOTAS, count_lost, reports_of, running_environment, running_pipeline, start_fetcher
 from bench.results import log_progress, write
 from bench.throughput import UNLIMITED, render
 from lab.call_log import Call, percentile
 from lab.driver import Driver
 from lab.scenario import Scenario
-from lab.search_console.settings import Quotas
 from pipeline.clock import monotonic
 
 PROPERTIES = 2
@@ -31,7 +30,7 @@ def run(days: int, rows: int, latency_s: float) -> None:
     """Sync all days without a limit, then again at half of that speed, and write the latencies of the second sync."""
     scenario = Scenario(days=days, properties=PROPERTIES, rows=rows, latency_s=latency_s, full_days=False)
     reports = [report for report in reports_of("web") if report["name"] == WIDEST]
-    with running_environment(scenario, Quotas(site_qpm=None, user_qpm=None, project_qpm=None), reports) as environment:
+    with running_environment(scenario, NO_QUOTAS, reports) as environment:
         with running_pipeline(environment, "full", **UNLIMITED) as driver:
             counts = render(environment, days)
             start_fetcher(driver, "fetcher-1")

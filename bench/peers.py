@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from bench.environment import Environment, running_environment, running_pipeline, start_fetcher
+from bench.environment import NO_QUOTAS, Environment, running_environment, running_pipeline, start_fetcher
 from bench.peer_tools import Access, PeerRun, run_airbyte, run_tap
 from bench.results import log_progress, write
 from bench.throughput import UNLIMITED, render, render_query, require_equal, sync_days
@@ -15,7 +15,6 @@ from lab.comparison import Day
 from lab.database import create_database
 from lab.driver import read_calls
 from lab.scenario import Scenario
-from lab.search_console.settings import Quotas
 
 REPORT = {
     "name": "all_fields",
@@ -43,8 +42,7 @@ def run(days: int, rows: int, latency_s: float) -> None:
         ignored_fields=AIRBYTE_FIELDS,
         odd_queries=False,  # the target of the tap ends at the first NUL
     )
-    unlimited = Quotas(site_qpm=None, user_qpm=None, project_qpm=None)
-    with running_environment(scenario, unlimited, [REPORT]) as environment:
+    with running_environment(scenario, NO_QUOTAS, [REPORT]) as environment:
         counts = render(environment, days)
         figures = {
             "ours": _ours(environment, "ours", counts),

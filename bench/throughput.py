@@ -12,7 +12,7 @@ import httpx
 import msgspec
 import psycopg
 
-from bench.environment import Environment, running_environment, running_pipeline, start_fetcher
+from bench.environment import NO_QUOTAS, Environment, running_environment, running_pipeline, start_fetcher
 from bench.results import log_progress, write
 from bench.usage import Usage, Written, measured_usage, written
 from lab.comparison import Day, series_days
@@ -20,7 +20,6 @@ from lab.driver import Driver
 from lab.local_pipeline import start_service
 from lab.processes import PYTHON, inherited_environment
 from lab.scenario import Scenario, last_days
-from lab.search_console.settings import Quotas
 from pipeline.catalog_file import read_catalog
 from pipeline.clock import monotonic
 from pipeline.contracts.topics import RESULTS
@@ -109,7 +108,7 @@ def _details(phase: Phase) -> dict[str, Any]:
 
 def _one_property(scenario: Scenario) -> tuple[Phase, Phase, Phase]:
     with (
-        running_environment(scenario, Quotas(site_qpm=None, user_qpm=None, project_qpm=None)) as environment,
+        running_environment(scenario, NO_QUOTAS) as environment,
         running_pipeline(environment, "throughput", **UNLIMITED) as driver,
     ):
         start_fetcher(driver, "fetcher-1")
@@ -125,7 +124,7 @@ def _one_property(scenario: Scenario) -> tuple[Phase, Phase, Phase]:
 
 def _two_of_each(scenario: Scenario) -> Phase:
     with (
-        running_environment(scenario, Quotas(site_qpm=None, user_qpm=None, project_qpm=None)) as environment,
+        running_environment(scenario, NO_QUOTAS) as environment,
         running_pipeline(environment, "two", **UNLIMITED) as driver,
     ):
         start_fetcher(driver, "fetcher-1")
