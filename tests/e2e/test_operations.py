@@ -16,6 +16,7 @@ from pipeline.contracts.topics import RESULTS
 from pipeline.publisher import Publisher
 from support.pipeline import (
     COMMAND,
+    SITES,
     Running,
     a_day,
     query,
@@ -25,8 +26,6 @@ from support.pipeline import (
     simulator_settings,
 )
 from support.wait import until
-
-SITES = ("sc-domain:shop-1.example", "https://www.shop-2.example/")
 
 
 def test_a_sync_that_waits_ends_with_1_when_pages_are_dead(

@@ -17,6 +17,7 @@ from pipeline.report_views import create_report_views
 from pipeline.schema import migrate
 from support.pipeline import (
     LAST_DAY,
+    SITES,
     Running,
     a_day,
     query,
@@ -25,8 +26,6 @@ from support.pipeline import (
     running_pipeline,
     simulator_settings,
 )
-
-SITES = ("sc-domain:shop-1.example", "https://www.shop-2.example/")
 
 FACTS = "select s.property, s.report, f.date, f.key, f.generation, f.clicks, f.impressions, f.position, f.query, f.page"
 

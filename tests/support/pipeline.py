@@ -28,6 +28,8 @@ from support.wait import until
 COMMAND = Path(sys.executable).with_name("gsc-stream")
 LAST_DAY = last_day()
 FINISHED_S = 120.0
+SITES = ("sc-domain:shop-1.example", "https://www.shop-2.example/")
+"""The properties of a scenario of two."""
 
 
 class Running(Driver):

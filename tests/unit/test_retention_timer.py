@@ -47,33 +47,31 @@ class Database:
         self.deleted.append(days)
         return 0
 
+    async def run_until(self, deletions: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Run a timer that is due all the time until it has made this number of deletions."""
+        monkeypatch.setattr(retention_timer, "delete_old", self.delete_old)
+        monkeypatch.setattr(retention_timer, "delete_superseded", self.delete_superseded)
+        monkeypatch.setattr(retention_timer, "seconds_until", lambda *_: 0.001)
+        stop = asyncio.Event()
+        timer = RetentionTimer("0 3 * * *", self.connect, lambda: CATALOG, 30)
+        task = asyncio.create_task(timer.run(stop, cast("Connection", None)))
+        await until(lambda: len(self.deleted) >= deletions, 10, f"{deletions} deletions")
+        stop.set()
+        await task
+
 
 async def test_it_deletes_at_every_time_by_the_catalog_in_force_and_tries_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    database, stop = Database(), asyncio.Event()
+    database = Database()
     database.errors = [Retryable("away")]
-    monkeypatch.setattr(retention_timer, "delete_old", database.delete_old)
-    monkeypatch.setattr(retention_timer, "delete_superseded", database.delete_superseded)
-    monkeypatch.setattr(retention_timer, "seconds_until", lambda *_: 0.001)
-    timer = RetentionTimer("0 3 * * *", database.connect, lambda: CATALOG, 30)
-    task = asyncio.create_task(timer.run(stop, cast("Connection", None)))
-    await until(lambda: len(database.deleted) >= 4, 10, "two retentions")
-    stop.set()
-    await task
+    await database.run_until(4, monkeypatch)
     assert database.deleted[:4] == [CATALOG, 30, CATALOG, 30]
 
 
 async def test_it_goes_on_when_all_attempts_of_a_day_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    database, stop = Database(), asyncio.Event()
+    database = Database()
     database.errors = [Retryable("away")]
     monkeypatch.setattr(retention_timer, "ATTEMPTS", 1)
-    monkeypatch.setattr(retention_timer, "delete_old", database.delete_old)
-    monkeypatch.setattr(retention_timer, "delete_superseded", database.delete_superseded)
-    monkeypatch.setattr(retention_timer, "seconds_until", lambda *_: 0.001)
-    timer = RetentionTimer("0 3 * * *", database.connect, lambda: CATALOG, 30)
-    task = asyncio.create_task(timer.run(stop, cast("Connection", None)))
-    await until(lambda: len(database.deleted) >= 2, 10, "the next retention")
-    stop.set()
-    await task
+    await database.run_until(2, monkeypatch)
     assert database.errors == []
