@@ -49,16 +49,6 @@ def reports_of(request: SyncRequest, catalog: Catalog, item: Property) -> list[R
     return [report for report in catalog.reports_of(item) if not request.reports or report.name in request.reports]
 
 
-def series_of(request: SyncRequest, catalog: Catalog) -> set[SeriesKey]:
-    """Return every series that a request may have pages of."""
-    return {
-        SeriesKey(item.url, report.name, search_type, report.dimensions, report.selection)
-        for item in properties_of(request, catalog)
-        for report in reports_of(request, catalog, item)
-        for search_type in report.search_types
-    }
-
-
 def days_of(request: SyncRequest, item: Property) -> Iterator[date]:
     """Yield the days of a request for a property, the newest first: they are needed most."""
     first = max(request.start, item.start or request.start)

@@ -18,7 +18,7 @@ from pipeline.postgres import Connection, connection
 from pipeline.schema import migrate
 from producer.intake import accept
 from producer.plan_writer import PAGES_PER_CHUNK, TenantRotation, write_chunk
-from producer.planner import plan, series_of
+from producer.planner import plan
 
 CATALOG = Catalog(
     credentials=tuple(Credential(id=name, type="service_account", file=Path("x")) for name in ("acme", "other")),
@@ -158,7 +158,7 @@ async def test_a_cancelled_run_gets_no_more_pages(conn: Connection) -> None:
 
 async def test_planning_locks_no_series_that_the_sink_needs(conn: Connection, dsn: str) -> None:
     await accept(conn, BACKFILL, CATALOG, now())
-    series = series_of(BACKFILL, CATALOG)
+    series = {page.series() for page in plan(BACKFILL, CATALOG, 1, TODAY)}
     numbers = await runs.series_numbers(conn, series)
     [run] = await runs.unplanned(conn)
     async with connection(dsn, application="sink") as sink, conn.transaction():

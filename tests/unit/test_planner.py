@@ -15,7 +15,7 @@ from pipeline.contracts.records import PlanCursor
 from pipeline.errors import Invalid
 from pipeline.report import DEFAULT_REPORTS, Report
 from pipeline.retention import kept_since
-from producer.planner import HISTORY_DAYS, next_chunk, plan, series_of
+from producer.planner import HISTORY_DAYS, next_chunk, plan
 from producer.sync_request import build_request, same_request, unpublished_from, validate
 from support.examples import NOW
 
@@ -235,11 +235,6 @@ def test_only_reports_with_a_retention_are_cut() -> None:
 def test_an_implausible_year_is_invalid() -> None:
     with pytest.raises(Invalid, match="start: the year 1999 is not from 2000 to 2199"):
         a_request(start="1999-12-31")
-
-
-def test_the_series_of_a_request_are_those_of_its_pages() -> None:
-    request = a_request()
-    assert series_of(request, CATALOG) == {page.series() for page in plan(request, CATALOG, 7, NOW.date())}
 
 
 @pytest.mark.parametrize(
